@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both build .venv first, from pinned and hashed
+# requirements; which package index they come from is the environment's choice (pip's and uv's own settings).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+.PHONY: demo test lint bench requirements clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed
+	@$(BIN)/cilf demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed
+	@$(BIN)/cilf bench label
+
+# uv where there is one, else pip. The package itself is linked, so that the checkout is what runs.
+$(VENV)/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("CILF needs Python 3.11 or newer; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
+ifdef UV
+	$(UV) venv --quiet --clear --python "$$(command -v $(PYTHON))" $(VENV)
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements.txt
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+else
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+endif
+	@touch $@
+
+# After a change of pyproject.toml's dependencies (needs uv).
+requirements:
+	$(UV) pip compile --quiet --upgrade pyproject.toml --extra train --extra test --python-version 3.11 \
+	    --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	    --output-file requirements.txt
+
+clean:
+	rm -rf $(VENV) demo

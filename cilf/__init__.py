@@ -1,0 +1,3 @@
+"""Age labelling for photo corpora on Ray."""
+
+__version__ = "0.1.0"

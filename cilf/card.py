@@ -1,0 +1,124 @@
+"""`model.json`: what a model is, how it was made and how well it does. Read without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "model.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Ages(_Frozen):
+    """The classes the model speaks of; see cilf.ages.AgeSpace."""
+
+    youngest: int = 0
+    oldest: int = 100
+
+
+class Clip(_Frozen):
+    """A CLIP backbone, named as open_clip names it."""
+
+    architecture: str | dict[str, Any] = "ViT-B-16"
+    """A name open_clip knows, or the contents of one of its architecture files."""
+    weights: str | None = None
+    """An open_clip tag, a local file (open_clip or OpenAI layout), or none: random, to be trained."""
+
+
+class Images(_Frozen):
+    """What the model sees: square uint8 crops, normalised on the device."""
+
+    size: int = Field(default=224, ge=16)
+    """Side of the square input, pixels."""
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    """Per channel, after scaling to 0..1. The default is CLIP's."""
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+
+class Prompts(_Frozen):
+    """The age prompts and how the image may change them."""
+
+    templates: tuple[str, ...] = Field(
+        default=(
+            "a photo of a {age} year old person",
+            "a {age}-year-old face",
+            "the age of this person is {age}",
+        ),
+        min_length=1,
+    )
+    """Averaged in text space; `{age}` is replaced."""
+    numbers: Literal["digits", "words"] = "digits"
+    """How an age is spelled in a template."""
+    context: int = Field(default=0, ge=0)
+    """Learned context tokens put before each prompt (CoOp); 0 for none."""
+    conditioned: bool = False
+    """Post-model context-aware prompting: text vectors adjusted by each image (DenseCLIP)."""
+
+
+class Fourier(_Frozen):
+    """The FourierFormer."""
+
+    mixer: Literal["fpe", "amplitude_phase", "gfnet", "attention", "conv"] = "fpe"
+    depth: int = Field(default=4, ge=0)
+    """Blocks."""
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    """Share of rows for which a block's branch is skipped in training."""
+    film: bool = True
+    """Text fusion: each image's text message scales and shifts the mixer's channels."""
+
+
+class Model(_Frozen):
+    """Everything that builds the network; together with the weights it determines every number."""
+
+    ages: Ages = Ages()
+    clip: Clip = Clip()
+    images: Images = Images()
+    prompts: Prompts = Prompts()
+    fourier: Fourier = Fourier()
+
+
+class Card(_Frozen):
+    """A whole `model.json`."""
+
+    format: Literal[1] = 1
+    name: str
+    summary: str
+    licence: str
+    model: Model
+    correction: dict[str, Any] | None = None
+    """Calibrated constants of the corrector; see cilf.models.corrector. None: not calibrated."""
+    training: dict[str, Any] = {}
+    """Data, recipe and environment."""
+    figures: dict[str, Any] = {}
+    """Measured results, each with what it was measured on."""
+
+
+class ModelFolderError(ValueError):
+    """A folder is not a model, or not one this version can read."""
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a model folder.
+
+    Raises:
+        ModelFolderError: the folder holds no model, or its card does not fit this version.
+    """
+    missing = [name for name in (CARD_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise ModelFolderError(f"{folder} is not a model folder: it has no {' and no '.join(missing)}")
+    try:
+        return Card.model_validate(json.loads((folder / CARD_FILE).read_text(encoding="utf-8")))
+    except (ValidationError, ValueError) as error:
+        raise ModelFolderError(f"{folder / CARD_FILE} cannot be read: {error}") from error
+
+
+def write_card(card: Card, folder: Path) -> None:
+    """Write `card` as the folder's `model.json`."""
+    (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,11 @@
+"""Failures that a user can act on; the command line turns each into one message and an exit code."""
+
+from __future__ import annotations
+
+
+class UsageError(Exception):
+    """Wrong usage, or a plan that cannot work: found before any work is done. Exit code 2."""
+
+
+class JobError(Exception):
+    """A job that was rightly asked for and could not be finished. Exit code 1."""

@@ -1,0 +1,253 @@
+"""open_clip towers: uint8-normalised pixels -> dense map and pooled vector; token ids -> text vectors.
+
+Everything comes out in CLIP's one joint space, so that any location of the map can be compared with any text
+(the pixel-text score maps of DenseCLIP, arXiv 2112.01518).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import open_clip
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer, text_global_pool
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cilf.card import Clip
+from cilf.errors import UsageError
+
+
+class WeightsError(UsageError):
+    """CLIP weights cannot be had, or do not belong to the architecture."""
+
+
+def build_clip(spec: Clip, image_size: int, *, load_weights: bool = True) -> nn.Module:
+    """The open_clip model that `spec` names, for square inputs of `image_size` pixels, in float32.
+
+    Args:
+        spec: architecture and weights.
+        image_size: side of the input, pixels; position embeddings are resampled to it.
+        load_weights: False builds the architecture alone, when a whole CILF checkpoint follows.
+
+    Raises:
+        WeightsError: an unknown architecture, or weights that cannot be downloaded, read or matched.
+    """
+    weights = spec.weights if load_weights else None
+    if isinstance(spec.architecture, dict):
+        return _build_custom(spec.architecture, weights, image_size)
+    name = spec.architecture
+    if open_clip.get_model_config(name) is None:
+        raise WeightsError(f"open_clip knows no architecture {name!r}; open_clip.list_models() lists them")
+    if weights is None or open_clip.get_pretrained_cfg(name, weights):
+        try:
+            return open_clip.create_model(name, pretrained=weights, force_image_size=image_size)
+        except Exception as error:
+            raise WeightsError(
+                f"the weights {weights!r} of {name} could not be downloaded ({_first_line(error)}). "
+                "Where there is no network, download them elsewhere and set clip.weights to the file"
+            ) from error
+    path = Path(weights)
+    if not path.is_file():
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise WeightsError(f"clip.weights {weights!r} is neither a file nor a tag of {name} (tags: {tags})")
+    # OpenAI trained with QuickGELU, and its files carry three numbers beside the weights that tell them apart.
+    state = _read_state(path)
+    openai_layout = bool(_OPENAI_MARKS & state.keys())
+    model = open_clip.create_model(name, force_image_size=image_size, force_quick_gelu=openai_layout)
+    return _load_state(model, {key: state[key] for key in state.keys() - _OPENAI_MARKS}, path)
+
+
+_OPENAI_MARKS = {"input_resolution", "context_length", "vocab_size"}
+
+
+def _build_custom(architecture: dict[str, Any], weights: str | None, image_size: int) -> nn.Module:
+    config = {key: value for key, value in architecture.items() if key != "custom_text"}
+    config["vision_cfg"] = {**config["vision_cfg"], "image_size": image_size}
+    kind = open_clip.CustomTextCLIP if architecture.get("custom_text") else open_clip.CLIP
+    try:
+        model = kind(**config)
+    except (TypeError, RuntimeError) as error:
+        raise WeightsError(f"clip.architecture does not build: {_first_line(error)}") from error
+    return model if weights is None else _load_state(model, _read_state(Path(weights)), Path(weights))
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(
+            f"{path} is not safe to read or not weights: {_first_line(error)}. Nothing is ever unpickled: give a "
+            "safetensors file, or a state dict that torch.load reads with weights_only=True"
+        ) from error
+    state = state.get("state_dict", state)
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _load_state(model: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:
+    try:
+        state = convert_state_dict(model, state)
+        if isinstance(model, open_clip.CustomTextCLIP) and "positional_embedding" in state:
+            state = convert_to_custom_text_state_dict(state)
+        resize_pos_embed(state, model)
+        resize_text_pos_embed(state, model)
+        model.load_state_dict(state)
+    except (RuntimeError, KeyError) as error:
+        raise WeightsError(f"{path} does not fit the architecture: {_first_line(error)}") from error
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+class ImageTower(nn.Module):
+    """An open_clip image tower that also gives its map, every location projected into the joint space.
+
+    Projecting a location means asking the tower's own pooling what it would return had the image been that one
+    location; for average pooling this is the projection itself, for attention pooling its value path (MaskCLIP,
+    arXiv 2112.01071). The ResNet of CLIP is the exception: there, as in DenseCLIP, every location attends to all.
+    """
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(visual, VisionTransformer | ModifiedResNet | TimmModel):
+            raise WeightsError(f"image towers of type {type(visual).__name__} are not supported")
+        self.visual = visual
+
+    def forward(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pixels, float [B, 3, S, S] -> dense map [B, C, H, W] and pooled vector [B, C].
+
+        The pooled vector is what open_clip's `encode_image` returns.
+        """
+        if isinstance(self.visual, ModifiedResNet):
+            return self._resnet(self.visual, pixels_BCHW)
+        if isinstance(self.visual, VisionTransformer):
+            return self._vit(self.visual, pixels_BCHW)
+        return self._timm(self.visual, pixels_BCHW)
+
+    @staticmethod
+    def _vit(visual: VisionTransformer, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        x_BND = visual.transformer(visual._embeds(pixels_BCHW))
+
+        def project(x: Tensor) -> Tensor:
+            pooled, _ = visual._pool(x)
+            return pooled if visual.proj is None else pooled @ visual.proj
+
+        height, width = visual.grid_size
+        tokens_BND = x_BND[:, -height * width :]
+        # Class token and patch alike are the one location, so each way of pooling returns just that.
+        alone_M2D = tokens_BND.reshape(-1, 1, tokens_BND.shape[-1]).expand(-1, 2, -1)
+        return _as_map(project(alone_M2D), len(pixels_BCHW), height, width), project(x_BND)
+
+    @staticmethod
+    def _timm(visual: TimmModel, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        trunk = cast(Any, visual.trunk)
+        features = trunk.forward_features(pixels_BCHW)
+
+        def project(x: Tensor) -> Tensor:
+            return visual.head(trunk.forward_head(x))
+
+        if features.ndim == 4:
+            batch, channels, height, width = features.shape
+            alone = features.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
+        else:
+            batch = len(features)
+            prefix = getattr(trunk, "num_prefix_tokens", 0)
+            patch_height, patch_width = trunk.patch_embed.patch_size
+            height, width = pixels_BCHW.shape[2] // patch_height, pixels_BCHW.shape[3] // patch_width
+            tokens = features[:, prefix:]
+            alone = tokens.reshape(-1, 1, tokens.shape[-1]).expand(-1, prefix + 1, -1)
+        return _as_map(project(alone), batch, height, width), project(features)
+
+    @staticmethod
+    def _resnet(visual: ModifiedResNet, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        x = visual.stem(pixels_BCHW)
+        for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+            x = layer(x)
+        pool = visual.attnpool
+        batch, _, height, width = x.shape
+        tokens_BND = x.flatten(2).transpose(1, 2)
+        tokens_BND = torch.cat([tokens_BND.mean(dim=1, keepdim=True), tokens_BND], dim=1)
+        tokens_BND = tokens_BND + pool.positional_embedding.to(x.dtype)
+
+        def heads(projection: nn.Linear) -> Tensor:
+            return projection(tokens_BND).unflatten(2, (pool.num_heads, -1)).transpose(1, 2)
+
+        mixed = F.scaled_dot_product_attention(heads(pool.q_proj), heads(pool.k_proj), heads(pool.v_proj))
+        out_BNC = pool.c_proj(mixed.transpose(1, 2).flatten(2))
+        return _as_map(out_BNC[:, 1:].flatten(0, 1), batch, height, width), out_BNC[:, 0]
+
+
+def _as_map(vectors_MC: Tensor, batch: int, height: int, width: int) -> Tensor:
+    return vectors_MC.unflatten(0, (batch, height, width)).permute(0, 3, 1, 2)
+
+
+class TextTower(nn.Module):
+    """An open_clip text tower that can take learned context vectors in front of the words (CoOp, arXiv 2109.01134)."""
+
+    def __init__(self, clip: nn.Module) -> None:
+        super().__init__()
+        # CLIP keeps the text tower's parts on itself; CustomTextCLIP keeps them together.
+        if isinstance(clip, open_clip.CLIP):
+            self.token_embedding = clip.token_embedding
+            self.positional_embedding = clip.positional_embedding
+            self.transformer = clip.transformer
+            self.ln_final = clip.ln_final
+            self.text_projection = clip.text_projection
+            self.pool_type, self.eos_id = clip.text_pool_type, clip.text_eos_id
+            self.register_buffer("attn_mask", clip.attn_mask, persistent=False)
+            self.attn_mask: Tensor | None
+            self.whole = None
+        else:
+            self.whole = cast(Any, clip).text
+            self.pool_type = getattr(self.whole, "pool_type", None)
+        self.context_length = int(cast(Any, clip).context_length)
+
+    @property
+    def takes_context(self) -> bool:
+        """Whether learned context can be put in: only where the sequence ends at its end-of-text token."""
+        return self.whole is None and self.pool_type in ("argmax", "eos") and self.attn_mask is not None
+
+    @property
+    def width(self) -> int:
+        """Width of a word embedding, which is that of a context vector."""
+        return self.token_embedding.embedding_dim
+
+    def forward(self, tokens_PL: Tensor, context_MD: Tensor | None = None) -> Tensor:
+        """Token ids, int64 [P, L], with M places kept for `context_MD` after the first -> vectors [P, C]."""
+        if self.whole is not None:
+            return self.whole(tokens_PL)
+        if self.takes_context:
+            # Causal attention never looks past the end of text, so padding beyond the longest prompt is waste.
+            ends = (tokens_PL == self.eos_id) if self.pool_type == "eos" else None
+            end_P = tokens_PL.argmax(dim=1) if ends is None else ends.int().argmax(dim=1)
+            tokens_PL = tokens_PL[:, : int(end_P.max()) + 1]
+        length = tokens_PL.shape[1]
+        x_PLD = self.token_embedding(tokens_PL)
+        if context_MD is not None:
+            context_PMD = context_MD.expand(len(x_PLD), -1, -1)
+            x_PLD = torch.cat([x_PLD[:, :1], context_PMD, x_PLD[:, 1 + len(context_MD) :]], dim=1)
+        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
+        x_PLD = self.transformer(x_PLD + self.positional_embedding[:length], attn_mask=mask)
+        x_PC = text_global_pool(self.ln_final(x_PLD), tokens_PL, self.pool_type, eos_token_id=self.eos_id)
+        if self.text_projection is None:
+            return x_PC
+        return (
+            self.text_projection(x_PC) if isinstance(self.text_projection, nn.Linear) else x_PC @ self.text_projection
+        )
+
+
+def tokenizer(spec: Clip) -> Any:
+    """open_clip's tokenizer for the architecture: list of str -> int64 [P, context length]."""
+    if isinstance(spec.architecture, str):
+        return open_clip.get_tokenizer(spec.architecture)
+    return open_clip.SimpleTokenizer(context_length=spec.architecture["text_cfg"].get("context_length", 77))

@@ -1,0 +1,226 @@
+"""FourierFormer: global mixing of a feature map in its spectrum, and the mixers it is compared with.
+
+The block follows CILF-CIAE (arXiv 2312.01758), whose Fourier prior embedding descends from Fourmer: one DFT, a
+spatial interaction (depth-wise 3×3) and a channel evolution (1×1) on the spectrum's real and imaginary parts, one
+inverse DFT. The non-linearity inside the spectrum is what makes the mixing global: a linear convolution over
+frequencies is only a mask in space.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from timm.layers import DropPath, LayerNorm2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cilf.card import Fourier
+
+Film = tuple[Tensor, Tensor] | None
+"""Scale γ and shift β of each image's channels, both [B, C, 1, 1], or none."""
+
+
+class SpectrumConv(nn.Conv2d):
+    """Depth-wise 3×3 on a half spectrum, whose rows (frequencies along H) are periodic and whose columns are not."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=(0, 1), groups=channels)
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        return super().forward(F.pad(spectrum, (0, 0, 1, 1), mode="circular"))
+
+
+def _spatial(channels: int, activation: nn.Module) -> nn.Sequential:
+    return nn.Sequential(SpectrumConv(channels), activation, SpectrumConv(channels))
+
+
+def _channel(channels: int, activation: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, channels, 1), activation, nn.Conv2d(channels, channels, 1))
+
+
+class Spectral(nn.Module):
+    """Shared frame of the spectral mixers: FFT and everything between in float32, whatever the autocast.
+
+    Half-precision FFTs need power-of-two sizes on CUDA and do not exist on the CPU; complex weights and
+    torch.compile do not mix, so all weights are real and work on real and imaginary parts.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def mix(self, real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
+        """Real and imaginary parts of the spectrum, [B, C, H, W//2+1] each, mixed."""
+        raise NotImplementedError
+
+    def forward(self, u_BCHW: Tensor, film: Film = None) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W], any grid."""
+        height, width = u_BCHW.shape[2:]
+        with torch.autocast(u_BCHW.device.type, enabled=False):
+            # "ortho" keeps the spectrum's variance that of the input, so one initialisation fits every grid.
+            spectrum = torch.fft.rfft2(u_BCHW.float(), norm="ortho")
+            film = None if film is None else (film[0].float(), film[1].float())
+            real, imag = self.mix(spectrum.real, spectrum.imag, film, height * width)
+            # Without s= a map of odd width comes back one column short.
+            mixed = torch.fft.irfft2(torch.complex(real, imag), s=(height, width), norm="ortho")
+        return self.out(mixed.to(u_BCHW.dtype))
+
+
+def _modulate(real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
+    """FiLM on a spectrum: every frequency scaled by 1 + γ, β added to the constant one (that is, to every cell)."""
+    if film is None:
+        return real, imag
+    gamma, beta = film
+    real, imag = real * (1 + gamma), imag * (1 + gamma)
+    constant = torch.zeros_like(real[:1, :1])
+    constant[..., 0, 0] = math.sqrt(cells)
+    return real + beta * constant, imag
+
+
+class FourierPriorEmbedding(Spectral):
+    """`fpe`: separate non-linear networks on the real and the imaginary part."""
+
+    def __init__(self, channels: int, activation: nn.Module | None = None) -> None:
+        super().__init__(channels)
+        act = nn.LeakyReLU(0.1) if activation is None else activation
+        self.spatial_real, self.spatial_imag = _spatial(channels, act), _spatial(channels, act)
+        self.channel_real, self.channel_imag = _channel(channels, act), _channel(channels, act)
+
+    def mix(self, real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
+        real, imag = self.spatial_real(real), self.spatial_imag(imag)
+        real, imag = _modulate(real, imag, film, cells)
+        return self.channel_real(real), self.channel_imag(imag)
+
+
+class AmplitudePhase(Spectral):
+    """`amplitude_phase`: the same networks on log-amplitude and on the phase's cosine and sine.
+
+    The phase itself wraps at ±π and its gradient grows without bound near zero amplitude; its unit vector does neither.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        act = nn.LeakyReLU(0.1)
+        self.spatial_amplitude, self.spatial_phase = _spatial(channels, act), _spatial(channels, act)
+        self.channel_amplitude, self.channel_phase = _channel(channels, act), _channel(channels, act)
+
+    def mix(self, real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
+        amplitude = (real.square() + imag.square() + 1e-8).sqrt()
+        cosine, sine = real / amplitude, imag / amplitude
+        amplitude = self.channel_amplitude(self.spatial_amplitude(amplitude.log1p()))
+        cosine = self.channel_phase(self.spatial_phase(cosine))
+        sine = self.channel_phase(self.spatial_phase(sine))
+        length = (cosine.square() + sine.square() + 1e-8).sqrt()
+        amplitude = F.softplus(amplitude)
+        return _modulate(amplitude * cosine / length, amplitude * sine / length, film, cells)
+
+
+class GlobalFilter(Spectral):
+    """`gfnet`: one learned complex filter, multiplied (GFNet, arXiv 2107.00645): a linear global convolution.
+
+    The filter belongs to one grid; on another it is resampled.
+    """
+
+    def __init__(self, channels: int, grid: tuple[int, int]) -> None:
+        super().__init__(channels)
+        height, width = grid
+        self.filter_real = nn.Parameter(torch.ones(1, channels, height, width // 2 + 1))
+        self.filter_imag = nn.Parameter(torch.zeros(1, channels, height, width // 2 + 1))
+
+    def mix(self, real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
+        a: Tensor = self.filter_real
+        b: Tensor = self.filter_imag
+        if a.shape[2:] != real.shape[2:]:
+            size = (real.shape[2], real.shape[3])
+            a, b = (F.interpolate(part, size, mode="bilinear", align_corners=True) for part in (a, b))
+        return _modulate(real * a - imag * b, real * b + imag * a, film, cells)
+
+
+class Attention(nn.Module):
+    """`attention`: softmax self-attention over the cells, fused kernel, heads of 64 channels where they fit."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = max(1, channels // 64)
+        if channels % self.heads:
+            raise ValueError(f"attention needs channels divisible by {self.heads} heads, got {channels}")
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, u_BCHW: Tensor, film: Film = None) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        height, width = u_BCHW.shape[2:]
+        # [B, 3C, H, W] -> three of [B, heads, cells, C / heads]
+        q, k, v = self.qkv(u_BCHW).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(3, 4).unbind(1)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(1, 2)
+        return self.out(_modulate_cells(mixed.unflatten(2, (height, width)), film))
+
+
+class Convolution(nn.Module):
+    """`conv`: the networks of `fpe` without the transforms: equal parameters, local mixing only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        act = nn.LeakyReLU(0.1)
+
+        def depthwise() -> nn.Conv2d:
+            return nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+
+        self.spatial = nn.ModuleList(nn.Sequential(depthwise(), act, depthwise()) for _ in range(2))
+        self.channel = nn.ModuleList(_channel(channels, act) for _ in range(2))
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, u_BCHW: Tensor, film: Film = None) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        branches = zip(self.spatial, self.channel, strict=True)
+        return self.out(sum(channel(_modulate_cells(spatial(u_BCHW), film)) for spatial, channel in branches))
+
+
+def _modulate_cells(u_BCHW: Tensor, film: Film) -> Tensor:
+    return u_BCHW if film is None else u_BCHW * (1 + film[0]) + film[1]
+
+
+def build_mixer(name: str, channels: int, grid: tuple[int, int]) -> nn.Module:
+    """The mixer of that name: a module [B, C, H, W] -> [B, C, H, W] that takes an optional Film.
+
+    Args:
+        name: fpe, amplitude_phase, gfnet, attention or conv.
+        channels: C.
+        grid: H and W the model is built for; only gfnet's filter depends on it.
+    """
+    if name == "gfnet":
+        return GlobalFilter(channels, grid)
+    mixers = {
+        "fpe": FourierPriorEmbedding,
+        "amplitude_phase": AmplitudePhase,
+        "attention": Attention,
+        "conv": Convolution,
+    }
+    return mixers[name](channels)
+
+
+class FourierBlock(nn.Module):
+    """x + α₁ ⊙ Mixer(LN x), then x + α₂ ⊙ FFN(LN x), with LayerScale α starting at 1e-2."""
+
+    def __init__(self, channels: int, spec: Fourier, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.mixer_norm, self.ffn_norm = LayerNorm2d(channels), LayerNorm2d(channels)
+        self.mixer = build_mixer(spec.mixer, channels, grid)
+        self.ffn = nn.Sequential(nn.Conv2d(channels, 4 * channels, 1), nn.GELU(), nn.Conv2d(4 * channels, channels, 1))
+        self.mixer_scale = nn.Parameter(torch.full((channels, 1, 1), 1e-2))
+        self.ffn_scale = nn.Parameter(torch.full((channels, 1, 1), 1e-2))
+        self.drop_path = DropPath(spec.drop_path)
+        self.film = nn.Linear(channels, 2 * channels) if spec.film else None
+        if self.film is not None:
+            nn.init.zeros_(self.film.weight)
+            nn.init.zeros_(self.film.bias)
+
+    def forward(self, x_BCHW: Tensor, message_BC: Tensor) -> Tensor:
+        """Map [B, C, H, W] and each image's text message [B, C] -> map [B, C, H, W]."""
+        film: Film = None
+        if self.film is not None:
+            gamma, beta = self.film(message_BC)[:, :, None, None].chunk(2, dim=1)
+            film = (gamma, beta)
+        x_BCHW = x_BCHW + self.drop_path(self.mixer_scale * self.mixer(self.mixer_norm(x_BCHW), film))
+        return x_BCHW + self.drop_path(self.ffn_scale * self.ffn(self.ffn_norm(x_BCHW)))

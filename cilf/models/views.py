@@ -1,0 +1,46 @@
+"""The views of one image that correction may ask for, each a function of its number alone."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Mirror, zoom (share of the side that is seen) and rotation in degrees of each view; our own choice, within what
+# training has shown the model. The plain image comes first and its mirror second, as the pair averages best.
+_VIEWS = (
+    (False, 1.0, 0.0),
+    (True, 1.0, 0.0),
+    (False, 0.93, 0.0),
+    (True, 0.93, 0.0),
+    (False, 0.97, 5.0),
+    (True, 0.97, 5.0),
+    (False, 0.97, -5.0),
+    (True, 0.97, -5.0),
+)
+MAX_VIEWS = len(_VIEWS)
+
+
+def views(pixels_BCHW: Tensor, first: int, count: int) -> Tensor:
+    """Views `first` to `first + count - 1` of each image.
+
+    Args:
+        pixels_BCHW: float [B, 3, S, S].
+        first: number of the first view wanted; view 0 is the image itself.
+        count: how many.
+
+    Returns:
+        float [B, count, 3, S, S].
+    """
+    return torch.stack([_view(pixels_BCHW, *view) for view in _VIEWS[first : first + count]], dim=1)
+
+
+def _view(pixels_BCHW: Tensor, mirror: bool, zoom: float, degrees: float) -> Tensor:
+    if zoom != 1 or degrees:
+        cos, sin = zoom * math.cos(math.radians(degrees)), zoom * math.sin(math.radians(degrees))
+        theta = pixels_BCHW.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(pixels_BCHW), -1, -1)
+        grid = F.affine_grid(theta, list(pixels_BCHW.shape), align_corners=False)
+        pixels_BCHW = F.grid_sample(pixels_BCHW, grid, padding_mode="reflection", align_corners=False)
+    return pixels_BCHW.flip(3) if mirror else pixels_BCHW
