@@ -1,0 +1,99 @@
+"""The `cilf` command. Each job is a sub-command, loaded when it is asked for.
+
+A new job needs a frozen dataclass in cilf.config, a function that takes it and returns an exit code, and a
+line in `JOBS`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Yaml
+from cyclopts.types import ExistingFile
+
+import cilf
+from cilf.card import ModelFolderError
+from cilf.errors import JobError, UsageError
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+JOBS = {
+    "label": ("cilf.labelling:label", "Label every object under INPUT: one row per object in OUTPUT."),
+    "train": ("cilf.training:train", "Train a model as RECIPE says and write it into OUTPUT."),
+    "evaluate": ("cilf.evaluation:evaluate", "MAE, CS(5), intervals and judgement of MODEL on labelled faces."),
+    "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),
+    "demo": ("cilf.demo:demo", "Label real photographs that an installed package ships, and show the ages."),
+}
+"""Name of each sub-command: the function that does it, and its line in `cilf --help`."""
+
+
+class _Options(Yaml):
+    """A YAML file of options, flat: the keys are the options' names."""
+
+    def _load_config(self, path: Path) -> dict[str, Any]:
+        import yaml
+
+        try:
+            return super()._load_config(path) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CycloptsError(msg=f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _app() -> App:
+    app = App(name="cilf", help=cilf.__doc__, version=cilf.__version__, result_action="return_value")
+    for name, (function, line) in JOBS.items():
+        app.command(function, name=name, help=line)
+
+    @app.meta.default
+    def run(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        config: ExistingFile | None = None,
+    ) -> Any:
+        """
+        Parameters
+        ----------
+        config
+            YAML file with options of the command; the command line wins over it.
+        """
+        app.config = () if config is None else (_Options(config, use_commands_as_keys=False, must_exist=True),)
+        return app(tokens)
+
+    return app
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `cilf` with these arguments (default: the process's own) and return the exit code.
+
+    0: done. 1: the job failed. 2: wrong usage, or a plan that cannot work. 130: interrupted. What the user
+    can act on is one message on stderr; the traceback of anything else goes to a file that the message names.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = f"cilf {arguments[0]}" if arguments and arguments[0] in JOBS else "cilf"
+    try:
+        return _app().meta(arguments, exit_on_error=False, print_error=False) or DONE
+    except CycloptsError as error:
+        return _fail(command, f"{error} Try: {command} --help", WRONG_USAGE)
+    except (UsageError, ModelFolderError) as error:
+        return _fail(command, str(error), WRONG_USAGE)
+    except JobError as error:
+        return _fail(command, str(error), FAILED)
+    except KeyboardInterrupt:
+        return _fail(command, "interrupted; the same command again goes on where it was", INTERRUPTED)
+    except Exception as error:
+        with tempfile.NamedTemporaryFile("w", prefix="cilf-", suffix=".log", delete=False) as log:
+            traceback.print_exc(file=log)
+        return _fail(command, f"{type(error).__name__}: {error} (traceback in {log.name})", FAILED)
+
+
+def _fail(command: str, message: str, code: int) -> int:
+    print(f"{command}: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

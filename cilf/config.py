@@ -1,0 +1,136 @@
+"""What each job can be asked to do: one frozen dataclass per job, every option with its meaning and unit.
+
+The command line and the YAML files are both built from these classes (see cilf.cli), so a field is all that
+a new option needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+DEFAULT_MODEL = "cilf-ciae-lite0"
+
+_AtLeastOne = Parameter(validator=Number(gte=1))
+_Flag = Parameter(negative="")
+_Repeatable = Parameter(negative="")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LabelOptions:
+    """Options of `cilf label`."""
+
+    input: str
+    """What to label: a folder, a URL (s3://, gs://, file://), one image, or a manifest (a .parquet, .csv or
+    .jsonl file with a `uri` column, or a folder of Parquet files whose name ends in .parquet)."""
+
+    output: str
+    """Folder or URL for the labels. The same one again: only what is new, changed or was unavailable is
+    labelled."""
+
+    _: KW_ONLY
+
+    model: str = DEFAULT_MODEL
+    """Name of a bundled model, or a path or URL of a model folder."""
+
+    faces: Literal["none"] = "none"
+    """How faces are found. none: the whole image is the one face."""
+
+    include: Annotated[tuple[str, ...], _Repeatable] = ()
+    """Label only objects whose key below INPUT fits one of these globs, such as "*.jpg"; repeat the option
+    for several. * also matches "/"; upper and lower case differ. Default: every object."""
+
+    limit: Annotated[int | None, _AtLeastOne] = None
+    """Label at most this many objects that are not labelled yet. Default: all of them."""
+
+    relabel: Annotated[bool, _Flag] = False
+    """Label again what this model has labelled already; the old rows are removed first."""
+
+    max_bytes: Annotated[int, _AtLeastOne] = 100_000_000
+    """Larger objects are not fetched; their status is too_large (bytes)."""
+
+    max_pixels: Annotated[int, _AtLeastOne] = 120_000_000
+    """Images with more pixels are not decoded; their status is too_large (width x height, pixels)."""
+
+    batch_size: Annotated[int, _AtLeastOne] = 64
+    """Images that go through the model at once."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format the model computes in."""
+
+    actors: Annotated[int | None, _AtLeastOne] = None
+    """Replicas of the model. Default: one per GPU, or without GPUs one per machine, on all its cores."""
+
+    cluster: Annotated[str | None, Parameter(env_var="RAY_ADDRESS")] = None
+    """Address of the Ray cluster to run on, or auto to find it. Default: Ray is started on this machine for
+    this job alone."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of `cilf train`."""
+
+    recipe: str
+    """YAML file that says what to train on what; see configs/train."""
+
+    output: str
+    """Folder for the model: model.safetensors, model.json and metrics.jsonl."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of `cilf evaluate`."""
+
+    model: str
+    """Name of a bundled model, or a path or URL of a model folder."""
+
+    data: str
+    """A Parquet file or a folder of them, with the columns id, image (encoded bytes), age (years) and split."""
+
+    _: KW_ONLY
+
+    split: str = "val"
+    """Rows whose column `split` has this value."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class BenchOptions:
+    """Options of `cilf bench`."""
+
+    what: Literal["label", "mixers"] = "label"
+    """label: this machine's limits and the whole pipeline. mixers: FourierFormer mixers by number of tokens."""
+
+    _: KW_ONLY
+
+    output: str = "runs/bench"
+    """Folder for the results."""
+
+    model: str = DEFAULT_MODEL
+    """Name of a bundled model, or a path or URL of a model folder. For `label`."""
+
+    images: Annotated[int, Parameter(validator=Number(gte=200))] = 4000
+    """Photographs of the larger of two runs; the smaller has an eighth. For `label`."""
+
+    repeats: Annotated[int, _AtLeastOne] = 5
+    """Measurements of each thing; the median counts. For `mixers`."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DemoOptions:
+    """Options of `cilf demo`."""
+
+    _: KW_ONLY
+
+    folder: str = "demo"
+    """Folder for the photographs, their labels and the contact sheet; what an earlier demo left there goes."""
+
+    model: str = DEFAULT_MODEL
+    """Name of a bundled model, or a path or URL of a model folder."""

@@ -1,0 +1,67 @@
+"""OUTPUT/runs/<run id>.json: what ran, on what, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cilf.config import LabelOptions
+from cilf.provenance import versions
+from cilf.storage import Location, write
+
+
+@dataclass
+class Summary:
+    """One run; written once, when it ends, well or badly."""
+
+    run: str
+    options: LabelOptions
+    labels: str
+    """Folder the rows are in; its name holds the model's fingerprint."""
+    model_name: str
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    objects: int = 0
+    """To label in this run."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Rows written, by status."""
+    seconds: float = 0.0
+    """From the first look at the plan to the last row."""
+    error: str | None = None
+    """Why the run ended early."""
+    traceback: str | None = None
+    """Where it did."""
+
+    def record(self) -> dict[str, Any]:
+        """As it is written, JSON types only."""
+        done = sum(self.counts.values())
+        return {
+            "run": self.run,
+            "started": self.started.isoformat(timespec="seconds"),
+            "options": asdict(self.options),
+            "model": self.labels.rpartition("=")[2],
+            "model_name": self.model_name,
+            "versions": versions(),
+            "objects": self.objects,
+            "counts": dict(sorted(self.counts.items())),
+            "seconds": round(self.seconds, 2),
+            "images_per_second": round(done / self.seconds, 2) if self.seconds else 0.0,
+            "error": self.error,
+            "traceback": self.traceback,
+        }
+
+    def closing(self) -> str:
+        """What the user is told at the end."""
+        done = sum(self.counts.values())
+        if not done:
+            return f"nothing new to label; labels are in {self.labels}"
+        statuses = ", ".join(f"{number:,} {status}" for status, number in sorted(self.counts.items()))
+        pace = f"{self.seconds:.1f} s, {done / self.seconds:.1f} images/s"
+        return f"labelled {done:,} objects in {pace} ({statuses}); labels are in {self.labels}"
+
+    def save(self, output: Location) -> None:
+        """Write it below `output`."""
+        text = json.dumps(self.record(), indent=2, ensure_ascii=False) + "\n"
+        write(output / "runs" / f"{self.run}.json", text.encode())

@@ -1,0 +1,52 @@
+"""What made a number: run ids, the fingerprint of a model, the versions in use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import cilf
+from cilf.card import WEIGHTS_FILE, read_card
+
+
+def new_run_id() -> str:
+    """A name for this run that sorts by time: UTC to the second, and a random ending."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def fingerprint(folder: Path, numbers: Mapping[str, object]) -> str:
+    """12 hex digits over the weights and everything else that changes a number.
+
+    Of the card only what builds and corrects the model counts, so that a better summary does not make a new
+    model. `numbers` are the settings outside the model folder that change a result: precision, face mode,
+    version of the decoder.
+
+    Raises:
+        ModelFolderError: `folder` is not a model folder.
+    """
+    card = read_card(folder)
+    with (folder / WEIGHTS_FILE).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    parts = {
+        "model": card.model.model_dump(mode="json"),
+        "correction": card.correction,
+        "numbers": dict(numbers),
+    }
+    digest.update(json.dumps(parts, sort_keys=True).encode())
+    return digest.hexdigest()[:12]
+
+
+def versions() -> dict[str, str]:
+    """Versions of CILF, Python and the libraries that a result may depend on."""
+    libraries = ("ray", "torch", "pyarrow", "pillow", "numpy")
+    return {
+        "cilf": cilf.__version__,
+        "python": platform.python_version(),
+        **{n: version(n) for n in libraries},
+    }

@@ -1,0 +1,242 @@
+"""A URL -> a filesystem and a path. Nobody else opens a URL.
+
+Plain paths and file:// are local; s3:// is any S3-compatible store, reached as the usual AWS variables say
+(AWS_ENDPOINT_URL, AWS_PROFILE, roles); gs:// needs gcsfs. Paths are taken as they stand: nothing is
+percent-decoded, encoded or globbed, so every key that a store allows survives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cilf.card import CARD_FILE, WEIGHTS_FILE
+from cilf.errors import UsageError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How hard a store is tried before it counts as failing."""
+
+    attempts: int
+    """Of each request; botocore waits at random up to 1, 2, 4, 8 ... s between them."""
+    answer_s: float
+    """Seconds without a byte until an attempt is given up."""
+    connect_s: float = 5
+    """Seconds until an attempt to connect is given up."""
+
+
+WORKING = Patience(attempts=5, answer_s=60)
+"""While a job runs: short troubles of a store are sat out."""
+CHECKING = Patience(attempts=2, answer_s=10)
+"""While a plan is being checked: a wrong address is reported soon."""
+
+CONNECTIONS = 64
+"""Requests in flight to one store from one process."""
+
+_BUNDLED = Path(__file__).parent / "bundled"
+_CACHE = Path("~/.cache/cilf/models")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place in a store."""
+
+    scheme: str
+    """file, s3 or gs."""
+    fs: AbstractFileSystem
+    path: str
+    """As `fs` takes it: absolute, or bucket/key; without a slash at its end."""
+
+    @property
+    def url(self) -> str:
+        """How rows name this place: an absolute path, or scheme://bucket/key."""
+        return self.path if self.scheme == "file" else f"{self.scheme}://{self.path}"
+
+    def __truediv__(self, name: str) -> Location:
+        return replace(self, path=f"{self.path.rstrip('/')}/{name}")
+
+    @property
+    def parent(self) -> Location:
+        return replace(self, path=self.path.rpartition("/")[0])
+
+
+def split(url: str) -> tuple[str, str]:
+    """A URL or path -> (scheme, path), with nothing decoded. A plain path has the scheme `file`."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
+    return (scheme[1].lower(), url[scheme.end() :]) if scheme else ("file", url)
+
+
+def locate(url: str, patience: Patience = WORKING) -> Location:
+    """Where a folder or file is. Nothing is opened yet.
+
+    Raises:
+        UsageError: no such kind of URL here.
+    """
+    scheme, path = split(url)
+    if scheme == "file":
+        path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
+    elif not path.strip("/"):
+        raise UsageError(f"{url} names no bucket: expected {scheme}://bucket or {scheme}://bucket/prefix")
+    return Location(scheme, filesystem(scheme, patience), path.rstrip("/") or "/")
+
+
+@lru_cache
+def filesystem(scheme: str, patience: Patience = WORKING) -> AbstractFileSystem:
+    """The fsspec filesystem for a kind of URL.
+
+    Raises:
+        UsageError: no such kind of URL here.
+    """
+    import fsspec
+
+    if scheme == "s3":
+        retries = {"total_max_attempts": patience.attempts, "mode": "standard"}
+        timeouts = {"connect_timeout": patience.connect_s, "read_timeout": patience.answer_s}
+        s3 = fsspec.filesystem(
+            "s3",
+            config_kwargs={"retries": retries, "max_pool_connections": CONNECTIONS, **timeouts},
+            use_listings_cache=False,
+        )
+        s3.retries = 1  # s3fs retries on top of botocore: five times ours is minutes on a dead address.
+        return s3
+    if scheme in ("file", "gs"):
+        try:
+            return fsspec.filesystem(scheme)
+        except ImportError as error:
+            raise UsageError(f"{scheme}:// needs the package gcsfs, which is not installed: {error}") from error
+    raise UsageError(f"cannot open {scheme}:// (known: a plain path, file://, s3:// and gs://)")
+
+
+def problem(error: BaseException, url: str) -> str:
+    """What went wrong at `url`, in one line that says what to do."""
+    name, text = type(error).__name__, " ".join(str(error).split())
+    if name in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"):
+        advice = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role"
+        return f"no credentials for {url} ({text}): {advice}"
+    if name in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"):
+        return f"the store of {url} cannot be reached ({text}): check AWS_ENDPOINT_URL and the network"
+    if isinstance(error, FileNotFoundError):
+        return f"{url} does not exist ({text})"
+    if isinstance(error, PermissionError):
+        return f"no permission for {url} ({text})"
+    return f"{url} cannot be used: {name}: {text}"
+
+
+def check_output(output: Location) -> None:
+    """Make sure that files can be written under `output`, by writing one and removing it.
+
+    A local folder is made where it is missing; a bucket never is.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    probe = output / f".cilf-probe-{secrets.token_hex(6)}"
+    try:
+        write(probe, b"")
+    except Exception as error:
+        raise UsageError(f"cannot write to OUTPUT: {problem(error, output.url)}") from error
+    with suppress(PermissionError):  # A role may be allowed to write and not to delete.
+        remove(probe)
+
+
+def write(target: Location, data: bytes) -> None:
+    """Write a whole file so that no reader ever sees a part of it.
+
+    An object store does that by itself. Locally the bytes go to a hidden file in the same folder that then
+    takes the name.
+    """
+    if target.scheme != "file":
+        target.fs.pipe_file(target.path, data)
+        return
+    path = Path(target.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def remove(target: Location) -> None:
+    """Delete a file."""
+    target.fs.rm_file(target.path)
+
+
+def files(folder: Location, suffix: str) -> list[Location]:
+    """The files directly in `folder` whose names end in `suffix` and do not start with a dot, by name.
+
+    None where there is no such folder.
+    """
+    try:
+        listed = folder.fs.ls(folder.path, detail=True)
+    except FileNotFoundError:
+        return []
+    names = (entry["name"].rpartition("/")[2] for entry in listed if entry["type"] == "file")
+    return [folder / name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
+
+
+def is_bundled(model: str) -> bool:
+    """Whether this is the name of a model that comes with CILF."""
+    return "/" not in model and (_BUNDLED / model).is_dir()
+
+
+def model_folder(model: str) -> Path:
+    """A local folder for a bundled model's name, a path or a URL.
+
+    A URL is downloaded once per version of its files and machine, to ~/.cache/cilf/models.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    if is_bundled(model):
+        return _BUNDLED / model
+    scheme, path = split(model)
+    if scheme != "file":
+        return _downloaded(model)
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    bundled = ", ".join(sorted(f.name for f in _BUNDLED.glob("*") if f.is_dir())) or "none"
+    raise UsageError(f"no model {model}: not a folder here, and not a bundled model (bundled: {bundled})")
+
+
+def _downloaded(url: str) -> Path:
+    source = locate(url, CHECKING)
+    wanted = [source / CARD_FILE, source / WEIGHTS_FILE]
+    try:
+        version = [url, *(str(_version(file)) for file in wanted)]
+        folder = _CACHE.expanduser() / hashlib.sha256("\0".join(version).encode()).hexdigest()[:16]
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+            for file in wanted:
+                file.fs.get_file(file.path, f"{unfinished}/{Path(file.path).name}")
+            ready = Path(unfinished) / "ready"
+            ready.mkdir()
+            for file in wanted:
+                shutil.move(Path(unfinished) / Path(file.path).name, ready)
+            with suppress(OSError):  # Another process was faster; its copy is the same.
+                ready.rename(folder)
+    except Exception as error:
+        raise UsageError(f"cannot get model {url}: {problem(error, url)}") from error
+    return folder
+
+
+def _version(file: Location) -> Any:
+    info = file.fs.info(file.path)
+    return info.get("ETag") or info.get("etag") or (info.get("size"), info.get("mtime"))

@@ -1,0 +1,10 @@
+"""`cilf label` as a script, for `ray job submit --working-dir . -- python jobs/label.py INPUT OUTPUT …`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cilf.cli import main
+
+sys.exit(main(["label", *sys.argv[1:]]))

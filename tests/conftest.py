@@ -1,0 +1,184 @@
+"""What many tests share: a tiny model in a folder, photographs, one local Ray, one S3 server."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pytest
+from PIL import Image
+
+from cilf import cli
+from cilf.labelling.age_actor import AgeActor
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CILF-CIAE for images of 32 pixels, with every organ of the real one and random weights."""
+    import torch
+
+    from cilf.card import Card, Clip, Fourier, Images, Model
+    from cilf.models.checkpoint import save_model
+    from cilf.models.cilf import CILF
+    from cilf.models.corrector import Constants, Corrector
+    from cilf.models.error_ensemble import ErrorEnsemble
+    from cilf.models.evidence import EvidenceScaler
+
+    architecture = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    spec = Model(clip=Clip(architecture=architecture), images=Images(size=32), fourier=Fourier(depth=1))
+    torch.manual_seed(0)
+    evidence = 14  # columns of cilf.models.evidence with two other decodes
+    corrector = Corrector(
+        Constants(youngest=0, oldest=100, epsilon=8.0, max_views=2),
+        EvidenceScaler(torch.zeros(evidence), torch.ones(evidence), None, None),
+        ErrorEnsemble(evidence),
+        torch.tensor([[0.0, 100.0], [0.0, 100.0]]).expand(2, 2, 2).clone(),
+    )
+    folder = tmp_path_factory.mktemp("model")
+    card = Card(name="tiny", summary="random weights", licence="none", model=spec)
+    save_model(CILF(spec), card, folder, corrector)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Callable[..., bytes]:
+    """A smooth picture with a bright left top and a dark right bottom, as an encoded file."""
+
+    def encode(number: int = 0, kind: str = "JPEG", width: int = 60, height: int = 40, **options: object) -> bytes:
+        down, right = np.mgrid[1 : 0 : height * 1j, 1 : 0 : width * 1j]
+        hue = 0.3 + 0.7 * np.random.default_rng(number).random(3)
+        pixels = 255 * (down * right)[..., None] * hue
+        buffer = io.BytesIO()
+        Image.fromarray(pixels.astype(np.uint8)).save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of an S3 server, which the AWS variables of this process and its Ray name."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield endpoint
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_session(s3_server: str) -> Iterator[None]:
+    """One Ray on this machine; it learns of the S3 server through the variables it inherits."""
+    from cilf.labelling.runtime import running
+
+    with running(None):
+        yield
+
+
+@pytest.fixture
+def bucket(s3_server: str, request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Make a bucket of this test's own: objects by key -> s3://bucket."""
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=s3_server)
+    made: list[str] = []
+
+    def make(objects: dict[str, bytes]) -> str:
+        name = f"bucket-{abs(hash(request.node.nodeid)):x}-{len(made)}"
+        client.create_bucket(Bucket=name)
+        made.append(name)
+        for key, data in objects.items():
+            client.put_object(Bucket=name, Key=key, Body=data)
+        return f"s3://{name}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[[str | Path], pa.Table]:
+    """All label rows below OUTPUT, by uri, read as any reader would."""
+
+    def read(output: str | Path) -> pa.Table:
+        folder, fs = f"{output}/labels", None
+        if folder.startswith("s3://"):
+            import s3fs
+
+            fs = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
+            folder = folder.removeprefix("s3://")
+        return pads.dataset(folder, filesystem=fs, partitioning="hive").to_table().sort_by("uri")
+
+    return read
+
+
+class Brightness:
+    """Stands in for an estimator: a face is as many years old as its crop is bright, 0..255."""
+
+    image_size = 32
+
+    def __call__(self, images_NHWC: np.ndarray) -> SimpleNamespace:
+        age_N = images_NHWC.mean(axis=(1, 2, 3), dtype=np.float32)
+        return SimpleNamespace(
+            age=age_N,
+            age_low=age_N - 5,
+            age_high=age_N + 5,
+            first_age=age_N + 1,
+            expected_error=age_N / 10,
+            corrections=np.full(len(age_N), 2, np.int32),
+            accepted=age_N < 100,
+        )
+
+
+class BrightnessActor(AgeActor):
+    """The real actor, but for the 15 CPU seconds that importing a model's libraries takes."""
+
+    def __init__(self, model: str, precision: str, batch_size: int, actors_per_node: int) -> None:
+        self.estimator = Brightness()
+        self.batch_size = batch_size
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Label by brightness instead of by model."""
+    from ray import cloudpickle
+
+    # The workers cannot import this file.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr("cilf.labelling.pipeline.AgeActor", BrightnessActor)
+
+
+@pytest.fixture
+def label_truly(
+    ray_session: None, model_folder: Path, rows: Callable[[str | Path], pa.Table]
+) -> Callable[..., pa.Table]:
+    """Run `cilf label` with the tiny model and return all rows in OUTPUT by uri."""
+
+    def run(source: str | Path, output: str | Path, *options: str) -> pa.Table:
+        assert cli.main(["label", str(source), str(output), "--model", str(model_folder), *options]) == 0
+        return rows(output)
+
+    return run
+
+
+@pytest.fixture
+def label(stand_in: None, label_truly: Callable[..., pa.Table]) -> Callable[..., pa.Table]:
+    """Run `cilf label` by brightness and return all rows in OUTPUT by uri."""
+    return label_truly

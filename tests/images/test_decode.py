@@ -1,0 +1,152 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps, features
+
+from cilf.images.decode import DecodeError, decode
+
+SIZE = 32
+PLENTY = 10**8
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    """Bright at the left top, dark at the right bottom, and not grey."""
+    down, right = np.mgrid[1:0:120j, 1:0:180j]
+    return Image.fromarray((np.stack([down * right, down, right], axis=-1) * 255).astype(np.uint8))
+
+
+def assert_alike(crop: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    assert crop.shape == (SIZE, SIZE, 3)
+    assert crop.dtype == np.uint8
+    assert np.abs(crop.astype(int) - expected.astype(int)).mean() <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("kind", "tolerance"), [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 3), ("WEBP", 4), ("GIF", 6), ("AVIF", 4)]
+)
+def test_formats_agree(picture, kind, tolerance):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    decoded = decode(encoded(picture, kind), SIZE, PLENTY)
+    expected = np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    assert (decoded.width, decoded.height) == (180, 120)
+    assert_alike(decoded.crop, expected, tolerance)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA", "LA", "YCbCr", "1"])
+def test_modes_look_the_same(picture, mode):
+    image = picture.quantize(128) if mode == "P" else picture.convert(mode)
+    kind = {"CMYK": "JPEG", "YCbCr": "JPEG"}.get(mode, "PNG")
+    reference = picture.convert("L").convert("RGB") if mode in ("L", "LA", "1") else picture
+    expected = np.asarray(reference.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    assert_alike(decode(encoded(image, kind), SIZE, PLENTY).crop, expected, 16 if mode == "1" else 6)
+
+
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How an upright picture lies in a file of each EXIF orientation."""
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_orientation_is_applied(picture, orientation, kind):
+    turn = STORED[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture if turn is None else picture.transpose(turn), kind, exif=exif)
+    assert ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size == picture.size
+    decoded = decode(data, SIZE, PLENTY)
+    assert (decoded.width, decoded.height) == picture.size
+    assert_alike(decoded.crop, decode(encoded(picture, "PNG"), SIZE, PLENTY).crop, 4)
+
+
+def test_broken_exif_is_ignored(picture):
+    data = encoded(picture, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40)
+    assert decode(data, SIZE, PLENTY).width == 180
+
+
+def test_sixteen_bits_are_scaled_not_clipped():
+    ramp = np.linspace(0, 65535, 100 * 100).reshape(100, 100).astype(np.uint16)
+    for kind in ("PNG", "TIFF"):
+        crop = decode(encoded(Image.fromarray(ramp), kind), SIZE, PLENTY).crop
+        assert crop.min() < 5
+        assert crop.max() > 250
+        assert 120 < crop.mean() < 135
+
+
+def test_transparent_parts_are_white():
+    crop = decode(encoded(Image.new("RGBA", (50, 50), (200, 0, 0, 0)), "PNG"), SIZE, PLENTY).crop
+    assert (crop == 255).all()
+    palette = Image.new("P", (50, 50), 3)
+    palette.putpalette([0] * 768)
+    crop = decode(encoded(palette, "GIF", transparency=3), SIZE, PLENTY).crop
+    assert (crop == 255).all()
+
+
+def test_first_frame_counts(picture):
+    frames = [Image.new("RGB", (50, 50), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert (decode(data, SIZE, PLENTY).crop == [255, 0, 0]).all()
+
+
+def test_large_jpegs_are_decoded_scaled():
+    noise = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    image = Image.fromarray(noise).resize((1600, 1600), Image.Resampling.BICUBIC)
+    expected = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    decoded = decode(encoded(image, "JPEG", quality=95), SIZE, PLENTY)
+    assert (decoded.width, decoded.height) == (1600, 1600)
+    assert_alike(decoded.crop, expected, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"])
+def test_truncated_is_unreadable(picture, kind):
+    data = encoded(picture, kind)
+    with pytest.raises(DecodeError) as caught:
+        decode(data[: len(data) // 2], SIZE, PLENTY)
+    assert caught.value.status == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"<html></html>", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"\0" * 999]
+)
+def test_no_image_is_unreadable_with_one_plain_line(data):
+    with pytest.raises(DecodeError) as caught:
+        decode(data, SIZE, PLENTY)
+    assert caught.value.status == "unreadable"
+    assert caught.value.reason.strip()
+    assert "\n" not in caught.value.reason
+    assert " at 0x" not in caught.value.reason
+
+
+def test_trailing_bytes_do_no_harm(picture):
+    assert decode(encoded(picture, "JPEG") + b"more", SIZE, PLENTY).width == 180
+
+
+def test_pixels_are_bounded_by_the_header(picture):
+    with pytest.raises(DecodeError) as caught:
+        decode(encoded(picture, "PNG"), SIZE, max_pixels=180 * 120 - 1)
+    assert caught.value.status == "too_large"
+    assert "180 x 120" in caught.value.reason
+
+
+def test_a_bomb_costs_nothing():
+    bomb = encoded(Image.new("1", (30_000, 30_000)), "PNG")
+    with pytest.raises(DecodeError) as caught:
+        decode(bomb, SIZE, PLENTY)
+    assert caught.value.status == "too_large"

@@ -1,0 +1,269 @@
+"""`cilf label` from end to end: folders, S3, manifests, good and bad files, and the same command again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from cilf import cli, schema
+from cilf.estimator import Estimator
+from cilf.images.decode import decode
+
+Label = Callable[..., pa.Table]
+
+
+@pytest.fixture(scope="module")
+def corpus(photograph) -> dict[str, bytes]:
+    """Objects by key: what a bucket may hold."""
+    return {
+        "plain.jpg": photograph(1),
+        "sideways.jpg": photograph(2, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"),
+        "date=2024-01-01/no extension": photograph(3, "PNG"),
+        ".hidden/_a b+c%20#[1]'\".webp": photograph(4, "WEBP"),
+        "grüße/日本.gif": photograph(5, "GIF"),
+        "broken.jpg": photograph(6)[:300],
+        "empty.jpg": b"",
+        "words.txt": b"no image",
+        "wide.png": photograph(7, "PNG", width=400, height=300),
+        "long.bmp": b"x" * 60_000,
+    }
+
+
+EXPECTED = {
+    "broken.jpg": "unreadable",
+    "empty.jpg": "unreadable",
+    "words.txt": "unreadable",
+    "wide.png": "too_large",
+    "long.bmp": "too_large",
+}
+BOUNDS = ("--max-pixels", "100000", "--max-bytes", "50000")
+
+
+def fill(folder: Path, corpus: dict[str, bytes]) -> Path:
+    for key, data in corpus.items():
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(data)
+    return folder
+
+
+def ages(table: pa.Table, root: str) -> dict[str, float]:
+    return {
+        row["uri"].removeprefix(f"{root}/"): row["faces"][0]["age"]
+        for row in table.to_pylist()
+        if row["status"] == "ok"
+    }
+
+
+def cpu_workers() -> list[int]:
+    """The Ray workers below this process that run tasks, not a replica of the model."""
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                names[int(folder.name)] = (folder / "cmdline").read_text()
+            except OSError:
+                continue  # it has ended
+
+    def below(pid: int) -> bool:
+        while pid in parents and pid != os.getpid():
+            pid = parents[pid]
+        return pid == os.getpid()
+
+    tasks = [pid for pid, name in names.items() if name.startswith("ray::") and "MapWorker" not in name]
+    return [pid for pid in tasks if below(pid)]
+
+
+def test_a_folder_of_everything(label_truly: Label, corpus, tmp_path, model_folder):
+    photos = fill(tmp_path / "photos", corpus)
+    table = label_truly(photos, tmp_path / "out", *BOUNDS)
+    found = {row["uri"].removeprefix(f"{photos}/"): row for row in table.to_pylist()}
+    assert {key: row["status"] for key, row in found.items()} == {key: EXPECTED.get(key, "ok") for key in corpus}
+    for key, row in found.items():
+        assert row["bytes"] == len(corpus[key])
+        assert (row["reason"] is None) == (row["status"] == "ok")
+        assert len(row["faces"]) == (1 if row["status"] == "ok" else 0)
+    assert (found["sideways.jpg"]["width"], found["sideways.jpg"]["height"]) == (40, 60)
+    assert found["empty.jpg"]["reason"] == "empty file"
+    # Every number is the estimator's own for that image.
+    estimator = Estimator(model_folder)
+    for key, row in found.items():
+        if row["status"] == "ok":
+            expected = estimator(decode(corpus[key], estimator.image_size, 10**6).crop[None])
+            (face,) = row["faces"]
+            for name in ("age", "age_low", "age_high", "first_age", "expected_error"):
+                assert face[name] == pytest.approx(getattr(expected, name)[0], abs=1e-3)
+            assert face["corrections"] == expected.corrections[0]
+            assert face["accepted"] == expected.accepted[0]
+            box = [face[side] for side in ("left", "top", "right", "bottom", "detection")]
+            assert box == [0, 0, row["width"], row["height"], 1]
+    # A CPU task that loads torch costs every run seconds and a gigabyte.
+    maps = [file.read_text() for pid in cpu_workers() if (file := Path(f"/proc/{pid}/maps")).exists()]
+    decoders = [text for text in maps if "PIL/_imaging" in text]
+    assert decoders, "no worker has decoded anything: these are the wrong processes"
+    assert not [text for text in decoders if "libtorch" in text]
+
+
+def test_files_have_the_promised_schema_and_runs_their_record(label: Label, photograph, tmp_path):
+    photos = fill(tmp_path / "photos", {"a.jpg": photograph(1), "b.jpg": b"broken"})
+    label(photos, tmp_path / "out", "--batch-size", "7")
+    (file,) = (tmp_path / "out").glob("labels/model=*/*.parquet")
+    assert pq.ParquetFile(file).schema_arrow.equals(schema.LABELS)
+    columns = "uri, status, round(faces[1].age), model, run"
+    found = duckdb.sql(f"select {columns} from '{tmp_path}/out/labels/*/*.parquet' order by uri").fetchall()
+    assert [row[1] for row in found] == ["ok", "unreadable"]
+    assert found[0][2] > 0
+
+    (written,) = (tmp_path / "out" / "runs").iterdir()
+    record = json.loads(written.read_text())
+    assert {row[3] for row in found} == {record["model"]} == {file.parent.name.removeprefix("model=")}
+    assert {row[4] for row in found} == {record["run"]} == {written.stem}
+    assert record["counts"] == {"ok": 1, "unreadable": 1}
+    assert record["objects"] == 2
+    assert record["error"] is None
+    assert record["options"]["batch_size"] == 7
+    assert record["images_per_second"] > 0
+    assert {"cilf", "ray", "torch", "pyarrow", "python"} <= record["versions"].keys()
+
+
+def test_failures_alone_at_an_odd_place(label: Label, tmp_path):
+    """A block without a face has the same schema, and no character of OUTPUT means anything to anyone."""
+    odd = tmp_path / "date=2024" / "50% of #1 [b] + é"
+    table = label(fill(tmp_path / "photos", {f"{number}": b"" for number in range(3)}), odd)
+    assert table["status"].to_pylist() == ["unreadable"] * 3
+    (file,) = odd.glob("labels/model=*/*.parquet")
+    assert pq.ParquetFile(file).schema_arrow.equals(schema.LABELS)
+
+
+def test_folder_prefix_and_manifest_give_the_same_ages(label: Label, corpus, bucket, tmp_path):
+    photos = fill(tmp_path / "photos", corpus)
+    url = bucket({**corpus, "folder/": b""})
+    uris = [
+        *(f"photos/{key}" for key in list(corpus)[:5]),
+        *(f"{url}/{key}" for key in list(corpus)[5:]),
+        f"{url}/gone",
+    ]
+    manifest = pa.table({"uri": uris, "number": pa.array(range(len(uris)), pa.int16())})
+    pq.write_table(manifest, tmp_path / "list.parquet")
+
+    local = label(photos, tmp_path / "local", *BOUNDS)
+    remote = label(url, tmp_path / "remote", *BOUNDS)
+    listed = label(tmp_path / "list.parquet", tmp_path / "listed", *BOUNDS)
+
+    expected = ages(local, str(photos))
+    assert len(expected) == 5
+    assert ages(remote, url) == pytest.approx(expected, abs=1e-3)
+    assert ages(listed, str(photos)) == pytest.approx(expected, abs=1e-3)
+    by_uri = {row["uri"]: row["status"] for row in remote.to_pylist()}
+    assert by_uri[f"{url}/folder/"] == "unreadable"
+    assert by_uri[f"{url}/empty.jpg"] == "unreadable"
+    statuses = {row["uri"]: row["status"] for row in listed.to_pylist()}
+    assert statuses[f"{url}/gone"] == "missing"
+    assert listed.schema.field("number").type == pa.int16()
+    assert sorted(listed["number"].to_pylist()) == list(range(len(uris)))
+
+
+def test_labels_on_s3(label: Label, rows, bucket, photograph):
+    url, output = bucket({"a b#%20.jpg": photograph(1), "bad": b""}), bucket({})
+    table = label(url, f"{output}/deep/er")
+    assert table["status"].to_pylist() == ["ok", "unreadable"]
+    assert rows(f"{output}/deep/er").equals(label(url, f"{output}/deep/er"))
+
+
+def test_again_labels_only_what_is_new_or_changed(label: Label, photograph, tmp_path, capsys):
+    photos, out = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(4)}), tmp_path / "out"
+    first = label(photos, out)
+    files = {file: file.stat().st_mtime_ns for file in out.glob("labels/*/*")}
+    capsys.readouterr()
+    assert label(photos, out).equals(first)
+    assert {file: file.stat().st_mtime_ns for file in out.glob("labels/*/*")} == files
+    assert "nothing new" in capsys.readouterr().out
+
+    (photos / "new.jpg").write_bytes(photograph(9))
+    (photos / "0.jpg").write_bytes(photograph(10))
+    third = label(photos, out)
+    run = max(third["run"].to_pylist())
+    assert [row["uri"].rpartition("/")[2] for row in third.to_pylist() if row["run"] == run] == ["0.jpg", "new.jpg"]
+    assert len(third) == 6
+    assert len(set(third["id"].to_pylist())) == 6
+
+
+def test_what_was_unavailable_is_tried_again_and_stays_one_row(label: Label, tmp_path):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("uri\nazure://cannot/be opened\n/gone\n")
+    first = label(manifest, tmp_path / "out")
+    assert first["status"].to_pylist() == ["missing", "unavailable"]
+    second = label(manifest, tmp_path / "out")
+    assert second["id"].to_pylist() == first["id"].to_pylist()
+    assert [a == b for a, b in zip(first["run"].to_pylist(), second["run"].to_pylist(), strict=True)] == [True, False]
+
+
+def test_relabel_replaces_rows(label: Label, photograph, tmp_path):
+    photos, out = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(4)}), tmp_path / "out"
+    first = label(photos, out)
+    second = label(photos, out, "--relabel", "--include", "[01].jpg")
+    assert second["id"].to_pylist() == first["id"].to_pylist()
+    assert second["faces"].to_pylist() == first["faces"].to_pylist()
+    changed = [a != b for a, b in zip(first["run"].to_pylist(), second["run"].to_pylist(), strict=True)]
+    assert changed == [True, True, False, False]
+
+
+def test_limit_and_include(label: Label, rows, photograph, tmp_path):
+    photos = fill(tmp_path / "photos", {f"{n}.{kind}": photograph(n) for n in range(3) for kind in ("jpg", "JPG")})
+    out = tmp_path / "out"
+    assert len(label(photos, out, "--limit", "2", "--include", "*.jpg")) == 2
+    assert len(label(photos, out, "--limit", "2", "--include", "*.jpg")) == 3
+    assert all(uri.endswith(".jpg") for uri in rows(out)["uri"].to_pylist())
+
+
+def test_a_model_that_fails_fails_the_job(
+    ray_session, stand_in, monkeypatch, photograph, model_folder, tmp_path, capsys
+):
+    def fail(self, table: pa.Table) -> pa.Table:
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr("cilf.labelling.pipeline.AgeActor.__call__", fail)
+    photos = fill(tmp_path / "photos", {"a.jpg": photograph(1)})
+    code = cli.main(["label", str(photos), str(tmp_path / "out"), "--model", str(model_folder)])
+    message = capsys.readouterr().err
+    assert code == 1
+    assert "labelling stopped after 0 objects: RuntimeError: out of memory" in message
+    assert "Traceback" not in message
+    assert "ERROR" not in message
+    (record,) = (json.loads(file.read_text()) for file in (tmp_path / "out" / "runs").iterdir())
+    assert "out of memory" in record["error"]
+    assert "in fail" in record["traceback"]
+    assert not list((tmp_path / "out").glob("labels/*/*"))
+
+
+def test_numbers_of_many_blocks_stay_with_their_rows(label: Label, tmp_path):
+    """Rows keep their own crop through blocks, batches and failures between them."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(150):
+        if number % 7 == 3:
+            (photos / f"{number:03d}.png").write_bytes(b"broken")
+        else:
+            Image.new("L", (20 + number, 50), 100 + number).save(photos / f"{number:03d}.png")
+    table = label(photos, tmp_path / "out", "--batch-size", "16").to_pylist()
+    assert len(table) == 150
+    for number, row in enumerate(table):
+        if number % 7 == 3:
+            assert (row["status"], row["width"], row["faces"]) == ("unreadable", None, [])
+        else:
+            assert (row["status"], row["width"], row["height"]) == ("ok", 20 + number, 50)
+            (face,) = row["faces"]
+            assert face["age"] == 100 + number
+            assert face["first_age"] == 101 + number
+            assert face["corrections"] == 2
+            assert face["accepted"] is False
+            assert face["right"] == 20 + number

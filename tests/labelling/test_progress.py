@@ -1,0 +1,31 @@
+import time
+
+from cilf.labelling import progress
+from cilf.labelling.progress import Progress, _clock
+
+
+def test_the_line_says_what_is_done_and_what_failed():
+    shown = Progress()
+    shown.total = 2000
+    assert shown.line() == "0 of 2,000 objects"
+    shown.started -= 10
+    shown.add("ok", 1490)
+    shown.add("unreadable", 10)
+    line = shown.line()
+    assert line.startswith("1,500 of 2,000 objects, ")
+    assert line.endswith(" left, 10 unreadable")
+    assert "149." in line or "150.0 images/s" in line
+
+
+def test_a_line_now_and_then_without_a_terminal(monkeypatch, capfd):
+    monkeypatch.setattr(progress, "_EVERY_S", 0.05)
+    with Progress() as shown:
+        shown.total = 3
+        time.sleep(0.3)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert lines[0] == "0 of 3 objects"
+
+
+def test_clock():
+    assert _clock(3725.4) == "1:02:05"

@@ -1,0 +1,62 @@
+import subprocess
+import sys
+
+import pytest
+
+from cilf.config import LabelOptions
+from cilf.errors import UsageError
+from cilf.labelling.runtime import ACTOR_RETRIES, TASK_RETRIES, Cluster, Plan, plan
+
+
+def planned(cluster: Cluster, actors: int | None = None) -> Plan:
+    return plan(LabelOptions("in", "out", actors=actors), cluster)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        (Cluster(cpus=2, gpus=0, nodes=1), Plan(actors=1, actors_per_node=1, actor_cpus=1.0, actor_gpus=None)),
+        (Cluster(cpus=64, gpus=0, nodes=4), Plan(actors=4, actors_per_node=1, actor_cpus=1.0, actor_gpus=None)),
+        (Cluster(cpus=16, gpus=2, nodes=1), Plan(actors=2, actors_per_node=2, actor_cpus=None, actor_gpus=1)),
+    ],
+)
+def test_pools_fit_the_cluster(cluster, expected):
+    assert planned(cluster) == expected
+
+
+@pytest.mark.parametrize(
+    ("cluster", "actors", "message"),
+    [
+        (Cluster(cpus=1, gpus=0, nodes=1), None, "too few CPUs"),
+        (Cluster(cpus=2, gpus=0, nodes=1), 2, "too few CPUs: 2 model"),
+        (Cluster(cpus=1, gpus=8, nodes=1), 9, "too few GPUs"),
+    ],
+)
+def test_what_would_wait_for_ever_is_refused(cluster, actors, message):
+    with pytest.raises(UsageError, match=message):
+        planned(cluster, actors)
+
+
+def test_retries_are_bounded():
+    # Ray's own defaults are -1, for ever: an object that kills its process would never let the run end.
+    assert 0 < TASK_RETRIES["max_retries"] < 10
+    assert 0 < ACTOR_RETRIES["max_task_retries"] < 10
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:9", "UsageError no Ray cluster at 127.0.0.1:9"),
+        ("http://head:8265", "UsageError http://head:8265 is where jobs are submitted"),
+    ],
+)
+def test_an_address_without_a_cluster_is_explained_soon(address, message):
+    # In a process of its own: a Ray that already runs here would be used.
+    code = (
+        "from cilf.labelling.runtime import running\n"
+        "try:\n"
+        f"    with running({address!r}): pass\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith(message)

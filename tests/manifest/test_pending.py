@@ -1,0 +1,74 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cilf import schema
+from cilf.manifest.pending import contains, forget, labelled, without
+from cilf.storage import locate
+
+
+def save(folder, name: str, statuses: dict[int, str]) -> None:
+    rows = [
+        {"id": number, "uri": f"/{number}", "status": status, "run": "r", "labelled_at": 0}
+        for number, status in statuses.items()
+    ]
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema.LABELS), folder / name)
+
+
+@pytest.fixture
+def labels(tmp_path):
+    folder = tmp_path / "model=x"
+    save(folder, "one.parquet", {3: "ok", 1: "unavailable", 2: "unreadable"})
+    save(folder, "two.parquet", {5: "unavailable"})
+    (folder / ".three.parquet.tmp").write_bytes(b"unfinished")
+    return locate(str(folder))
+
+
+def ids(*numbers: int) -> np.ndarray:
+    return np.array(numbers, dtype=np.int64)
+
+
+def test_labelled(labels):
+    found = labelled(labels)
+    assert found.done.tolist() == [2, 3]
+    assert found.unavailable.tolist() == [1, 5]
+
+
+def test_nothing_labelled(tmp_path):
+    found = labelled(locate(str(tmp_path / "gone")))
+    assert len(found.done) == len(found.unavailable) == 0
+
+
+def test_without():
+    tables = [pa.table({"id": [1, 2, 3]}), pa.table({"id": [4, 5]})]
+    left = [table["id"].to_pylist() for table in without(tables, ids(2, 5))]
+    assert left == [[1, 3], [4]]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, [1]), (2, [1, 3]), (3, [1, 3, 4]), (9, [1, 3, 4])])
+def test_limit(limit, expected):
+    tables = [pa.table({"id": [1, 2, 3]}), pa.table({"id": [4, 5]})]
+    left = pa.concat_tables(without(tables, ids(2, 5), limit))["id"].to_pylist()
+    assert left == expected
+
+
+def test_forget_drops_rows_and_empty_files(labels, tmp_path):
+    forget(labels, ids(1, 5, 9))
+    assert [path.name for path in sorted((tmp_path / "model=x").glob("*.parquet"))] == ["one.parquet"]
+    left = pq.read_table(tmp_path / "model=x" / "one.parquet", partitioning=None)
+    assert left["id"].to_pylist() == [3, 2]
+    assert left.schema.equals(schema.LABELS)
+    assert left.schema.metadata == schema.LABELS.metadata
+
+
+def test_forget_leaves_other_files_alone(labels, tmp_path):
+    before = (tmp_path / "model=x" / "one.parquet").stat().st_mtime_ns
+    forget(labels, ids(5))
+    assert (tmp_path / "model=x" / "one.parquet").stat().st_mtime_ns == before
+
+
+def test_contains():
+    assert contains(ids(), ids(1, 2)).tolist() == [False, False]
+    assert contains(ids(-4, 2, 9), ids(9, 10, -4, -5)).tolist() == [True, False, True, False]
