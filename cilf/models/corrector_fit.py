@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cilf.ages import AgeSpace
 from cilf.models.conformal import MIN_SUBJECTS, ClusteredMean, band_quantiles, check_alpha, clustered_mean
-from cilf.models.corrector import Constants, Corrector, error_term
+from cilf.models.corrector import NOT_CONVERGED, Constants, Corrector, error_term
 from cilf.models.error_ensemble import fit_ensemble
 from cilf.models.error_scale import isotonic_knots, weigh_terms
 from cilf.models.evidence import Decode, EvidenceScaler, Predictions, Seen, decode_age, evidence
@@ -82,8 +82,8 @@ class Plan:
     target_mae: float | None = None
     """MAE that accepted rows must keep, years; None: ε follows from `extra_views` instead."""
     extra_views: float = 0.08
-    """Further views that correction may cost per row on average. With two views at most it is the share of
-    rows that fail."""
+    """Further views that correction may cost per row on average; with two views at most, or one, it is the
+    share of rows that fail."""
     max_views: int = 4
     """A power of two; 1: no further views are ever taken."""
     alpha: float = 0.1
@@ -240,7 +240,8 @@ def _fit_epsilon(corrector: Corrector, table: CorrectionTable, plan: Plan) -> Co
     low, high = 0, len(candidates) - 1
     while low < high:
         middle = (low + high) // 2
-        cost = _run(_with(corrector, epsilon=candidates[middle]), table)["views_per_row"] - 1
+        ran = _run(_with(corrector, epsilon=candidates[middle]), table)
+        cost = ran["views_per_row"] - 1 if plan.max_views > 1 else ran["share_not_converged"]
         low, high = (low, middle) if cost <= plan.extra_views else (middle + 1, high)
     chosen = _with(corrector, epsilon=candidates[low], epsilon_by="budget", target_mae=plan.target_mae)
     return _with(chosen, measured=_run(chosen, table))
@@ -303,6 +304,7 @@ def _run(corrector: Corrector, table: CorrectionTable) -> dict[str, float]:
     return {
         "views_per_row": float((2.0**judged.corrections_B).mean()),
         "share_accepted": float(accepted.double().mean()),
+        "share_not_converged": float((judged.reason_B == NOT_CONVERGED).double().mean()),
         "accepted_mae": mae.mean,
         "accepted_mae_upper": mae.upper(_LEVEL),
         "mae": float(error_N.mean()),

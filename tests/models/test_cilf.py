@@ -101,3 +101,11 @@ def test_damaged_folders_are_refused_with_a_reason(tiny_model, tmp_path, damage)
         save_file({"fuse.0.weight": torch.zeros(1)}, weights)
     with pytest.raises(ModelFolderError, match=r"model\.(json|safetensors)"):
         load_model(tmp_path)
+
+
+def test_compiled_model_gives_the_same_numbers(tiny_model):
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = tiny_model(pixels).logits_BK
+        found = torch.compile(tiny_model, backend="aot_eager")(pixels).logits_BK
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -40,7 +40,8 @@ def slipping() -> Corrector:
 @pytest.fixture(scope="module")
 def honest() -> Corrector:
     """Its model says all there is to say: nothing is left to correct without further views."""
-    return fit_corrector(SPACE, rows(1500, 3), rows(4000, 4), Plan(max_views=1, extra_views=0.3))
+    calibration = rows(4000, 104, views=1)
+    return fit_corrector(SPACE, rows(1500, 103, views=1), calibration, Plan(target_mae=3.0, max_views=1))
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +62,10 @@ def test_it_moves_what_it_can_prove_to_mend(slipping, fresh):
 def test_it_switches_moving_off_where_nothing_can_be_gained(honest):
     assert honest.constants.shrinkage == 0
     assert honest.state()[1]["moving"].startswith("off")
-    table = rows(2000, 6)
+    table = rows(2000, 6, views=1)
     judged = _label(honest, table)
     assert torch.equal(judged.age_B, judged.first_age_B)
     # The flag and the interval stay.
-    assert 0.6 < float(judged.accepted_B.double().mean()) < 0.8
     accepted = mae(judged.age_B[judged.accepted_B], table.at(judged.accepted_B))
     assert accepted < 0.75 * mae(judged.age_B[~judged.accepted_B], table.at(~judged.accepted_B))
 
@@ -83,7 +83,7 @@ def test_shuffled_targets_gain_nothing(fresh):
 
 
 def test_intervals_cover_as_promised(slipping, honest, fresh):
-    for corrector, table in ((slipping, fresh), (honest, rows(12_000, 7))):
+    for corrector, table in ((slipping, fresh), (honest, rows(12_000, 7, views=1))):
         judged = _label(corrector, table)
         covered = _coverage(judged, table)
         assert 0.88 <= float(covered.mean()) <= 0.92
@@ -97,7 +97,7 @@ def test_intervals_cover_as_promised(slipping, honest, fresh):
 
 
 def test_the_expected_error_is_right_on_average_and_by_quarter(honest):
-    table = rows(12_000, 7)
+    table = rows(12_000, 7, views=1)
     judged = _label(honest, table)
     error = (judged.age_B - table.ages_N).abs()
     for quarter in judged.expected_error_B.argsort().chunk(4):
@@ -120,9 +120,8 @@ def test_only_failing_rows_are_forwarded_again_and_gain_by_it():
     assert torch.equal(asked[0][0], failing.nonzero().squeeze(1))
     assert bool(torch.isin(asked[1][0], asked[0][0]).all())
     assert torch.equal(judged.corrections_B > 0, failing)
-    # The budget of views holds on new rows.
     spent = sum(len(ids) * n for ids, _, n in asked) / len(table)
-    assert 0.4 < spent < 0.75
+    assert 0.5 < spent < 0.75, "the budget was 0.6 on calibration rows"
     before, after = mae(judged.first_age_B[failing], table.at(failing)), mae(judged.age_B[failing], table.at(failing))
     assert after < before - 0.3
     assert torch.equal(judged.age_B[~failing], judged.first_age_B[~failing])
@@ -131,14 +130,13 @@ def test_only_failing_rows_are_forwarded_again_and_gain_by_it():
     assert bool((judged.corrections_B[judged.reason_B == 2] == 2).all())
 
 
-def test_risk_control_keeps_the_target_on_accepted_rows():
-    oof, calibration, table = rows(1500, 11), rows(3000, 12), rows(12_000, 13)
-    strict = fit_corrector(SPACE, oof, calibration, Plan(target_mae=3.0, max_views=2))
-    assert strict.constants.epsilon_by == "risk"
-    assert strict.constants.measured["accepted_mae_upper"] <= 3.0
-    judged = _label(strict, table)
+def test_risk_control_keeps_the_target_on_accepted_rows(honest):
+    assert honest.constants.epsilon_by == "risk"
+    assert honest.constants.measured["accepted_mae_upper"] <= 3.0
+    table = rows(6000, 13, views=1)
+    judged = _label(honest, table)
     assert mae(judged.age_B[judged.accepted_B], table.at(judged.accepted_B)) <= 3.0 < mae(judged.age_B, table)
-    assert float(judged.accepted_B.double().mean()) > 0.3
+    assert float(judged.accepted_B.double().mean()) > 0.5
 
 
 def _adults(n: int, seed: int) -> CorrectionTable:
@@ -146,7 +144,7 @@ def _adults(n: int, seed: int) -> CorrectionTable:
 
 
 def _fit_adults() -> Corrector:
-    plan = Plan(target_mae=0.1, extra_views=0.2, max_views=2)
+    plan = Plan(target_mae=0.1, extra_views=0.2, max_views=1)
     return fit_corrector(AgeSpace(16, 77), _adults(600, 14), _adults(600, 15), plan, seed=3)
 
 
@@ -157,7 +155,8 @@ def adults() -> Corrector:
 
 def test_a_target_out_of_reach_falls_back_to_the_budget_and_says_so(adults):
     assert (adults.constants.epsilon_by, adults.constants.target_mae) == ("budget", 0.1)
-    assert adults.constants.measured["views_per_row"] <= 1.2
+    # Without further views to pay for, the budget is the share of failing rows.
+    assert 0.15 < adults.constants.measured["share_not_converged"] <= 0.2
 
 
 def test_another_age_range_and_the_same_seed(adults):

@@ -1,0 +1,125 @@
+"""The centre: uint8 images in, judged ages out. Knows nothing of Ray or storage.
+
+from cilf.estimator import Estimator
+estimator = Estimator(folder)
+print(estimator(images).age)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cilf.card import ModelFolderError
+from cilf.models.checkpoint import load_model
+from cilf.models.cilf import CILF
+from cilf.models.evidence import Predictions
+from cilf.models.pixels import Normalise
+from cilf.models.views import views
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """One entry per image, numpy arrays [N]."""
+
+    age: np.ndarray
+    """float32, years."""
+    age_low: np.ndarray
+    age_high: np.ndarray
+    """float32, years: the ends of the calibrated 90 % interval."""
+    first_age: np.ndarray
+    """float32, years: before correction."""
+    expected_error: np.ndarray
+    """float32, years."""
+    corrections: np.ndarray
+    """int32: rounds of further evidence."""
+    accepted: np.ndarray
+    """bool: the expected error is at most the model's ε."""
+
+
+class Estimator:
+    """A model folder, ready to estimate.
+
+    Args:
+        folder: a model folder, with its correction calibrated.
+        device: as torch names it; default the GPU where there is one, else the CPU.
+        precision: number format of the network; FFTs and the correction are float32 in any case.
+
+    Raises:
+        ModelFolderError: no model, a damaged one, or one without calibrated correction.
+    """
+
+    def __init__(self, folder: Path, *, device: str | None = None, precision: Precision = "float32") -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+        model, corrector, self.card = load_model(folder)
+        if corrector is None:
+            raise ModelFolderError(f"{folder} has no calibrated correction, so it can judge no estimate")
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.corrector = corrector.to(self.device)
+        self.normalise = Normalise(self.card.model.images.mean, self.card.model.images.std).to(self.device)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images it takes, pixels."""
+        return self.card.model.images.size
+
+    @torch.inference_mode()
+    def __call__(self, images_NHWC: np.ndarray) -> Estimates:
+        """Estimate, judge and correct a batch, uint8 [N, S, S, 3] in RGB; the caller bounds N.
+
+        Raises:
+            ValueError: images of another shape or type.
+        """
+        size = self.image_size
+        if images_NHWC.dtype != np.uint8 or images_NHWC.shape[1:] != (size, size, 3):
+            raise ValueError(
+                f"images must be uint8 [N, {size}, {size}, 3], not {images_NHWC.dtype} {list(images_NHWC.shape)}"
+            )
+        if not len(images_NHWC):
+            empty = np.empty(0, np.float32)
+            return Estimates(empty, empty, empty, empty, empty, empty.astype(np.int32), empty.astype(bool))
+        images = torch.from_numpy(images_NHWC)
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        pixels_BCHW = self.normalise(images.to(self.device, non_blocking=True))
+
+        def predict(rows: Tensor, first_view: int, count: int) -> Predictions:
+            return predictions(self.model, pixels_BCHW[rows], first_view, count, self.dtype)
+
+        judged = self.corrector.label(predictions(self.model, pixels_BCHW, 0, 1, self.dtype), predict)
+        return Estimates(
+            age=judged.age_B.cpu().numpy(),
+            age_low=judged.low_B.cpu().numpy(),
+            age_high=judged.high_B.cpu().numpy(),
+            first_age=judged.first_age_B.cpu().numpy(),
+            expected_error=judged.expected_error_B.cpu().numpy(),
+            corrections=judged.corrections_B.cpu().numpy().astype(np.int32),
+            accepted=judged.accepted_B.cpu().numpy(),
+        )
+
+
+@torch.inference_mode()
+def predictions(model: CILF, pixels_BCHW: Tensor, first_view: int, count: int, dtype: torch.dtype) -> Predictions:
+    """What the network says of some views of each image: posteriors, and the two other ages it holds.
+
+    Args:
+        model: in eval mode.
+        pixels_BCHW: normalised, float32.
+        first_view, count: which of cilf.models.views.
+        dtype: float32, or what autocast computes in.
+    """
+    seen = views(pixels_BCHW, first_view, count)
+    flat = seen.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(pixels_BCHW.device.type, dtype, enabled=dtype != torch.float32):
+        out = model(flat)
+    shape = (len(pixels_BCHW), count)
+    others = torch.stack([model.ages.mean(p) for p in (out.score_posterior_BK, out.match_posterior_BK)], dim=1)
+    return Predictions(out.posterior_BK.unflatten(0, shape), others.unflatten(0, shape))

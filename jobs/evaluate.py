@@ -1,0 +1,10 @@
+"""`cilf evaluate` as a script, for `ray job submit --working-dir . -- python jobs/evaluate.py MODEL DATA`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cilf.cli import main
+
+sys.exit(main(["evaluate", *sys.argv[1:]]))

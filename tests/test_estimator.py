@@ -1,0 +1,79 @@
+"""uint8 images in, judged ages out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from cilf.card import ModelFolderError, read_card
+from cilf.estimator import Estimates, Estimator
+from cilf.models.checkpoint import load_model, save_model
+from cilf.models.views import MAX_VIEWS, views
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+
+
+def test_estimates_are_whole_typed_and_ordered(model_folder, images):
+    estimates = Estimator(model_folder)(images)
+    for field in fields(Estimates):
+        wanted = {"corrections": np.int32, "accepted": np.bool_}.get(field.name, np.float32)
+        values = getattr(estimates, field.name)
+        assert values.shape == (5,)
+        assert values.dtype == wanted
+    assert (estimates.age_low <= estimates.age).all()
+    assert (estimates.age <= estimates.age_high).all()
+    assert (estimates.age >= 0).all()
+    assert (estimates.age <= 100).all()
+
+
+def test_same_images_same_numbers_whatever_the_batch(model_folder, images):
+    estimator = Estimator(model_folder)
+    whole, again = estimator(images), estimator(images)
+    assert np.array_equal(whole.age, again.age)
+    one_by_one = np.concatenate([estimator(images[i : i + 1]).age for i in range(5)])
+    np.testing.assert_allclose(one_by_one, whole.age, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_close(model_folder, images, precision):
+    exact = Estimator(model_folder)(images).first_age
+    np.testing.assert_allclose(Estimator(model_folder, precision=precision)(images).first_age, exact, atol=0.5)
+
+
+def test_no_images_no_estimates(model_folder, images):
+    assert Estimator(model_folder)(images[:0]).age.shape == (0,)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 32, 32, 3), np.float32), np.zeros((2, 16, 16, 3), np.uint8)])
+def test_other_images_are_refused_with_what_was_wanted(model_folder, wrong):
+    with pytest.raises(ValueError, match=r"uint8 \[N, 32, 32, 3\]"):
+        Estimator(model_folder)(wrong)
+
+
+def test_a_model_without_calibration_is_refused(model_folder, tmp_path):
+    model, _, _ = load_model(model_folder)
+    save_model(model, read_card(model_folder).model_copy(update={"correction": None}), tmp_path)
+    with pytest.raises(ModelFolderError, match="no calibrated correction"):
+        Estimator(tmp_path)
+
+
+def test_views_start_with_the_image_and_its_mirror_and_stay_in_place():
+    pixels = torch.rand(2, 3, 24, 24)
+    seen = views(pixels, 0, MAX_VIEWS)
+    assert torch.equal(seen[:, 0], pixels)
+    assert torch.equal(seen[:, 1], pixels.flip(3))
+    assert torch.equal(views(pixels, 2, 2), seen[:, 2:4])
+    assert len({round(float(view.sum()), 2) for view in seen[0]}) > 2
+
+
+def test_importing_cilf_imports_neither_torch_nor_ray():
+    code = "import sys, cilf; sys.exit(bool({'torch', 'ray', 'pyarrow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
