@@ -1,0 +1,14 @@
+"""How close this machine gets to its own limits. Each bench prints its table and writes it to files."""
+
+from __future__ import annotations
+
+from cilf.config import BenchOptions
+
+
+def bench(options: BenchOptions = BenchOptions()) -> int:
+    """Run one bench: `label` (the default) or `mixers`."""
+    if options.what == "mixers":
+        from cilf.bench.mixers import run
+    else:
+        from cilf.bench.label import run
+    return run(options)
