@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from cilf import schema
@@ -40,6 +39,8 @@ class Labelled:
 
 def labelled(labels: Location) -> Labelled:
     """Read which ids the files directly in `labels` hold. Only two columns are read."""
+    import pyarrow.dataset as pads  # Brings pandas with it: seconds that a wrong option need not wait for.
+
     paths = [file.path for file in files(labels, ".parquet")]
     columns = pa.schema([schema.LABELS.field("id"), schema.LABELS.field("status")])
     table = pads.dataset(paths, columns, "parquet", labels.fs).to_table() if paths else columns.empty_table()
