@@ -211,6 +211,15 @@ def test_what_nobody_expected_is_one_line_and_a_log(monkeypatch, capsys):
     log.unlink()
 
 
+def test_an_interrupt_is_no_traceback(monkeypatch, capsys):
+    def interrupted(options: LabelOptions) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cilf.labelling.label", interrupted)
+    assert cli.main(["label", "a", "b"]) == cli.INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+
+
 def test_help_shows_every_option_with_its_meaning(capsys):
     assert cli.main(["label", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())

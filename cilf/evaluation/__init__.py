@@ -11,6 +11,6 @@ def evaluate(options: EvaluateOptions) -> int:
     Raises:
         UsageError, ModelFolderError: the data or the model cannot be used.
     """
-    from cilf.evaluation.evaluate import run
+    from cilf.evaluation.measure import run
 
     return run(options)

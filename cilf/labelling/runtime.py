@@ -123,10 +123,18 @@ def _start(address: str | None) -> None:
             else:
                 _start_here(num_cpus=int(this_machine().cpus), include_dashboard=False, **quiet)
     except Exception as error:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        text = _reason(error)
         if address:
             raise UsageError(f"no Ray cluster at {address} ({text}): check --cluster or RAY_ADDRESS") from error
         raise JobError(f"Ray did not start on this machine, which may be overloaded ({text})") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What is at the bottom of a failed start, in one line; Ray puts the traceback of one in the text of another."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1].strip()[:500]
 
 
 def _start_here(**settings: Any) -> None:

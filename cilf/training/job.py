@@ -12,7 +12,7 @@ from cilf.card import Card, write_card
 from cilf.config import TrainOptions
 from cilf.datasets.faces import read_faces
 from cilf.estimator import Estimator
-from cilf.evaluation.evaluate import estimate_all, measure
+from cilf.evaluation.measure import estimate_all, measure
 from cilf.models.checkpoint import save_model
 from cilf.models.cilf import CILF
 from cilf.models.corrector_fit import Plan

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from cilf import storage
+from cilf.card import CARD_FILE, WEIGHTS_FILE
+from cilf.errors import UsageError
+from cilf.storage import files, is_bundled, locate, model_folder, remove, write
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "recorded"),
+    [
+        ("/a/b c%20#?.jpg", "/a/b c%20#?.jpg", "/a/b c%20#?.jpg"),
+        ("file:///a/%20/", "/a/%20", "/a/%20"),
+        ("s3://bucket/a b/c%20+#?[x]", "bucket/a b/c%20+#?[x]", "s3://bucket/a b/c%20+#?[x]"),
+        ("S3://bucket/", "bucket", "s3://bucket"),
+    ],
+)
+def test_urls_are_taken_as_they_stand(url, path, recorded):
+    location = locate(url)
+    assert (location.path, location.url) == (path, recorded)
+    assert (location / "x.parquet").url == f"{recorded}/x.parquet"
+
+
+def test_relative_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert locate("a/../b").url == f"{tmp_path}/b"
+
+
+def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
+    target = locate(str(tmp_path / "deep" / "x.parquet"))
+    write(target, b"old")
+    replace = Path.replace
+
+    def crash(self: Path, to: Path) -> Path:
+        raise OSError("the power went out")
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(OSError, match="power"):
+        write(target, b"new")
+    monkeypatch.setattr(Path, "replace", replace)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.parquet"]
+    assert Path(target.path).read_bytes() == b"old"
+
+
+def test_files_are_listed_without_hidden_ones(tmp_path, bucket):
+    for folder in (locate(str(tmp_path)), locate(bucket({"other/a.parquet": b""})) / "p"):
+        for name in ("b.parquet", "a.parquet", ".c.parquet", "d.txt"):
+            write(folder / name, b"x")
+        write(folder / "below" / "e.parquet", b"x")
+        assert [file.url for file in files(folder, ".parquet")] == [
+            f"{folder.url}/a.parquet",
+            f"{folder.url}/b.parquet",
+        ]
+        remove(folder / "a.parquet")
+        assert [file.url for file in files(folder, ".parquet")] == [f"{folder.url}/b.parquet"]
+        assert files(folder / "nowhere", ".parquet") == []
+
+
+def test_a_model_is_downloaded_once_per_version(bucket, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_CACHE", tmp_path / "cache")
+    weights, card = ((model_folder / name).read_bytes() for name in (WEIGHTS_FILE, CARD_FILE))
+    url = bucket({f"m/{WEIGHTS_FILE}": weights, f"m/{CARD_FILE}": card}) + "/m"
+    first = storage.model_folder(url)
+    assert (first / WEIGHTS_FILE).read_bytes() == weights
+    assert (first / CARD_FILE).read_bytes() == card
+    assert storage.model_folder(url) == first
+    write(locate(url) / WEIGHTS_FILE, weights + b"!")
+    second = storage.model_folder(url)
+    assert second != first
+    assert (second / WEIGHTS_FILE).read_bytes() == weights + b"!"
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {first.name, second.name}
+
+
+def test_a_model_url_without_model(bucket):
+    with pytest.raises(UsageError, match="cannot get model s3://"):
+        model_folder(bucket({"a": b""}) + "/m")
+
+
+def test_a_models_name_is_not_a_path(tmp_path):
+    assert not is_bundled("../cilf")
+    with pytest.raises(UsageError, match="bundled: "):
+        model_folder("no-such-model")
+    assert model_folder(str(tmp_path)) == tmp_path
