@@ -45,7 +45,13 @@ class _Options(Yaml):
 
 
 def _app() -> App:
-    app = App(name="cilf", help=cilf.__doc__, version=cilf.__version__, result_action="return_value")
+    app = App(
+        name="cilf",
+        help=cilf.__doc__,
+        version=cilf.__version__,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
     for name, (function, line) in JOBS.items():
         app.command(function, name=name, help=line)
 
