@@ -45,13 +45,9 @@ class _Options(Yaml):
 
 
 def _app() -> App:
-    app = App(
-        name="cilf",
-        help=cilf.__doc__,
-        version=cilf.__version__,
-        result_action="return_value",
-        suppress_keyboard_interrupt=False,
-    )
+    app = App(name="cilf", help=cilf.__doc__, version=cilf.__version__, result_action="return_value")
+    # cyclopts would exit without a word.
+    app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
     for name, (function, line) in JOBS.items():
         app.command(function, name=name, help=line)
 
