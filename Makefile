@@ -34,6 +34,9 @@ else
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endif
+	@# Ray starts a dozen processes, each of which imports its libraries anew: compiled once, on all cores, they start
+	@# in half the time. What some package ships for other Pythons does not compile, and need not.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 # After a change of pyproject.toml's dependencies (needs uv).
