@@ -88,7 +88,7 @@ def s3_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def ray_session(s3_server: str) -> Iterator[None]:
     """One Ray on this machine; it learns of the S3 server through the variables it inherits."""
-    from cilf.labelling.runtime import running
+    from cilf.cluster import running
 
     with running(None):
         yield

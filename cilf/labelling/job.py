@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from cilf.card import Card, read_card
+from cilf.cluster import running, this_machine
 from cilf.config import LabelOptions
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import DECODE_VERSION
 from cilf.labelling.pipeline import Work, labelling
 from cilf.labelling.progress import Progress
-from cilf.labelling.runtime import plan, running, this_machine
+from cilf.labelling.runtime import plan
 from cilf.labelling.summary import Summary
 from cilf.manifest.listing import check_input, is_manifest, objects, write_manifest
 from cilf.manifest.pending import contains, forget, labelled, without

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from cilf.card import read_card
+from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.labelling.job import _prepare, _work
 from cilf.labelling.pipeline import BLOCK_ROWS, labelling
-from cilf.labelling.runtime import Cluster, plan
+from cilf.labelling.runtime import plan
 
 
 def test_rows_are_readable_before_the_job_ends(ray_session, stand_in, rows, photograph, model_folder, tmp_path):

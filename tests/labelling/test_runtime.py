@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
+from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.errors import UsageError
-from cilf.labelling.runtime import ACTOR_RETRIES, TASK_RETRIES, Cluster, Plan, plan
+from cilf.labelling.runtime import ACTOR_RETRIES, TASK_RETRIES, Plan, plan
 
 
 def planned(cluster: Cluster, actors: int | None = None) -> Plan:
@@ -53,7 +54,7 @@ def test_retries_are_bounded():
 def test_an_address_without_a_cluster_is_explained_soon(address, message):
     # In a process of its own: a Ray that already runs here would be used.
     code = (
-        "from cilf.labelling.runtime import running\n"
+        "from cilf.cluster import running\n"
         "try:\n"
         f"    with running({address!r}): pass\n"
         "except Exception as error: print(type(error).__name__, error)"

@@ -1,0 +1,135 @@
+"""Ray: found or started, and kept quiet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cilf.errors import JobError, UsageError
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What there is to run on."""
+
+    cpus: float
+    gpus: float
+    nodes: int
+
+
+def this_machine() -> Cluster:
+    """The cluster that a local Ray would be. At least two CPUs are claimed: one core is enough to work on."""
+    return Cluster(cpus=max(2, len(os.sched_getaffinity(0))), gpus=0, nodes=1)
+
+
+@contextmanager
+def running(address: str | None) -> Iterator[Cluster]:
+    """Ray, quiet: an existing cluster, or one on this machine that ends with the context.
+
+    A Ray that this process has started before is used and left alone.
+
+    Raises:
+        UsageError: there is no cluster at `address`.
+        JobError: Ray does not start on this machine.
+    """
+    # Workers run at niceness 15 by default, which starves them on a machine that does anything else.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Its backend prints an error for every actor with arguments that may be restarted (ray#53727); ours are small.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        _start(address)
+    _configure()
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        total = ray.cluster_resources()
+        yield Cluster(total.get("CPU", 0), total.get("GPU", 0), max(1, len(nodes)))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    import ray
+
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address and address.startswith("http"):
+        raise UsageError(
+            f"{address} is where jobs are submitted, not a cluster to join: use `ray job submit --address {address} "
+            "--working-dir . -- python jobs/label.py …`, or unset RAY_ADDRESS to run on this machine"
+        )
+    try:
+        _knock(address)
+        with _stderr_hidden():
+            if address:
+                ray.init(address, **quiet)
+            else:
+                _start_here(num_cpus=int(this_machine().cpus), include_dashboard=False, **quiet)
+    except Exception as error:
+        text = _reason(error)
+        if address:
+            raise UsageError(f"no Ray cluster at {address} ({text}): check --cluster or RAY_ADDRESS") from error
+        raise JobError(f"Ray did not start on this machine, which may be overloaded ({text})") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What is at the bottom of a failed start, in one line; Ray puts the traceback of one in the text of another."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1].strip()[:500]
+
+
+def _start_here(**settings: Any) -> None:
+    import ray
+
+    try:
+        ray.init("local", **settings)
+    except Exception:
+        # Ray gives its processes 30 s to come up. On a busy machine they need longer the first time only.
+        ray.init("local", **settings)
+
+
+def _knock(address: str | None) -> None:
+    """Ray itself tries an address where nobody listens for more than five minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+@contextmanager
+def _stderr_hidden() -> Iterator[None]:
+    """Nothing reaches the terminal, not even from C++: Ray announces there that its log level has been set."""
+    saved = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _configure() -> None:
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    # Reads the footers of Parquet files in a pool of actors, which costs more to start than our small shards to read.
+    context.use_datasource_v2 = False
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    context.print_on_execution_start = False
+    # What goes wrong comes back as an exception; the logs would only say it again, at length.
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
