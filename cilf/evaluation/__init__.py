@@ -6,11 +6,12 @@ from cilf.config import EvaluateOptions
 
 
 def evaluate(options: EvaluateOptions) -> int:
-    """Estimate the ages of labelled faces and print how good the estimates are, as JSON.
+    """Estimate the ages of labelled faces, show how good the estimates are, and write tables, figures and rows.
 
     Raises:
-        UsageError, ModelFolderError: the data or the model cannot be used.
+        UsageError, ModelFolderError: the data, the model or the output cannot be used.
+        JobError: the data could not be read to its end.
     """
-    from cilf.evaluation.measure import run
+    from cilf.evaluation.job import run
 
     return run(options)

@@ -1,32 +1,26 @@
-"""Estimates of a whole labelled set against its ages."""
+"""Estimates of labelled faces against their ages: the figures of a model card, without intervals."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 
-from cilf.config import EvaluateOptions
-from cilf.datasets.faces import read_faces
 from cilf.estimator import Estimates, Estimator
+from cilf.evaluation.judgement import aurc, calibration_error
 from cilf.evaluation.metrics import BANDS, mae, summarise
-from cilf.storage import model_folder
 
-_BATCH = 64
-
-
-def run(options: EvaluateOptions) -> int:
-    """See cilf.evaluation.evaluate."""
-    estimator = Estimator(model_folder(options.model))
-    faces = read_faces(options.data, options.split, estimator.image_size)
-    print(json.dumps(measure(estimate_all(estimator, faces.images_NHWC), faces.ages_N), indent=2))
-    return 0
+BATCH = 64
+"""Images that go through the model at once."""
 
 
 def estimate_all(estimator: Estimator, images_NHWC: np.ndarray) -> Estimates:
     """Estimates of any number of images, uint8 [N, S, S, 3], in their order."""
-    batches = [estimator(images_NHWC[i : i + _BATCH]) for i in range(0, len(images_NHWC), _BATCH)]
+    return joined([estimator(images_NHWC[i : i + BATCH]) for i in range(0, len(images_NHWC), BATCH)])
+
+
+def joined(batches: list[Estimates]) -> Estimates:
+    """Batches of estimates, at least one, as one."""
     names = Estimates.__dataclass_fields__
     return Estimates(**{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names})
 
@@ -40,12 +34,16 @@ def measure(estimates: Estimates, ages_N: np.ndarray) -> dict[str, Any]:
         if band_N.any():
             coverage[name] = float(inside_N[band_N].mean())
     accepted_N = estimates.accepted
+    errors_N = np.abs(estimates.age - ages_N)
     return {
         **summarise(estimates.age, ages_N),
+        "median_absolute_error": float(np.median(errors_N)),
         "mae_before_correction": mae(estimates.first_age, ages_N),
         "interval_coverage": coverage,
         "interval_width": float((estimates.age_high - estimates.age_low).mean()),
         "accepted": float(accepted_N.mean()),
         "mae_accepted": mae(estimates.age[accepted_N], ages_N[accepted_N]) if accepted_N.any() else None,
         "corrected": float((estimates.corrections > 0).mean()),
+        "aurc": aurc(errors_N, estimates.expected_error),
+        "expected_calibration_error": calibration_error(errors_N, estimates.expected_error),
     }

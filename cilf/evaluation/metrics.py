@@ -15,7 +15,12 @@ def mae(estimates_N: np.ndarray, ages_N: np.ndarray) -> float:
 
 def cumulative_score(estimates_N: np.ndarray, ages_N: np.ndarray, within: float = 5) -> float:
     """CS(θ): percentage of estimates at most `within` years off, the bound included."""
-    return float(100 * (np.abs(estimates_N - ages_N) <= within + 1e-6).mean())
+    return float(100 * within_years(estimates_N - ages_N, within).mean())
+
+
+def within_years(errors_N: np.ndarray, within: float = 5) -> np.ndarray:
+    """Which errors [N], years, are at most `within`, but for rounding: bool [N]."""
+    return np.abs(errors_N) <= within + 1e-6
 
 
 def summarise(estimates_N: np.ndarray, ages_N: np.ndarray) -> dict[str, float]:

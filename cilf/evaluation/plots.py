@@ -1,0 +1,213 @@
+"""An evaluation in one picture: eight panels that answer, at a glance, how far off, for whom, and who knows it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from cilf.evaluation.tables import drawn, title
+
+# Okabe & Ito's palette: told apart by colour-blind readers too.
+_BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
+
+_DASHED: dict[str, Any] = {"color": _RED, "linestyle": "--", "linewidth": 1.3}
+"""What to compare with."""
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e9e9e9",
+    "figure.facecolor": "white",
+    "legend.frameon": False,
+    # A name may hold a dollar sign.
+    "text.parse_math": False,
+    "legend.fontsize": 9,
+}
+
+Record = Mapping[str, Any]
+
+
+def picture(record: Record, estimates: pa.Table) -> bytes:
+    """The figure as a PNG, 2400 x 1290 pixels."""
+    with mpl.rc_context(_STYLE):
+        buffer = io.BytesIO()
+        figure(record, estimates).savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def figure(record: Record, estimates: pa.Table) -> Figure:
+    """All panels.
+
+    Args:
+        record: cilf.evaluation.job.Evaluation's.
+        estimates: with the columns age and estimate, years.
+    """
+    space = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.04)
+    drawing = Figure(figsize=(16, 8.6), layout=space)
+    panels = drawing.subplots(2, 4)
+    bands = _shown(record, "age")
+    _mae(panels[0, 0], bands, record["all"], "MAE by age band")
+    people = [by for by in ("gender", "race") if _shown(record, by)] or ["decade"]
+    groups = [row for by in people for row in _shown(record, by)]
+    _mae(panels[0, 1], groups, record["all"], f"MAE by {' and '.join(people)}")
+    _cumulative_score(panels[0, 2], record)
+    _density(panels[0, 3], estimates["age"].to_numpy(), estimates["estimate"].to_numpy())
+    _coverage(panels[1, 0], bands)
+    _bias(panels[1, 1], bands)
+    _reliability(panels[1, 2], record["reliability"])
+    _risk_coverage(panels[1, 3], record)
+    mae, cs5 = record["all"]["mae"], record["all"]["cs5"]
+    drawing.suptitle(
+        f"{title(record)}\nMAE {mae['value']:.2f} years, CS(5) {cs5['value']:.1f} %, "
+        f"{record['data']['evaluated']:,} faces; bars and whiskers: {drawn(record)}",
+        x=0.01,
+        ha="left",
+        fontsize=12,
+    )
+    return drawing
+
+
+def _shown(record: Record, by: str) -> list[Record]:
+    return [row for row in record["groups"] if row["by"] == by]
+
+
+def _lines(
+    axes: Axes, rows: Sequence[Record], name: str, scale: float = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A line per group, named with its rows, the first on top: places, values and whiskers of those not hidden."""
+    axes.set_yticks(range(len(rows)), [f"{_short(row['group'])} ({row['rows']:,})" for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    for place, row in enumerate(rows):
+        if row["hidden"]:
+            axes.text(0.02, place, "too few rows", color=_GREY, va="center", transform=axes.get_yaxis_transform())
+    known = [(place, row[name]) for place, row in enumerate(rows) if not row["hidden"]]
+    values = scale * np.array([figure["value"] for _, figure in known])
+    return np.array([place for place, _ in known]), values, scale * _whiskers([figure for _, figure in known])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 20 else f"{name[:19]}…"
+
+
+def _whiskers(figures: Sequence[Record]) -> np.ndarray:
+    """Lengths down and up [2, M]; none where there is no interval."""
+    ends = [(f["low"], f["high"]) if f["low"] is not None else (f["value"], f["value"]) for f in figures]
+    values_M = np.array([f["value"] for f in figures])
+    ends_M2 = np.array(ends, np.float64).reshape(-1, 2)
+    # A percentile interval need not hold the value itself.
+    return np.maximum([values_M - ends_M2[:, 0], ends_M2[:, 1] - values_M], 0)
+
+
+def _mae(axes: Axes, rows: Sequence[Record], everyone: Record, heading: str) -> None:
+    places, values, whiskers = _lines(axes, rows, "mae")
+    colours = [_GREEN if rows[place]["by"] == "gender" else _BLUE for place in places]
+    whisker = {"ecolor": "#222222", "elinewidth": 1.2, "capsize": 2.5}
+    axes.barh(places, values, xerr=whiskers, color=colours, height=0.62, error_kw=whisker)
+    # In a column of their own, where no whisker and no line runs through them.
+    for place, value in zip(places, values, strict=True):
+        axes.text(1, place, f"{value:.2f}", ha="right", va="center", transform=axes.get_yaxis_transform())
+    mean = everyone["mae"]["value"]
+    axes.axvline(mean, **_DASHED)
+    axes.set(title=heading, xlabel=f"MAE, years (dashed: all rows, {mean:.2f})")
+    axes.set_xlim(0, 1.24 * max(mean, *(values + whiskers[1]), 0.1))
+
+
+def _coverage(axes: Axes, rows: Sequence[Record]) -> None:
+    places, values, whiskers = _lines(axes, rows, "coverage", scale=100)
+    _points(axes, places, values, whiskers)
+    axes.axvline(90, **_DASHED)
+    lowest = min([85.0, *(values - whiskers[0])])
+    axes.set(title="Truth inside the 90 % interval", xlabel="rows, % (dashed: the 90 % promised)")
+    axes.set_xlim(max(0, 5 * (lowest // 5)), 101)
+
+
+def _bias(axes: Axes, rows: Sequence[Record]) -> None:
+    places, values, whiskers = _lines(axes, rows, "bias")
+    _points(axes, places, values, whiskers)
+    axes.axvline(0, color=_GREY, linewidth=1.2)
+    reach = 1.15 * max([1.0, *np.abs(values - whiskers[0]), *np.abs(values + whiskers[1])])
+    axes.set(title="Bias by age band", xlabel="← too young   bias, years   too old →", xlim=(-reach, reach))
+
+
+def _points(axes: Axes, places: np.ndarray, values: np.ndarray, whiskers: np.ndarray) -> None:
+    axes.errorbar(values, places, xerr=whiskers, fmt="o", color=_BLUE, markersize=7, elinewidth=2, capsize=0)
+
+
+def _cumulative_score(axes: Axes, record: Record) -> None:
+    within, percent = record["cumulative_score"]["within"], record["cumulative_score"]["percent"]
+    axes.plot(within, percent, "o-", color=_BLUE, linewidth=2, markersize=4)
+    axes.vlines(5, 0, percent[5], **_DASHED)
+    axes.annotate(f"CS(5) = {percent[5]:.1f} %", (5, percent[5]), (8, -14), textcoords="offset points", color=_RED)
+    axes.set(title="Cumulative score", xlabel="error at most, years", ylabel="rows, %", xlim=(0, 15), ylim=(0, 100))
+    axes.set_xticks(range(0, 16, 5))
+
+
+def _density(axes: Axes, ages_N: np.ndarray, estimates_N: np.ndarray) -> None:
+    limit = 10 * float(np.ceil(max(ages_N.max(), estimates_N.max(), 10) / 10))
+    edges = np.linspace(0, limit, 51)
+    # The scale starts below one row, so that a single one is seen; its bar shows only what can be there.
+    counts, _, _, image = axes.hist2d(ages_N, estimates_N, bins=[edges, edges], cmin=1, cmap="Blues", norm=LogNorm())
+    image.set_clim(0.3, max(3, np.nanmax(counts)))
+    axes.plot([0, limit], [0, limit], **_DASHED)
+    axes.set(title="Estimate against truth", xlabel="age, years", ylabel="estimate, years")
+    ticks = [count for power in range(9) for count in (10**power, 2 * 10**power, 5 * 10**power)]
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02, label="rows", ticks=ticks, format="%d")
+    bar.minorticks_off()
+    bar.ax.set_ylim(bottom=1)
+
+
+def _reliability(axes: Axes, reliability: Record) -> None:
+    bins = reliability["bins"]
+    expected = np.array([b["expected_error"]["value"] for b in bins])
+    observed, whiskers = np.array([b["mae"]["value"] for b in bins]), _whiskers([b["mae"] for b in bins])
+    limit = 1.08 * max(expected.max(), (observed + whiskers[1]).max(), 0.1)
+    axes.plot([0, limit], [0, limit], **_DASHED, label="perfect")
+    ten = f"{len(bins)} bins of equal size"
+    axes.errorbar(expected, observed, yerr=whiskers, fmt="o", color=_BLUE, markersize=5, elinewidth=1.5, label=ten)
+    axes.set(title="Reliability of the expected error", xlabel="expected error, years", ylabel="MAE, years")
+    axes.set(xlim=(0, limit), ylim=(0, limit))
+    axes.text(0.97, 0.04, f"ECE {reliability['calibration_error']:.2f} years", ha="right", transform=axes.transAxes)
+    axes.legend(loc="upper left")
+
+
+def _risk_coverage(axes: Axes, record: Record) -> None:
+    risk, mean = record["risk_coverage"], record["all"]["mae"]["value"]
+    coverage = 100 * np.array(risk["coverage"])
+    axes.axhline(mean, **_DASHED, label=f"random order: {mean:.2f}")
+    axes.plot(coverage, risk["mae"], color=_BLUE, linewidth=2.2, label=f"by expected error: AURC {risk['aurc']:.2f}")
+    known = risk["aurc_oracle"]
+    axes.plot(
+        coverage,
+        risk["mae_oracle"],
+        color=_GREY,
+        linestyle=":",
+        linewidth=1.8,
+        label=f"by true error: {known:.2f}",
+    )
+    accepted = risk["accepted"]
+    if accepted and accepted["mae"]:
+        share, error = 100 * accepted["coverage"], accepted["mae"]["value"]
+        label = f"accepted: {share:.1f} %, MAE {error:.2f}"
+        axes.plot(share, error, "D", color="black", markersize=7, label=label, clip_on=False, linestyle="none")
+    axes.set(title="Risk-coverage", xlabel="rows kept, %", ylabel="MAE of rows kept, years", xlim=(0, 100))
+    axes.set_ylim(0, 1.55 * max(mean, *risk["mae"]))
+    axes.legend(loc="upper left")

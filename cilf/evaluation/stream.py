@@ -1,0 +1,100 @@
+"""A stored set of faces through an estimator, batch by batch: no more pixels in memory than a few batches have."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
+
+from cilf.datasets.faces import Faces, FaceSet, Skipped, no_usable_rows
+from cilf.estimator import Estimates, Estimator
+from cilf.evaluation.measure import BATCH, joined
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """N faces and what the estimator says of them."""
+
+    estimates: Estimates
+    ages_N: np.ndarray
+    """float32 [N], years: the truth."""
+    ids: list[str]
+    groups: dict[str, np.ndarray]
+    """As in Faces."""
+    skipped: tuple[Skipped, ...]
+    """Rows that are none of the N."""
+    seconds: float
+    """Reading, decoding and estimating, which overlap."""
+    rate: float
+    """Images per second of the estimator alone; without its first batch, which warms it up, if there are more."""
+
+    def table(self) -> pa.Table:
+        """A row per face: id, age (the truth), the estimate's columns, and the groups."""
+        e = self.estimates
+        columns = {
+            "id": pa.array(self.ids, pa.string()),
+            "age": self.ages_N,
+            "estimate": e.age,
+            "first_age": e.first_age,
+            "age_low": e.age_low,
+            "age_high": e.age_high,
+            "expected_error": e.expected_error,
+            "corrections": e.corrections,
+            "accepted": e.accepted,
+            **{name: pa.array(values_N, pa.string()) for name, values_N in self.groups.items()},
+        }
+        return pa.table(columns)
+
+
+def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
+    """Estimate all usable rows; a bar on stderr shows how far it is where that is a terminal.
+
+    Raises:
+        UsageError: not one row can be used.
+        JobError: the data could not be read to its end.
+    """
+    started = time.perf_counter()
+    estimates: list[Estimates] = []
+    kept: list[Faces] = []
+    skipped: list[Skipped] = []
+    timed: list[tuple[int, float]] = []
+    with _bar() as bar:
+        task = bar.add_task("", total=faces.rows)
+        for batch in faces.batches(estimator.image_size, BATCH):
+            skipped += batch.skipped
+            if len(batch):
+                before = time.perf_counter()
+                said = estimator(batch.images_NHWC)
+                timed.append((len(batch), time.perf_counter() - before))
+                finite_N = np.isfinite(np.stack([getattr(said, name) for name in _NUMBERS])).all(axis=0)
+                skipped += [Skipped(batch.ids[row], "the model gives no number") for row in np.flatnonzero(~finite_N)]
+                estimates.append(Estimates(**{name: getattr(said, name)[finite_N] for name in _ALL}))
+                kept.append(batch.without_pixels().take(np.flatnonzero(finite_N)))
+            bar.advance(task, len(batch) + len(batch.skipped))
+    if not any(len(part) for part in kept):
+        raise no_usable_rows(faces.data, faces.split, tuple(skipped))
+    seen = Faces.joined(kept)
+    images, seconds = np.sum(timed[1:] or timed, axis=0)
+    return Estimated(
+        estimates=joined(estimates),
+        ages_N=seen.ages_N,
+        ids=seen.ids,
+        groups=seen.groups,
+        skipped=tuple(skipped),
+        seconds=time.perf_counter() - started,
+        rate=float(images / seconds),
+    )
+
+
+_ALL = tuple(Estimates.__dataclass_fields__)
+_NUMBERS = ("age", "age_low", "age_high", "first_age", "expected_error")
+
+
+def _bar() -> Progress:
+    columns = (SpinnerColumn(), MofNCompleteColumn(), "faces", TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())

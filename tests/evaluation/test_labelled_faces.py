@@ -1,0 +1,134 @@
+"""cilf.datasets.faces: what can be used is read, what cannot is named, and what is no data is one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.local import LocalFileOpener
+
+from cilf.datasets.faces import FaceSet, read_faces
+from cilf.errors import JobError, UsageError
+
+
+def test_rows_of_the_split_come_in_order_and_whole_batches(face_file):
+    ages = list(range(1, 101))
+    split = ["val" if age % 3 == 0 else "train" for age in ages]
+    faces = FaceSet(str(face_file(ages, split=split, row_group_size=7)), "val")
+    batches = list(faces.batches(16, rows=10))
+    assert [len(batch) for batch in batches] == [10, 10, 10, 3]
+    assert faces.rows == 33
+    read = [age for batch in batches for age in batch.ages_N]
+    assert read == [age for age in ages if age % 3 == 0]
+    for batch in batches:
+        assert batch.images_NHWC.shape[1:] == (16, 16, 3)
+        assert np.array_equal(batch.images_NHWC[:, 5, 5, 0], batch.ages_N)
+        assert [f"face-{int(age) - 1}" for age in batch.ages_N] == batch.ids
+
+
+def test_bad_rows_are_named_and_the_others_read(face_file, encoded):
+    images = [encoded(50), b"no image at all", encoded(50)[:40], None, encoded(50), encoded(50), encoded(50), b""]
+    ages = [50, 50, 50, 50, None, 131, -1, 50]
+    faces = read_faces(str(face_file([50] * 8, age=ages, image=images)), "val", 16)
+    assert faces.ids == ["face-0"]
+    assert [(row.id, row.reason) for row in faces.skipped if row.id != "face-2"] == [
+        ("face-1", "not an image in a format that is known here"),
+        ("face-3", "no image"),
+        ("face-4", "no age"),
+        ("face-5", "age 131 is outside 0..130"),
+        ("face-6", "age -1 is outside 0..130"),
+        ("face-7", "empty file"),
+    ]
+    assert "face-2" in {row.id for row in faces.skipped}
+
+
+def test_ages_as_text_are_read_where_they_are_numbers(face_file):
+    faces = read_faces(str(face_file([30] * 3, age=["30", "thirty", "30.5"])), "val", 16)
+    assert faces.ages_N.tolist() == [30, 30.5]
+    assert [row.id for row in faces.skipped] == ["face-1"]
+
+
+def test_groups_by_utkface_number_by_their_own_name_or_missing(face_file):
+    path = face_file([30] * 6, gender=[0, 1, None, 0, 1, 1], race=[0, 1, 2, 3, 4, 9], subject=[7, 7, None, 8, 8, 8])
+    groups = read_faces(str(path), "val", 16).groups
+    assert groups["gender"].tolist() == ["male", "female", None, "male", "female", "female"]
+    assert groups["race"].tolist() == ["White", "Black", "Asian", "Indian", "Others", "9"]
+    assert groups["subject"].tolist() == ["7", "7", None, "8", "8", "8"]
+    path = face_file([30] * 2, name="named.parquet", sex=["F", "m"], race=pa.array(["a", "b"]).dictionary_encode())
+    groups = read_faces(str(path), "val", 16).groups
+    assert {name: values.tolist() for name, values in groups.items()} == {"gender": ["F", "m"], "race": ["a", "b"]}
+    path = face_file([30] * 2, name="floats.parquet", gender=[1.0, float("nan")])
+    assert read_faces(str(path), "val", 16).groups["gender"].tolist() == ["female", None]
+
+
+def test_a_folder_of_files_that_differ_in_their_groups(face_file, tmp_path):
+    face_file([10, 20], name="set/a.parquet", gender=[0, 1])
+    face_file([30], name="set/b.parquet")
+    face_file([40], name="set/_unfinished.parquet")
+    faces = read_faces(str(tmp_path / "set"), "val", 16)
+    assert faces.ages_N.tolist() == [10, 20, 30]
+    assert faces.groups["gender"].tolist() == ["male", "female", None]
+    some = faces.take(np.array([2, 0]))
+    assert (some.ids, some.groups["gender"].tolist()) == (["face-0", "face-0"], [None, "male"])
+
+
+def test_faces_are_read_from_a_store(bucket, face_file):
+    url = bucket({"set/faces.parquet": face_file([10, 20]).read_bytes()})
+    assert read_faces(f"{url}/set", "val", 16).ages_N.tolist() == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"age": None}, r"no column age \(its columns: id, image, split\)"),
+        ({"split": None, "image": None}, "no column image, split"),
+        ({"split": ["train", "test"]}, r"no rows with split = 'val' \(splits there: test, train\)"),
+        ({"image": ["a.jpg", "b.jpg"]}, "image of string; expected binary"),
+        ({"image": [b"", b""]}, "none of the 2 rows .* the first is face-0: empty file"),
+    ],
+)
+def test_what_is_no_data_is_one_line(change, complaint, face_file):
+    with pytest.raises(UsageError, match=complaint) as refused:
+        read_faces(str(face_file([30, 40], **change)), "val", 16)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_no_folder_an_empty_one_and_a_broken_file(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        FaceSet(str(tmp_path / "nowhere"), "val")
+    with pytest.raises(UsageError, match="holds no Parquet file"):
+        FaceSet(str(tmp_path), "val")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(UsageError, match=r"broken\.parquet"):
+        FaceSet(str(tmp_path), "val")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "broken.parquet")
+    with pytest.raises(UsageError, match="no column id, age, image, split"):
+        FaceSet(str(tmp_path), "val")
+
+
+def test_a_file_that_breaks_off_in_its_data_fails_the_job(face_file):
+    path = face_file([30] * 200)
+    data = bytearray(path.read_bytes())
+    data[4:200] = bytes(196)  # the first pages, not the list of contents at the end
+    path.write_bytes(data)
+    faces = FaceSet(str(path), "val")
+    with pytest.raises(JobError, match=r"faces\.parquet"):
+        list(faces.batches(16))
+
+
+def test_a_large_row_group_is_not_read_at_once(face_file, monkeypatch):
+    """pyarrow fetches a column's whole row group unless it is told twice not to."""
+    images = np.random.default_rng(0).integers(0, 256, (8192, 2000), np.uint8)
+    path = face_file([30] * 8192, image=[image.tobytes() for image in images], row_group_size=8192)
+    asked, read = [], LocalFileOpener.read
+
+    def counted(self, length=-1):
+        asked.append(length)
+        return read(self, length)
+
+    monkeypatch.setattr(LocalFileOpener, "read", counted)
+    batches = FaceSet(str(path), "val").batches(16)
+    assert len(next(batches).skipped) == 64
+    assert 2e6 < sum(asked) < 10e6  # of 16 MB
+    batches.close()
