@@ -82,6 +82,8 @@ class Model(_Frozen):
     images: Images = Images()
     prompts: Prompts = Prompts()
     fourier: Fourier = Fourier()
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the head's hidden units left out in training."""
 
 
 class Card(_Frozen):

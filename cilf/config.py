@@ -79,7 +79,14 @@ class TrainOptions:
     """YAML file that says what to train on what; see configs/train."""
 
     output: str
-    """Folder for the model: model.safetensors, model.json and metrics.jsonl."""
+    """Folder or URL for the model (model.safetensors, model.json) and everything about the run. The same command
+    again goes on from the last checkpoint there."""
+
+    _: KW_ONLY
+
+    cluster: Annotated[str | None, Parameter(env_var="RAY_ADDRESS")] = None
+    """Address of the Ray cluster to run on, or auto to find it. Default: Ray is started on this machine for
+    this job alone."""
 
 
 @Parameter(name="*")
@@ -91,12 +98,19 @@ class EvaluateOptions:
     """Name of a bundled model, or a path or URL of a model folder."""
 
     data: str
-    """A Parquet file or a folder of them, with the columns id, image (encoded bytes), age (years) and split."""
+    """Path or URL of a Parquet file or a folder of them, with the columns id, image (encoded bytes), age (years)
+    and split. With gender or sex and race there are figures per group, with subject the intervals are over
+    subjects. Numbers there are UTKFace's: gender 0 male, 1 female; race 0 White, 1 Black, 2 Asian, 3 Indian,
+    4 Others."""
 
     _: KW_ONLY
 
     split: str = "val"
     """Rows whose column `split` has this value."""
+
+    output: str | None = None
+    """Folder or URL for evaluation.md, .png and .json and estimates.parquet. Default: runs/evaluate/ and the
+    model's name."""
 
 
 @Parameter(name="*")

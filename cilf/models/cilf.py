@@ -24,7 +24,7 @@ from cilf.ages import AgeSpace
 from cilf.card import Model
 from cilf.models.clip import ImageTower, TextTower, build_clip
 from cilf.models.fourier import FourierBlock
-from cilf.models.matching import matching_loss, score_map, soft_cross_entropy
+from cilf.models.matching import matching_loss, score_map
 from cilf.models.prompts import ImagePrompting, PromptBank
 
 SCORE_WEIGHT = 0.4
@@ -95,10 +95,10 @@ class CILF(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(2 * channels + len(self.ages), 2 * channels),
             nn.GELU(),
-            nn.Dropout(0.1),
+            nn.Dropout(spec.dropout),
             nn.Linear(2 * channels, len(self.ages)),
         )
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.log_scale = nn.Parameter(torch.tensor([math.log(1 / 0.07)]))  # one element: FSDP takes no scalars
 
     def text_vectors(self) -> Tensor:
         """The prompts' unit vectors, [K, C], through the text tower."""
@@ -116,7 +116,7 @@ class CILF(nn.Module):
         text_KC = cast(Tensor, self.text_KC) if text_KC is None else text_KC
         map_BCHW, pooled_BC = self.image(pixels_BCHW)
         # One temperature for both kinds of cosine; CLIP holds its inverse below 100.
-        scale = self.log_scale.clamp(max=math.log(100)).exp()
+        scale = self.log_scale.clamp(max=math.log(100)).exp().squeeze(0)
         text = text_KC if self.prompting is None else self.prompting(text_KC, map_BCHW, pooled_BC)
         scores_BKHW = score_map(map_BCHW, text)
         score_logits_BK = scale * scores_BKHW.mean(dim=(2, 3))
@@ -130,18 +130,22 @@ class CILF(nn.Module):
         logits_BK = self.head(torch.cat([fused_BC, score_logits_BK, joint_BC], dim=1))
         return Output(logits_BK, score_logits_BK, joint_BC, text_KC, scale)
 
-    def loss(self, out: Output, ages_B: Tensor, l1_weight: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, out: Output, ages_B: Tensor, weights_B: Tensor | None = None, l1_weight: float = 1.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_age + 0.4 L_score + 0.3 L_match for true ages in years, [B]; also its parts, detached.
 
         L_age = KL(q ‖ p) + l1_weight · |Σ a_k p_k - y| with label distributions q of 2 years' width; weights and
-        widths are our own choice, as the paper is silent.
+        widths are our own choice, as the paper is silent. `weights_B` weighs the rows of L_age and L_score.
         """
         labels_BK = self.ages.soft_labels(ages_B, LABEL_SIGMA)
         logits_BK = out.logits_BK.float()
-        kl = F.kl_div(logits_BK.log_softmax(dim=1), labels_BK, reduction="batchmean")
-        l1 = (self.ages.mean(logits_BK.softmax(dim=1)) - self.ages.clamp(ages_B)).abs().mean()
-        score = soft_cross_entropy(out.score_logits_BK.float(), labels_BK)
+        kl_B = F.kl_div(logits_BK.log_softmax(dim=1), labels_BK, reduction="none").sum(dim=1)
+        l1_B = (self.ages.mean(logits_BK.softmax(dim=1)) - self.ages.clamp(ages_B)).abs()
+        score_B = F.cross_entropy(out.score_logits_BK.float(), labels_BK, reduction="none")
+        if weights_B is not None:
+            kl_B, l1_B, score_B = weights_B * kl_B, weights_B * l1_B, weights_B * score_B
         match = matching_loss(out.joint_BC.float(), out.text_KC.float(), ages_B, out.scale, self.ages)
-        total = kl + l1_weight * l1 + SCORE_WEIGHT * score + MATCH_WEIGHT * match
-        parts = {"kl": kl, "l1": l1, "score": score, "match": match}
+        parts = {"kl": kl_B.mean(), "l1": l1_B.mean(), "score": score_B.mean(), "match": match}
+        total = parts["kl"] + l1_weight * parts["l1"] + SCORE_WEIGHT * parts["score"] + MATCH_WEIGHT * match
         return total, {name: part.detach() for name, part in parts.items()}

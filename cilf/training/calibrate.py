@@ -2,50 +2,75 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from cilf.datasets.faces import Faces
 from cilf.estimator import predictions
 from cilf.models.cilf import CILF
 from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import CorrectionTable, Plan, fit_corrector
 from cilf.models.evidence import Predictions
 from cilf.models.pixels import Normalise
+from cilf.training.epochs import Views
 
-_FOR_ENSEMBLE = 0.45
-"""Share of the held-out faces that teach the error ensemble; the others set thresholds and intervals."""
+_TEACHING = 0.35
+"""Share of the held-out subjects that teach the error ensemble where no folds do; the others set thresholds and
+intervals, for which the rarest age band needs the rows more."""
+
+_BATCH = 128
 
 
-def calibrate(model: CILF, faces: Faces, plan: Plan, seed: int) -> Corrector:
-    """The corrector of `model` from held-out faces, each taken for another person.
+def calibrate(model: CILF, held: CorrectionTable, folds: CorrectionTable | None, plan: Plan, seed: int) -> Corrector:
+    """The corrector of a model.
 
     Args:
         model: in eval mode.
-        faces: crops of the model's size that it was not fitted to.
+        held: the model's predictions of subjects that nothing was fitted to.
+        folds: predictions of the fitted subjects by models that had not seen them; None: a part of `held` stands in.
         plan: what the corrector is to achieve.
         seed: of the split and of every draw.
     """
-    table = correction_table(model, faces, plan.max_views)
-    order = torch.randperm(len(faces), generator=torch.Generator().manual_seed(seed)).to(table.ages_N.device)
-    teaching = round(len(faces) * _FOR_ENSEMBLE)
-    return fit_corrector(model.ages, table.at(order[:teaching]), table.at(order[teaching:]), plan, seed)
+    if folds is None:
+        subjects = held.subject_N.unique()
+        order = torch.randperm(len(subjects), generator=torch.Generator().manual_seed(seed)).to(subjects.device)
+        teaching = torch.isin(held.subject_N, subjects[order[: round(len(subjects) * _TEACHING)]])
+        folds, held = held.at(teaching), held.at(~teaching)
+    return fit_corrector(model.ages, folds, held, plan, seed)
 
 
-def correction_table(model: CILF, faces: Faces, max_views: int, batch_size: int = 128) -> CorrectionTable:
-    """Predictions of all faces under the first `max_views` views."""
+def correction_table(model: CILF, rows: pa.Table, subject_N: np.ndarray, max_views: int) -> CorrectionTable:
+    """A model's predictions of labelled rows under the first `max_views` views.
+
+    Args:
+        model: in eval mode.
+        rows: cilf.training.rows.ROW.
+        subject_N: int64, a number per subject.
+        max_views: as in Plan.
+    """
     device = next(model.parameters()).device
     normalise = Normalise(model.spec.images.mean, model.spec.images.std).to(device)
-    parts = [
-        predictions(model, normalise(torch.from_numpy(images).to(device)), 0, max_views, torch.float32)
-        for images in (faces.images_NHWC[i : i + batch_size] for i in range(0, len(faces), batch_size))
-    ]
+    parts = []
+    for start in range(0, len(rows), _BATCH):
+        images_NHWC = crops(rows.slice(start, _BATCH), model.spec.images.size)
+        pixels = normalise(torch.from_numpy(images_NHWC).to(device))
+        parts.append(predictions(model, pixels, 0, max_views, torch.float32))
 
     def join(name: str) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts])
 
     return CorrectionTable(
         Predictions(join("probs_BVK"), join("others_BVD")),
-        torch.from_numpy(faces.ages_N).to(device),
-        torch.arange(len(faces), device=device),
+        torch.from_numpy(rows["age"].to_numpy().astype(np.float32)).to(device),
+        torch.from_numpy(subject_N).to(device),
     )
+
+
+def crops(rows: pa.Table, size: int) -> np.ndarray:
+    """The images of rows as labelling decodes them, uint8 [N, S, S, 3]."""
+    as_labelled = Views(size, np.ones(0, np.float32), None)
+    with ThreadPoolExecutor() as pool:
+        return np.stack(list(pool.map(as_labelled.view, rows["id"].to_pylist(), rows["image"])))

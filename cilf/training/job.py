@@ -1,39 +1,87 @@
-"""`cilf train` from its options to a model folder: fit, calibrate, measure, write."""
+"""`cilf train` from its options to a model folder: read, fit, calibrate, measure, write."""
 
 from __future__ import annotations
 
+import json
 import logging
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
 from rich.logging import RichHandler
 
 import cilf
-from cilf.card import Card, write_card
+from cilf.card import CARD_FILE, WEIGHTS_FILE, Card, write_card
+from cilf.cluster import Cluster, running
 from cilf.config import TrainOptions
-from cilf.datasets.faces import read_faces
+from cilf.datasets.faces import FaceSet
+from cilf.errors import UsageError
 from cilf.estimator import Estimator
-from cilf.evaluation.measure import estimate_all, measure
+from cilf.evaluation.job import evaluate_model
+from cilf.evaluation.tables import terminal
 from cilf.models.checkpoint import save_model
 from cilf.models.cilf import CILF
+from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import Plan
-from cilf.training.calibrate import calibrate
-from cilf.training.loop import fit, held_out_faces
-from cilf.training.recipe import Recipe, read_recipe
+from cilf.storage import Location, locate, write
+from cilf.training.calibrate import calibrate, correction_table
+from cilf.training.epochs import age_weights
+from cilf.training.out_of_fold import out_of_fold
+from cilf.training.recipe import Data, Recipe, read_recipe
+from cilf.training.rows import OLDEST, Rows, check_share, fitted_rows, read_rows, subject_keys, subject_numbers
+from cilf.training.run_folder import METRICS_FILE, prepare, write_bad_rows
+from cilf.training.trainer import train, worker_resources
+
+logger = logging.getLogger(__name__)
 
 
 def run(options: TrainOptions) -> int:
     """See cilf.training.train."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
-    recipe, folder = read_recipe(Path(options.recipe)), Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    finish(fit(recipe, folder), recipe, folder)
+    recipe, output = read_recipe(Path(options.recipe)), locate(options.output)
+    prepare(recipe, output)
+    with running(options.cluster) as cluster:
+        handler = RichHandler(show_path=False)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
+        worker_resources(recipe, cluster)
+        _run(recipe, output, cluster)
     return 0
 
 
-def finish(model: CILF, recipe: Recipe, folder: Path) -> None:
-    """Calibrate a fitted network, write the model folder, measure it as labelling will use it, and note that too."""
-    held = held_out_faces(recipe)
-    corrector = calibrate(model.eval(), held, Plan(), recipe.seed)
+def _run(recipe: Recipe, output: Location, cluster: Cluster) -> None:
+    data = recipe.data
+    known = read_rows(data.path, data.fit)
+    chosen = read_rows(data.choose_path or data.path, data.choose)
+    write_bad_rows(output, known.bad + chosen.bad)
+    for rows, url in ((known, data.path), (chosen, data.choose_path or data.path)):
+        check_share(rows, url)
+    fitted_N = fitted_rows(known.index, recipe.held_out, recipe.seed)
+    keys = subject_keys(known.index)
+    fit = known.of(keys.filter(fitted_N)).materialize()
+    held = known.of(keys.filter(~fitted_N))
+    weights_K = age_weights(known.index.filter(fitted_N)["age"].to_numpy(), recipe.balance, OLDEST)
+    logger.info(
+        "%d faces to learn from, %d held out to calibrate on, %d to choose by; %d rows left out",
+        *(int(fitted_N.sum()), int((~fitted_N).sum()), len(chosen), len(known.bad) + len(chosen.bad)),
+    )
+    average = train(recipe, fit, int(fitted_N.sum()), chosen.good, weights_K, output, cluster)
+    model = CILF(recipe.model, load_weights=False)
+    model.load_state_dict(average, strict=False)
+    model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
+    model.cache_text()
+
+    plan, folds, subjects = Plan(), None, keys.unique()
+    if recipe.folds:
+        logger.info("fitting %d folds for the error model", recipe.folds)
+        folds = out_of_fold(recipe, fit, keys.filter(fitted_N), subjects, weights_K, plan.max_views, cluster)
+    held_rows = pa.concat_tables(held.iter_batches(batch_size=None, batch_format="pyarrow"))
+    table = correction_table(model, held_rows, subject_numbers(held_rows, subjects), plan.max_views)
+    corrector = calibrate(model, table, folds, plan, recipe.seed)
+    logger.info("calibrated on %d faces; correction %s", len(table), corrector.constants.moving)
     card = Card(
         name=recipe.name,
         summary=recipe.summary,
@@ -42,14 +90,46 @@ def finish(model: CILF, recipe: Recipe, folder: Path) -> None:
         training={
             "recipe": recipe.model_dump(mode="json", exclude={"model", "name", "summary", "licence"}),
             "cilf": cilf.__version__,
-            "held_out_faces": len(held),
+            "fitted_faces": int(fitted_N.sum()),
+            "held_out_faces": len(table),
+            "rows_left_out": len(known.bad) + len(chosen.bad),
+            "speed": _speed(output),
         },
     )
-    save_model(model, card, folder, corrector)
+    deliver(model, card, corrector, chosen, data, output)
 
-    estimator = Estimator(folder)
-    chosen = read_faces(recipe.data.path, recipe.data.choose, estimator.image_size)
-    figures = measure(estimate_all(estimator, chosen.images_NHWC), chosen.ages_N)
-    on = f"{Path(recipe.data.path).name}, split={recipe.data.choose}"
-    write_card(estimator.card.model_copy(update={"figures": {on: figures}}), folder)
-    print(f"{folder}: MAE {figures['mae']:.2f} years, CS(5) {figures['cs5']:.1f} % on {on}")
+
+def deliver(model: CILF, card: Card, corrector: Corrector, chosen: Rows, data: Data, output: Location) -> None:
+    """Write the model folder, measure it as labelling will use it, and put the figures on its card."""
+    with tempfile.TemporaryDirectory(prefix="cilf-model-") as scratch:
+        folder = Path(scratch)
+        save_model(model, card, folder, corrector)
+        estimator = Estimator(folder)
+        evaluation = evaluate_model(estimator, _face_set(chosen, data, folder))
+        on = f"{(data.choose_path or data.path).rstrip('/').rpartition('/')[2]}, split={data.choose}"
+        write_card(estimator.card.model_copy(update={"figures": {on: evaluation.figures}}), folder)
+        for name in (WEIGHTS_FILE, CARD_FILE):
+            write(output / name, (folder / name).read_bytes())
+        evaluation.write(output.url)
+    Console(highlight=False).print(terminal(evaluation.record))
+    speed = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in card.training["speed"].items())
+    print(f"training: {speed}\nthe model, its evaluation and the run's measurements are in {output.url}")
+
+
+def _face_set(chosen: Rows, data: Data, scratch: Path) -> FaceSet:
+    """The rows to choose by, for evaluation: with sex and race where their Parquet files tell."""
+    if data.choose is not None:
+        with suppress(UsageError):
+            return FaceSet(data.choose_path or data.path, data.choose)
+    rows = pa.concat_tables(chosen.good.iter_batches(batch_size=None, batch_format="pyarrow"))
+    split = data.choose or "all"
+    pq.write_table(rows.append_column("split", pa.repeat(split, len(rows))), scratch / "rows.parquet")
+    return FaceSet(str(scratch / "rows.parquet"), split)
+
+
+def _speed(output: Location) -> dict[str, float]:
+    """Means over the epochs."""
+    source = output / METRICS_FILE
+    epochs = [line for line in map(json.loads, source.fs.cat_file(source.path).splitlines()) if "epoch" in line]
+    names = ("images_per_s", "waiting_for_data", "scaling_efficiency")
+    return {n: float(np.mean([row[n] for row in epochs if n in row])) for n in names if any(n in r for r in epochs)}

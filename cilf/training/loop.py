@@ -1,134 +1,234 @@
-"""The training loop: one process, data in memory. Labelled faces and a recipe in, a network out."""
+"""What every training worker does: deal, learn, measure, save, until the epochs are over."""
 
 from __future__ import annotations
 
-import json
-import logging
-import math
+import copy
+import os
+import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from timm.utils import ModelEmaV3
-from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+import torch.distributed as dist
+from torch import Tensor
 
-from cilf.datasets.faces import Faces, read_faces
+from cilf.errors import JobError
 from cilf.evaluation.metrics import summarise
-from cilf.models.cilf import CILF
-from cilf.models.pixels import Normalise
-from cilf.training.augment import augment
-from cilf.training.calibrate import correction_table
-from cilf.training.imagenet import load_lite0
+from cilf.training.epochs import Views, epoch
+from cilf.training.learner import Learner
 from cilf.training.recipe import Recipe
+from cilf.training.run_folder import RunFolder
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
-# Decoded a little larger than the model's input, so that random crops keep their pixels.
-_MARGIN = 1.15
-
-
-def fit(recipe: Recipe, folder: Path) -> CILF:
-    """Fit a network as `recipe` says and return it; `metrics.jsonl` in `folder` gets a line per epoch.
-
-    The weights are the averaged ones after the last epoch. Progress is measured on the `choose` split, but nothing
-    stops or picks by it, so figures on that split are no better than on unseen faces.
-    """
-    torch.manual_seed(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    size = recipe.model.images.size
-    faces = read_faces(recipe.data.path, recipe.data.fit, round(size * _MARGIN))
-    fitted = faces.take(split_rows(len(faces), recipe.held_out, recipe.seed)[0])
-    chosen = read_faces(recipe.data.path, recipe.data.choose, size)
-
-    model = CILF(recipe.model)
-    if recipe.image_init == "imagenet-lite0":
-        load_lite0(cast(Any, model.image.visual).trunk)
-    model.to(device).to(memory_format=torch.channels_last)
-    normalise = Normalise(recipe.model.images.mean, recipe.model.images.std).to(device)
-    averaged = ModelEmaV3(model, decay=recipe.ema)
-    optimiser = AdamW(parameter_groups(model, recipe))
-    steps = len(fitted) // recipe.batch_size
-    schedule = LambdaLR(optimiser, lambda step: warm_cosine(step, steps, recipe.epochs * steps))
-
-    with (folder / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
-        for epoch in range(recipe.epochs):
-            started, losses = time.monotonic(), []
-            model.train()
-            if recipe.image_init:
-                freeze_stages(cast(Any, model.image.visual).trunk, recipe.frozen_stages)
-            order = torch.randperm(len(fitted), generator=generator)
-            for rows in order[: steps * recipe.batch_size].split(recipe.batch_size):
-                images = torch.from_numpy(fitted.images_NHWC[rows.numpy()]).to(device)
-                ages_B = torch.from_numpy(fitted.ages_N[rows.numpy()]).to(device)
-                views = augment(images.permute(0, 3, 1, 2).float() / 255, size, generator)
-                pixels = normalise.standardise(views).to(memory_format=torch.channels_last)
-                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                    out = model(pixels, model.text_vectors())
-                # The absolute error is in years and would drown the rest while all predictions are alike.
-                loss, parts = model.loss(out, ages_B, l1_weight=0.5 if epoch == 0 else 1.0)
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-                optimiser.step()
-                optimiser.zero_grad()
-                schedule.step()
-                averaged.update(model)
-                losses.append({"loss": loss.detach(), **parts})
-            seconds = time.monotonic() - started
-            means = {name: float(torch.stack([row[name] for row in losses]).mean()) for name in losses[0]}
-            averaged.module.cache_text()
-            table = correction_table(averaged.module.eval(), chosen, max_views=1)
-            estimates_N = model.ages.median(table.predictions.probs_BVK[:, 0]).cpu().numpy()
-            result = summarise(estimates_N, chosen.ages_N)
-            line = {"epoch": epoch + 1, **means, **result, "images_per_s": steps * recipe.batch_size / seconds}
-            metrics.write(json.dumps(line) + "\n")
-            metrics.flush()
-            logger.info(
-                "epoch %d of %d: loss %.3f, MAE %.2f years on %s, %.0f images/s",
-                *(epoch + 1, recipe.epochs, means["loss"], result["mae"], recipe.data.choose, line["images_per_s"]),
-            )
-    return averaged.module
+STATE_FILE = "state.pt"
+_NOTE_STEPS = 50  # losses of so many steps meet at once: a meeting stops the device
+_ALONE_STEPS = 3
+_MEASURE_BATCH = 64
 
 
-def held_out_faces(recipe: Recipe) -> Faces:
-    """The faces that `fit` has kept back, as the model sees them in labelling."""
-    faces = read_faces(recipe.data.path, recipe.data.fit, recipe.model.images.size)
-    return faces.take(split_rows(len(faces), recipe.held_out, recipe.seed)[1])
+@dataclass(frozen=True)
+class Task:
+    """What the workers are sent."""
+
+    recipe: Recipe
+    fit: Dataset
+    """Rows to learn from: cilf.training.rows.ROW, materialised."""
+    fit_rows: int
+    choose: Dataset
+    """Rows that progress is measured on."""
+    weights_K: np.ndarray
+    """float32: weight of a row by its age in whole years."""
+    output: str
+    """URL of the run folder."""
 
 
-def split_rows(total: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers to fit on and to hold out, the same for the same seed."""
-    order = np.random.default_rng(seed).permutation(total)
-    held = round(total * held_out)
-    return np.sort(order[held:]), np.sort(order[:held])
+@dataclass
+class Clock:
+    """Where an epoch's time goes."""
+
+    waiting: float = 0.0
+    """For rows, seconds."""
+    total: float = 0.0
+    """Seconds."""
+    images: int = 0
+    """Of all workers."""
+
+    def figures(self, alone: float, world: int) -> dict[str, float]:
+        """For the run folder; `alone` is what one worker does by itself, images/s, or 0 where that is not known."""
+        rate = self.images / max(self.total, 1e-9)
+        speed = {"images_per_s": rate, "waiting_for_data": self.waiting / max(self.total, 1e-9)}
+        return speed | ({"scaling_efficiency": rate / (world * alone)} if alone else {})
 
 
-def freeze_stages(trunk: Any, stages: int) -> None:
-    """Hold a timm EfficientNet's stem and first `stages` stages, batch statistics included; undone by `train()`."""
-    if stages:
-        for part in (trunk.conv_stem, trunk.bn1, *trunk.blocks[:stages]):
-            part.eval().requires_grad_(False)
+def work(task: Task) -> None:
+    """The whole of one worker's life."""
+    worker = Worker(task)
+    for number in range(worker.learner.step // worker.steps, task.recipe.epochs):
+        worker.epoch(number)
 
 
-def parameter_groups(model: CILF, recipe: Recipe) -> list[dict[str, object]]:
-    """AdamW groups: image tower at its share of the rate, text frozen or not, no decay on vectors and scalars."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        if name.startswith("text.") and not recipe.train_text:
-            parameter.requires_grad_(False)
-            continue
-        rate = recipe.learning_rate * (recipe.image_rate if name.startswith("image.") else 1)
-        decay = recipe.weight_decay if parameter.ndim > 1 and "context" not in name else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+class Worker:
+    """One process of a training run, inside Ray Train."""
 
+    def __init__(self, task: Task) -> None:
+        import ray.train
+        import ray.train.torch
 
-def warm_cosine(step: int, warm: int, total: int) -> float:
-    """Share of the peak rate: linear over `warm` steps, then a cosine to zero at `total`."""
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+        context = ray.train.get_context()
+        self.task, self.recipe = task, task.recipe
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        if self.device.type == "cpu":
+            # Ray gives a worker one thread for each CPU it claims, and they claim half.
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size()))
+        self.share = self.recipe.batch_size // self.world
+        """Rows of a batch that are this worker's."""
+        self.steps = task.fit_rows // (self.share * self.world)
+        """Steps of the optimiser per epoch, agreed on beforehand: all workers make as many."""
+        shared = self.world > 1 or self.recipe.strategy == "fsdp2"
+        self.learner = Learner(self.recipe, self.device, self.steps, self.recipe.strategy if shared else None)
+        self._resume()
+        self.folder = RunFolder(task.output, self.learner.step) if self.rank == 0 else None
+        self.alone = 0.0
+
+    def epoch(self, number: int) -> None:
+        """Learn from all rows once, from where an earlier attempt has left off; measure, note and save."""
+        recipe, learner = self.recipe, self.learner
+        views = Views(recipe.image_size(number), self.task.weights_K, (recipe.seed, number))
+        seed = 1_000_003 * recipe.seed + number
+        torch.manual_seed(1_009 * seed + self.rank)
+        rows = epoch(self.task.fit, views, self.share, seed) if self.rank == 0 else None
+        batches = self._batches(rows, self.share // recipe.accumulate, drop_last=True)
+        done = learner.step % self.steps
+        for _ in range(done * recipe.accumulate):
+            next(batches)
+        clock, losses = Clock(), []
+        for step in range(done + 1, self.steps + 1):
+            began = time.monotonic()
+            portions = [self._next(batches) for _ in range(recipe.accumulate)]
+            waited = time.monotonic() - began
+            if self.world > 1 and not self.alone:
+                self.alone = self._alone(portions[0]["image"])
+            began = time.monotonic()
+            losses.append(learner.learn(portions, first_epoch=number == 0))
+            clock.waiting += waited
+            clock.total += waited + time.monotonic() - began
+            clock.images += self.share * self.world
+            saving = recipe.checkpoint_steps and learner.step % recipe.checkpoint_steps == 0 and step < self.steps
+            if len(losses) == _NOTE_STEPS or step == self.steps or saving:
+                self._note_losses(losses)
+                losses = []
+            if saving:
+                self._save({"step": learner.step})
+        line = {"epoch": number + 1, "step": learner.step, "size": views.size, **self._measure()}
+        line |= clock.figures(self.alone, self.world)
+        if self.folder:
+            self.folder.log(line)
+        self._save(line)
+
+    def _resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        import ray.train
+
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is not None:
+            with checkpoint.as_directory() as folder:
+                self.learner.load(torch.load(Path(folder) / STATE_FILE, map_location="cpu", weights_only=True))
+
+    def _batches(self, rows: Dataset | None, size: int, drop_last: bool = False) -> Iterator[dict[str, Tensor]]:
+        """This worker's part of rows that worker 0 has laid out, on the device."""
+        parts: list[Any] = [None]
+        if rows is not None:
+            parts = [rows.streaming_split(self.world, equal=False)]
+        if self.world > 1:
+            dist.broadcast_object_list(parts, src=0)
+        own = parts[0][self.rank]
+        return iter(
+            own.iter_torch_batches(batch_size=size, drop_last=drop_last, device=self.device, prefetch_batches=2)
+        )
+
+    def _next(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
+        try:
+            return next(batches)
+        except StopIteration:
+            raise JobError(f"a worker's rows ended before step {self.steps} of an epoch: some were lost") from None
+
+    def _note_losses(self, losses: list[dict[str, Tensor]]) -> None:
+        """Means over all workers, a line per step."""
+        names = list(losses[0])
+        values = torch.stack([torch.stack([parts[name] for name in names]) for parts in losses])
+        if self.world > 1:
+            dist.all_reduce(values)
+            values /= self.world
+        if self.folder:
+            for step, row in enumerate(values.tolist(), start=self.learner.step - len(losses) + 1):
+                self.folder.log({"step": step, **dict(zip(names, row, strict=True))})
+
+    def _alone(self, images_BHWC: Tensor) -> float:
+        """Images per second of one worker while the others rest: what scaling is measured against. 0 under FSDP,
+        where no worker has the whole model."""
+        rate = torch.zeros(1, device=self.device)
+        if self.rank == 0 and self.recipe.strategy == "ddp":
+            model = copy.deepcopy(self.learner.model)
+            for number in range(_ALONE_STEPS + 1):
+                if number == 1:  # the first one warms up
+                    began = time.monotonic()
+                pixels = self.learner.normalise(images_BHWC).contiguous(memory_format=torch.channels_last)
+                out = model(pixels, model.text_vectors())
+                # Stands for the loss, whose matching part would wait for the other workers.
+                (out.logits_BK.sum() + out.score_logits_BK.sum() + out.joint_BC.sum()).backward()
+            rate += _ALONE_STEPS * len(images_BHWC) / (time.monotonic() - began)
+        dist.broadcast(rate, src=0)
+        return float(rate)
+
+    def _measure(self) -> dict[str, float]:
+        """MAE and the rest on the `choose` rows: every row once, on one worker or another."""
+        size = self.recipe.model.images.size
+        views = Views(size, self.task.weights_K, None)
+        rows = epoch(self.task.choose, views, _MEASURE_BATCH, None) if self.rank == 0 else None
+        batches = self._batches(rows, _MEASURE_BATCH)
+        nothing = torch.zeros(1, size, size, 3, dtype=torch.uint8, device=self.device)
+        estimates, ages = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+        with self.learner.averaged(), torch.inference_mode():
+            while True:
+                batch = next(batches, None)
+                if not self._anywhere(batch is not None):
+                    break
+                # One without rows keeps step with the others, as a pass may be a joint affair.
+                estimate = self.learner.estimate(nothing if batch is None else batch["image"])
+                if batch is not None:
+                    estimates.append(estimate.cpu().numpy())
+                    ages.append(batch["age"].cpu().numpy())
+        mine = (np.concatenate(estimates), np.concatenate(ages))
+        parts: list[Any] = [mine]
+        if self.world > 1:
+            parts = [None] * self.world
+            dist.all_gather_object(parts, mine)
+        return summarise(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def _anywhere(self, here: bool) -> bool:
+        """Whether it is so on any worker."""
+        if self.world == 1:
+            return here
+        flag = torch.tensor(float(here), device=self.device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag)
+
+    def _save(self, figures: dict[str, Any]) -> None:
+        """Report to Ray Train, with a checkpoint that is uploaded while learning goes on."""
+        import ray.train
+        from ray.train import Checkpoint, CheckpointUploadMode
+
+        state, checkpoint = self.learner.state(), None
+        if self.folder:
+            self.folder.publish()
+            folder = Path(tempfile.mkdtemp(prefix="cilf-checkpoint-"))
+            torch.save(state, folder / STATE_FILE)
+            checkpoint = Checkpoint.from_directory(folder)
+        ray.train.report(figures, checkpoint=checkpoint, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)

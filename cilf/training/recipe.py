@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cilf.card import Model
 from cilf.errors import UsageError
 
 
 class Data(BaseModel):
-    """Parquet with the columns `image` (encoded bytes), `age` (years), `id` and `split`."""
+    """Labelled photographs: see cilf.training.rows for the layouts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
-    """A Parquet file or a folder of them."""
-    fit: str = "train"
-    """Value of `split` of the rows to learn from."""
-    choose: str = "val"
-    """Value of `split` of the rows that progress is measured on. Nothing is fitted to them."""
+    """A folder, file or URL: Parquet, CSV, JSON lines, or WebDataset tars."""
+    fit: str | None = "train"
+    """Value of the column `split` of the rows to learn from. null: every row."""
+    choose: str | None = "val"
+    """Value of `split` of the rows that progress is measured on. Nothing is fitted to them. null: every row."""
+    choose_path: str | None = None
+    """Where those rows are, if not at `path`."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Data:
+        if self.fit == self.choose and self.choose_path in (None, self.path):
+            raise ValueError("fit and choose are the same rows; name two splits, or a choose_path")
+        return self
 
 
 class Recipe(BaseModel):
@@ -36,6 +44,7 @@ class Recipe(BaseModel):
     licence: str
     data: Data
     model: Model
+
     image_init: Literal["imagenet-lite0"] | None = None
     """Start of the image tower where model.clip.weights is none."""
     frozen_stages: int = Field(default=0, ge=0)
@@ -43,19 +52,74 @@ class Recipe(BaseModel):
     at full resolution they cost more than all the rest."""
     train_text: bool
     """Fit the text tower too: needed where it starts from nothing, wrong where it comes from CLIP."""
+
     epochs: int = Field(gt=0)
     batch_size: int = Field(default=64, gt=1)
+    """Images per step of the optimiser, over all workers: the same however many there are."""
+    accumulate: int = Field(default=1, gt=0)
+    """Portions that a worker's share of a batch goes through the network in, where it does not fit at once."""
+    start_size: int | None = Field(default=None, gt=0)
+    """Side of the first epoch's images, pixels, growing evenly to model.images.size: early epochs then cost less.
+    Default: full size from the start."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak rate of everything new; AdamW, one epoch of warm-up, then a cosine to zero."""
     image_rate: float = Field(default=0.1, ge=0)
     """Share of the peak rate for the image tower."""
     weight_decay: float = Field(default=0.01, ge=0)
     """On matrices only."""
+    clip: float = Field(default=5.0, gt=0)
+    """Largest norm of a gradient."""
     ema: float = Field(default=0.995, ge=0, lt=1)
     """Decay per step of the averaged weights, which are the ones kept. 1 / (1 - ema) steps are averaged."""
+    balance: float = Field(default=0.0, ge=0, le=1)
+    """Rows weigh 1 / (frequency of their age)^balance, within 0.5-2.5: 0 is every row alike, 1 every age alike."""
+
     held_out: float = Field(default=0.12, gt=0, lt=0.5)
-    """Share of the `fit` rows kept from fitting, on which the correction is calibrated."""
+    """Share of the subjects of the `fit` rows kept from fitting, on which the correction is calibrated."""
+    folds: Literal[0] | Annotated[int, Field(ge=2)] = 0
+    """Further fits, each without one fold of the subjects, whose predictions of that fold teach the error model.
+    0: it learns from a part of the held-out subjects instead."""
+
+    workers: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = 1
+    """Processes that train together, one per GPU where there are GPUs. [least, most]: as many as there is room for,
+    and fewer or more when machines go or come."""
+    strategy: Literal["ddp", "fsdp2"] = "ddp"
+    """Every worker holds the whole model, or a shard of it."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's arithmetic; weights, FFTs and losses are float32. CPUs without bfloat16 are slow in it."""
+    checkpoint_steps: int | None = Field(default=None, gt=0)
+    """A checkpoint every so many steps. Default: one after each epoch."""
+    keep_checkpoints: int = Field(default=2, gt=0)
+    """Older ones are deleted."""
+    max_failures: int = Field(default=3, ge=0)
+    """Worker deaths after which the run goes on from its last checkpoint by itself."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:
+            raise ValueError(f"workers: [least, most] is {list(self.workers)}")
+        portions = self.most_workers * self.accumulate
+        if self.batch_size % portions:
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide into {self.most_workers} workers x "
+                f"{self.accumulate} portions"
+            )
+        if self.start_size is not None and self.start_size > self.model.images.size:
+            raise ValueError(f"start_size {self.start_size} is above model.images.size {self.model.images.size}")
+        return self
+
+    @property
+    def most_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    def image_size(self, epoch: int) -> int:
+        """Side of an epoch's training images, pixels: a multiple of 16 on the way, model.images.size at the end."""
+        last = self.model.images.size
+        if self.start_size is None or epoch >= self.epochs - 1:
+            return last
+        grown = self.start_size + (last - self.start_size) * epoch / (self.epochs - 1)
+        return min(last, 16 * round(grown / 16))
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -1,0 +1,136 @@
+"""The folder of a training run: what was asked for, on what, and how it went."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from matplotlib.figure import Figure
+
+from cilf.errors import UsageError
+from cilf.evaluation.metrics import BANDS
+from cilf.provenance import versions
+from cilf.storage import Location, check_output, locate, write
+from cilf.training.recipe import Recipe
+
+RECIPE_FILE, ENVIRONMENT_FILE, METRICS_FILE, BAD_ROWS_FILE = (
+    "recipe.yaml",
+    "environment.json",
+    "metrics.jsonl",
+    "bad_rows.csv",
+)
+_MAY_CHANGE = {"workers", "checkpoint_steps", "keep_checkpoints", "max_failures", "summary", "licence"}
+"""What a run may go on with under another value."""
+
+
+def prepare(recipe: Recipe, output: Location) -> None:
+    """Make sure that the folder can be written and holds no run of another recipe; note recipe and environment.
+
+    Raises:
+        UsageError: it cannot, or it does.
+    """
+    check_output(output)
+    target, ours = output / RECIPE_FILE, recipe.model_dump(mode="json")
+    if target.fs.exists(target.path):
+        theirs = yaml.safe_load(target.fs.cat_file(target.path))
+        other = sorted(k for k in ours if k not in _MAY_CHANGE and ours[k] != theirs.get(k))
+        if other:
+            raise UsageError(
+                f"{output.url} holds a run of another recipe (other: {', '.join(other)}); name another folder, or "
+                "delete this one to start anew"
+            )
+    write(target, yaml.safe_dump(ours, sort_keys=False).encode())
+    environment = {**versions(), "machine": platform.machine(), "cuda": torch.version.cuda}
+    write(output / ENVIRONMENT_FILE, (json.dumps(environment, indent=2) + "\n").encode())
+
+
+def write_bad_rows(output: Location, rows: list[dict[str, str]]) -> None:
+    """The rows that nothing is learned from, with reasons."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, ["id", "reason"])
+    table.writeheader()
+    table.writerows(rows)
+    write(output / BAD_ROWS_FILE, text.getvalue().encode())
+
+
+class RunFolder:
+    """The measurements of a run, kept by its first worker: metrics.jsonl, TensorBoard events, curves.png.
+
+    A line of metrics.jsonl is a step (`step`, `loss` and its parts) or an epoch (`epoch`, `mae`, `images_per_s` …).
+    """
+
+    def __init__(self, url: str, step: int) -> None:
+        """Take up what an earlier attempt has noted up to a step, and forget what it did after."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.output = locate(url)
+        self.lines: list[dict[str, Any]] = []
+        source = self.output / METRICS_FILE
+        if step and source.fs.exists(source.path):
+            noted = source.fs.cat_file(source.path).decode().splitlines()
+            self.lines = [line for line in map(json.loads, noted) if line["step"] <= step]
+        local = self.output.scheme == "file"
+        self.events = Path(self.output.path) / "tensorboard" if local else Path(tempfile.mkdtemp(prefix="cilf-events-"))
+        self.board = SummaryWriter(str(self.events), purge_step=step)
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Note a step or an epoch."""
+        self.lines.append(line)
+        kind = "epoch" if "epoch" in line else "step"
+        for name, value in line.items():
+            if name not in ("step", "epoch"):
+                self.board.add_scalar(f"{kind}/{name}", value, line["step"])
+
+    def publish(self) -> None:
+        """Put everything where others can see it."""
+        self.board.flush()
+        write(self.output / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
+        write(self.output / "curves.png", curves(self.lines))
+        if self.output.scheme != "file":
+            for file in self.events.iterdir():
+                write(self.output / "tensorboard" / file.name, file.read_bytes())
+
+
+def curves(lines: list[dict[str, Any]]) -> bytes:
+    """Loss by step, error and speed by epoch, as PNG."""
+    steps = [line for line in lines if "loss" in line]
+    epochs = [line for line in lines if "epoch" in line]
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    left.plot([row["step"] for row in steps], [row["loss"] for row in steps], color="0.8", lw=0.8, label="each step")
+    smooth = _smoothed([row["loss"] for row in steps])
+    left.plot([row["step"] for row in steps], smooth, color="tab:blue", label="running mean")
+    left.set(title="Training loss", xlabel="step")
+    at = [row["epoch"] for row in epochs]
+    for name in BANDS:
+        if all(f"mae {name}" in row for row in epochs):
+            middle.plot(at, [row[f"mae {name}"] for row in epochs], marker=".", lw=1, label=f"{name} years")
+    middle.plot(at, [row["mae"] for row in epochs], color="black", marker="o", label="all")
+    middle.set(title="Mean absolute error, rows to choose by", xlabel="epoch", ylabel="years", ylim=(0, None))
+    right.plot(at, [row["images_per_s"] for row in epochs], color="tab:blue", marker="o", label="images/s")
+    right.set(title="Speed", xlabel="epoch", ylabel="images/s", ylim=(0, None))
+    waiting = right.twinx()
+    waiting.plot(at, [100 * row["waiting_for_data"] for row in epochs], color="tab:orange", marker="s")
+    waiting.set(ylim=(0, 100))
+    waiting.set_ylabel("% of the time waiting for rows", color="tab:orange")
+    for axes in (left, middle):
+        axes.legend(fontsize="small")
+        axes.grid(alpha=0.3)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    return png.getvalue()
+
+
+def _smoothed(values: list[float], decay: float = 0.95) -> list[float]:
+    result, mean, weight = [], 0.0, 0.0
+    for value in values:
+        mean, weight = decay * mean + (1 - decay) * value, decay * weight + (1 - decay)
+        result.append(mean / weight)
+    return result

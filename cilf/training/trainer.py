@@ -1,0 +1,98 @@
+"""The training run on Ray Train: workers, checkpoints, restarts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from cilf.cluster import Cluster
+from cilf.errors import JobError, UsageError
+from cilf.storage import Location
+from cilf.training.loop import STATE_FILE, Task, work
+from cilf.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+CHECKPOINTS = "checkpoints"
+"""Folder below OUTPUT."""
+
+
+def worker_resources(recipe: Recipe, cluster: Cluster) -> tuple[float, float]:
+    """CPUs and GPUs that a worker claims: a GPU where there are any; else half of the CPUs are theirs together, and
+    the other half is for the tasks that read and augment.
+
+    Raises:
+        UsageError: more workers than there is room for; Ray would wait for ever.
+    """
+    least = recipe.workers if isinstance(recipe.workers, int) else recipe.workers[0]
+    if cluster.gpus:
+        if least > cluster.gpus:
+            raise UsageError(f"workers: {least}, but there are {cluster.gpus:g} GPUs, and each takes one")
+        return 1.0, 1.0
+    if least > cluster.cpus:
+        raise UsageError(f"workers: {least}, but there are {cluster.cpus:g} CPUs")
+    return round(cluster.cpus / 2 / recipe.most_workers, 2), 0.0
+
+
+def train(
+    recipe: Recipe,
+    fit: Dataset,
+    fit_rows: int,
+    choose: Dataset,
+    weights_K: np.ndarray,
+    output: Location,
+    cluster: Cluster,
+) -> dict[str, torch.Tensor]:
+    """Train, or go on from the last checkpoint in OUTPUT; the averaged weights.
+
+    Raises:
+        UsageError: no room for the workers, or fewer rows than a batch.
+        JobError: the workers failed more often than the recipe allows.
+    """
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    if fit_rows < recipe.batch_size:
+        raise UsageError(f"{fit_rows} rows to learn from are fewer than one batch of {recipe.batch_size}")
+    cpus, gpus = worker_resources(recipe, cluster)
+    task = Task(recipe, fit, fit_rows, choose, weights_K, output.url)
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"task": task},
+        scaling_config=ScalingConfig(
+            num_workers=recipe.workers,  # type: ignore[arg-type]  # V2 takes (least, most)
+            use_gpu=bool(gpus),
+            resources_per_worker={"CPU": cpus, "GPU": gpus},
+        ),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=output.path,
+            storage_filesystem=PyFileSystem(FSSpecHandler(output.fs)),
+            failure_config=FailureConfig(max_failures=recipe.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=recipe.keep_checkpoints),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except Exception as error:
+        again = "the same command again goes on from the last checkpoint"
+        raise JobError(f"training stopped: {_cause(error)} ({again})") from error
+    if result.checkpoint is None:
+        raise JobError("training ended without a checkpoint")
+    with result.checkpoint.as_directory() as folder:
+        return torch.load(Path(folder) / STATE_FILE, map_location="cpu", weights_only=True)["average"]
+
+
+def _work(config: dict[str, Any]) -> None:
+    work(config["task"])
+
+
+def _cause(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[-1:])[:1000] or type(error).__name__

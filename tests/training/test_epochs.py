@@ -1,0 +1,77 @@
+"""An epoch is the same rows in the same order, however many workers share it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from cilf.training.augment import augment
+from cilf.training.epochs import Views, age_weights, epoch
+from cilf.training.rows import OLDEST, read_rows
+
+
+@pytest.fixture(scope="module")
+def rows(ray_session, faces):
+    return read_rows(str(faces), "train")
+
+
+def dealt(rows, workers, block_rows, seed=7):
+    """Batches of each worker: ages and mean pixel."""
+    views = Views(16, np.ones(OLDEST + 1, np.float32), (0, 1))
+    parts = epoch(rows.good, views, block_rows, seed).streaming_split(workers, equal=False)
+
+    def read(part):
+        batches = part.iter_batches(batch_size=block_rows, batch_format="numpy")
+        return [sorted(zip(b["age"].tolist(), b["image"].mean(axis=(1, 2, 3)).tolist(), strict=True)) for b in batches]
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(read, parts))
+
+
+def test_two_workers_see_what_one_with_twice_the_batch_sees(rows):
+    [one] = dealt(rows, 1, 100)
+    two = dealt(rows, 2, 50)
+    steps = len(rows) // 100
+    assert [len(step) for step in one[:steps]] == [100] * steps
+    assert one[:steps] == [sorted(a + b) for a, b in zip(*(worker[:steps] for worker in two), strict=True)]
+    # Rows that do not divide leave every worker with whole batches for all steps.
+    assert len(rows) % 100
+    assert all(len(step) == 50 for worker in two for step in worker[:steps])
+
+
+def test_an_epoch_shows_every_row_once_and_each_in_another_order(rows):
+    [first], [again], [other] = dealt(rows, 1, 50), dealt(rows, 1, 50), dealt(rows, 1, 50, seed=8)
+    assert first == again
+    assert first != other
+    assert sorted(age for step in first for age, _ in step) == sorted(rows.index["age"].to_pylist())
+
+
+def test_augmented_views_differ_and_repeat_with_their_seed():
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    views = [augment(image, 32, np.random.default_rng(seed)) for seed in range(16)]
+    assert {(view.shape, view.dtype.name) for view in views} == {((32, 32, 3), "uint8")}
+    assert len({view.tobytes() for view in views}) == 16
+    assert (views[0] == augment(image, 32, np.random.default_rng(0))).all()
+
+
+def test_augmentation_keeps_the_face_in_view():
+    # A white middle on black: no draw may push it out, nor turn it dark.
+    image = np.zeros((96, 96, 3), np.uint8)
+    image[32:64, 32:64] = 255
+    centres = []
+    for seed in range(200):
+        view = augment(image, 64, np.random.default_rng(seed)).mean(axis=2)
+        bright = np.argwhere(view > 0.6 * view.max())
+        assert view.max() > 100
+        centres.append(bright.mean(axis=0))
+    assert np.abs(np.mean(centres, axis=0) - 31.5).max() < 2
+    assert np.abs(np.array(centres) - 31.5).max() < 20
+
+
+def test_rare_ages_weigh_more_within_bounds_and_the_mean_is_one():
+    ages = np.array([30.0] * 900 + [80.0] * 100)
+    weights = age_weights(ages, 0.5, OLDEST)
+    assert weights[80] > 2 * weights[30]
+    assert weights[ages.astype(int)].mean() == pytest.approx(1)
+    assert weights.max() / weights.min() <= 5.01
+    assert np.allclose(age_weights(ages, 0.0, OLDEST), 1)

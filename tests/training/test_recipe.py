@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_training import RECIPE
+
+from cilf.cli import main
+from cilf.errors import UsageError
+from cilf.training.recipe import Recipe, read_recipe
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "train"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_recipe_loads(path):
+    assert read_recipe(path).name
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"epoch": 4}, "epoch"),
+        ({"model": {"images": {"size": "large"}}}, r"model\.images\.size"),
+        ({"train_text": None}, "train_text"),
+        ({"data": {"path": "p", "fit": "val"}}, "fit and choose are the same rows"),
+        ({"workers": 3}, "batch_size 32 does not divide into 3 workers"),
+        ({"workers": [2, 1]}, r"\[least, most\]"),
+        ({"folds": 1}, "folds"),
+        ({"start_size": 64}, "start_size 64 is above"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_and_the_field_named(change, complaint, recipe_file):
+    changes = {"data": {"path": "nowhere"}, **change}
+    with pytest.raises(UsageError, match=complaint):
+        read_recipe(recipe_file(**changes))
+
+
+def test_what_is_not_yaml_is_refused(tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text("name: [tiny")
+    with pytest.raises(UsageError, match="is not YAML"):
+        read_recipe(path)
+
+
+def test_missing_recipe_is_one_line_and_exit_2(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "none.yaml"), str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "none.yaml" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_images_grow_from_the_first_epoch_to_the_last():
+    model = {**RECIPE["model"], "images": {"size": 160}}
+    growing = Recipe.model_validate({**RECIPE, "model": model, "data": {"path": "p"}, "epochs": 5, "start_size": 96})
+    assert [growing.image_size(epoch) for epoch in range(5)] == [96, 112, 128, 144, 160]
+    still = growing.model_copy(update={"start_size": None})
+    assert {still.image_size(epoch) for epoch in range(5)} == {160}
+
+
+def test_a_folder_with_another_recipe_is_refused(recipe_file, tmp_path):
+    from cilf.storage import locate
+    from cilf.training.run_folder import prepare
+
+    recipe = Recipe.model_validate({**RECIPE, "data": {"path": "p"}})
+    output = locate(str(tmp_path / "run"))
+    prepare(recipe, output)
+    prepare(recipe.model_copy(update={"workers": 2}), output)
+    with pytest.raises(UsageError, match=r"another recipe \(other: learning_rate\)"):
+        prepare(recipe.model_copy(update={"learning_rate": 1.0}), output)
+    assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["workers"] == 2

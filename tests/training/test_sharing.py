@@ -1,0 +1,68 @@
+"""Two processes that share a batch learn what one learns from the whole of it, with DDP as with FSDP2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from tiny_training import RECIPE
+
+from cilf.training.learner import Learner
+from cilf.training.recipe import Recipe
+
+STEPS = 3
+
+
+def rows(step: int) -> dict[str, torch.Tensor]:
+    draw = np.random.default_rng(step)
+    return {
+        "image": torch.from_numpy(draw.integers(0, 256, (16, 32, 32, 3), np.uint8)),
+        "age": torch.from_numpy(draw.uniform(0, 90, 16).astype(np.float32)),
+        "weight": torch.ones(16),
+    }
+
+
+def learn(strategy: Literal["ddp", "fsdp2"] | None, part: slice) -> tuple[Learner, list[float]]:
+    torch.set_num_threads(1)
+    recipe = Recipe.model_validate({**RECIPE, "data": {"path": "p"}, "batch_size": 16})
+    learner = Learner(recipe, torch.device("cpu"), steps=5, strategy=strategy)
+    losses = []
+    for step in range(STEPS):
+        portion = {name: value[part] for name, value in rows(step).items()}
+        losses.append(float(learner.learn([portion], first_epoch=False)["loss"]))
+    return learner, losses
+
+
+def share(rank: int, strategy: Any, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    learner, losses = learn(strategy, slice(8 * rank, 8 * rank + 8))
+    mean = torch.tensor(losses)
+    dist.all_reduce(mean)
+    state = learner.state()
+    with learner.averaged(), torch.inference_mode():
+        ages = learner.estimate(rows(9)["image"])
+    if rank == 0:
+        torch.save({"losses": mean / 2, "state": state, "ages": ages}, Path(folder) / "result.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_learn_as_one_does(strategy, tmp_path):
+    alone, losses = learn(None, slice(0, 16))
+    mp.spawn(share, args=(strategy, str(tmp_path)), nprocs=2)
+    shared = torch.load(tmp_path / "result.pt", weights_only=True)
+    assert shared["losses"].tolist() == pytest.approx(losses, abs=1e-4)
+    ours, theirs = alone.state(), shared["state"]
+    for kind in ("model", "average"):
+        assert set(ours[kind]) == set(theirs[kind])
+        worst = max(float((ours[kind][n].double() - theirs[kind][n].double()).abs().max()) for n in ours[kind])
+        assert worst < 1e-3
+    # A state of two workers is one that a single one can go on from.
+    alone.load(theirs)
+    with alone.averaged(), torch.inference_mode():
+        assert torch.allclose(alone.estimate(rows(9)["image"]), shared["ages"], atol=1e-3)

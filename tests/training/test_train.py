@@ -1,0 +1,190 @@
+"""Whole runs of `cilf train`: alone, on two workers, onto S3, and through the deaths of worker and driver."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tiny_training import RECIPE, labelled, metrics
+
+from cilf.cli import main
+from cilf.cluster import Cluster
+from cilf.errors import UsageError
+from cilf.training.recipe import Recipe
+from cilf.training.trainer import worker_resources
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(ray_session, faces, tmp_path_factory):
+    """The run folder of a recipe with folds, on one worker."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": {"path": str(faces)}, "folds": 2}))
+    assert main(["train", str(folder / "recipe.yaml"), str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_a_run_learns_and_its_folder_tells_all(trained):
+    steps, epochs = metrics((trained / "metrics.jsonl").read_text())
+    # 448 good rows to fit, 60 % of them fitted: 269 rows, 8 steps of 32.
+    assert [line["step"] for line in steps] == list(range(1, 33))
+    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
+    assert epochs[-1]["rows"] == 50
+    ages = [row["age"] for row in labelled(500) if row["split"] == "val"]
+    guess = sum(abs(age - sorted(ages)[25]) for age in ages) / len(ages)
+    assert epochs[-1]["mae"] < 0.6 * guess
+    assert 0 < epochs[-1]["waiting_for_data"] < 1
+    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((trained / "tensorboard").glob("events.out.tfevents.*"))
+    assert json.loads((trained / "environment.json").read_text())["torch"]
+    with (trained / "bad_rows.csv").open() as file:
+        bad = {row["id"]: row["reason"] for row in csv.DictReader(file)}
+    assert set(bad) == {"face-3", "face-5"}
+    assert bad["face-5"] == "an age of 250 years"
+    assert len(list((trained / "checkpoints").glob("checkpoint_*/state.pt"))) == 2
+
+
+def test_the_card_holds_what_evaluation_measures(trained, faces, tmp_path):
+    card = json.loads((trained / "model.json").read_text())
+    assert card["correction"]["band_quantiles"]
+    assert card["training"]["held_out_faces"] == 179
+    assert card["training"]["rows_left_out"] == 2
+    [figures] = card["figures"].values()
+    assert figures["rows"] == 50
+    assert (trained / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["evaluate", str(trained), str(faces), "--output", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "evaluation.json").read_text())["figures"]["mae"] == pytest.approx(
+        figures["mae"], abs=1e-3
+    )
+
+
+def test_two_workers_onto_s3_learn_as_one_does(trained, faces, recipe_file, bucket, tmp_path):
+    import s3fs
+
+    output = f"{bucket({})}/runs/two"
+    recipe = recipe_file({"path": str(faces)}, workers=2, epochs=1)
+    assert main(["train", str(recipe), output]) == 0
+    fs = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
+    ours, [epoch] = metrics(fs.cat_file(f"{output}/metrics.jsonl").decode())
+    alone, _ = metrics((trained / "metrics.jsonl").read_text())
+    assert [line["loss"] for line in ours[:5]] == pytest.approx([line["loss"] for line in alone[:5]], abs=1e-4)
+    assert epoch["rows"] == 50
+    assert epoch["scaling_efficiency"] > 0
+    assert [path for path in fs.find(f"{output}/checkpoints") if path.endswith("state.pt")]
+    assert {"model.safetensors", "model.json", "curves.png"} <= {path.rpartition("/")[2] for path in fs.find(output)}
+
+
+def _descendants(name: str) -> list[int]:
+    """Processes below this one whose title holds `name`."""
+    parents, found = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+            if name in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+
+    def ours(pid: int) -> bool:
+        while pid not in (0, 1, os.getpid()):
+            pid = parents.get(pid, 0)
+        return pid == os.getpid()
+
+    return [pid for pid in found if ours(pid)]
+
+
+def _wait(condition, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.2)
+
+
+def test_neither_a_killed_driver_nor_a_killed_worker_loses_or_repeats_a_step(faces, recipe_file, tmp_path):
+    output = tmp_path / "run"
+    recipe = recipe_file({"path": str(faces)}, epochs=8, checkpoint_steps=3)
+    log = (tmp_path / "log").open("w")
+    driver = subprocess.Popen(
+        [sys.executable, str(ROOT / "jobs" / "train.py"), str(recipe), str(output)], stdout=log, stderr=log
+    )
+    try:
+        _wait(lambda: list(output.glob("checkpoints/checkpoint_*/state.pt")) or driver.poll() is not None)
+        assert driver.poll() is None, (tmp_path / "log").read_text()
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    killed = []
+
+    def kill_a_worker() -> None:
+        _wait(lambda: _descendants("RayTrainWorker"))
+        before = set(output.glob("checkpoints/checkpoint_*"))
+        _wait(lambda: set(output.glob("checkpoints/checkpoint_*")) - before)
+        killed.extend(_descendants("RayTrainWorker")[:1])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    assert main(["train", str(recipe), str(output)]) == 0
+    killer.join()
+    assert killed
+    steps, epochs = metrics((output / "metrics.jsonl").read_text())
+    assert [line["step"] for line in steps] == list(range(1, 65))
+    assert [line["epoch"] for line in epochs] == list(range(1, 9))
+    assert json.loads((output / "model.json").read_text())["figures"]
+
+
+def test_too_many_bad_rows_stop_the_run_before_it_starts(recipe_file, tmp_path, capsys):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = labelled(40)
+    for row in rows[11:15]:
+        row["age"] = None
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "faces.parquet")
+    assert main(["train", str(recipe_file({"path": str(tmp_path / "faces.parquet")})), str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "4 of 36 rows" in error
+    assert len(error.splitlines()) == 1
+    assert len((tmp_path / "run" / "bad_rows.csv").read_text().splitlines()) == 5
+
+
+def test_missing_data_is_one_line_and_exit_2(recipe_file, tmp_path, capsys):
+    assert main(["train", str(recipe_file({"path": str(tmp_path / "nowhere")})), str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "nowhere" in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("workers", "cluster", "claimed"),
+    [
+        (1, Cluster(cpus=2, gpus=0, nodes=1), (1.0, 0.0)),
+        (2, Cluster(cpus=2, gpus=0, nodes=1), (0.5, 0.0)),
+        ([1, 4], Cluster(cpus=16, gpus=0, nodes=1), (2.0, 0.0)),
+        (4, Cluster(cpus=16, gpus=4, nodes=1), (1.0, 1.0)),
+    ],
+)
+def test_workers_leave_room_for_the_tasks_that_feed_them(workers, cluster, claimed):
+    recipe = Recipe.model_validate({**RECIPE, "data": {"path": "p"}, "workers": workers})
+    assert worker_resources(recipe, cluster) == claimed
+
+
+@pytest.mark.parametrize("cluster", [Cluster(cpus=2, gpus=0, nodes=1), Cluster(cpus=16, gpus=2, nodes=1)])
+def test_more_workers_than_there_is_room_for_are_refused(cluster):
+    recipe = Recipe.model_validate({**RECIPE, "data": {"path": "p"}, "workers": 4})
+    with pytest.raises(UsageError, match="workers: 4, but there are 2"):
+        worker_resources(recipe, cluster)
