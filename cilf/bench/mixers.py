@@ -7,12 +7,14 @@ import math
 import resource
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor, nn
 
 from cilf.config import BenchOptions
 from cilf.models.fourier import build_mixer
@@ -23,69 +25,119 @@ SIDES = (7, 14, 24, 32, 48, 64)
 CHANNELS, BATCH = 512, 8
 """Width of CLIP ViT-B's joint space; enough rows to fill a device, few enough for attention at 4,096 tokens."""
 
+Row = dict[str, str | int | float]
+"""One line of `mixers.csv`."""
+
 
 def run(options: BenchOptions) -> int:
     """Measure every mixer at every grid on this machine's best device; write `mixers.csv` and `mixers.png`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
-    rows = []
-    # A process of its own for each measurement: peak memory is a property of a process, and never falls.
-    with Console().status("measuring") as status, get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for mixer in MIXERS:
-            for side in SIDES:
-                status.update(f"{mixer}, {side * side} tokens")
-                milliseconds, peak = pool.apply(measure, (mixer, side, device, options.repeats))
-                rows.append(
-                    {
-                        "mixer": mixer,
-                        "device": device,
-                        "tokens": side * side,
-                        "milliseconds": round(milliseconds, 3),
-                        "peak_mb": round(peak, 1),
-                    }
-                )
+    rows: list[Row] = []
+    with Console().status("measuring") as status:
+        for side in SIDES:
+            status.update(f"{side * side} tokens")
+            peaks = peak_mb(side, device)
+            for mixer, milliseconds in median_milliseconds(side, device, options.repeats).items():
+                measured = {"milliseconds": round(milliseconds, 3), "peak_mb": round(peaks[mixer], 1)}
+                rows.append({"mixer": mixer, "device": device, "tokens": side * side, **measured})
+    rows.sort(key=lambda row: MIXERS.index(str(row["mixer"])))
     with (output / "mixers.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     plot(rows, output / "mixers.png")
     Console().print(table(rows))
-    print(f"\n{BATCH} images of {CHANNELS} channels, forward, float32, {device}. {output / 'mixers.csv'}, mixers.png")
+    first = faster_from(rows, "fpe", "attention")
+    print("\nfpe beats attention", f"from {first} tokens up" if first else "at no size up to the largest")
+    print(f"{BATCH} images of {CHANNELS} channels, forward, float32, {device}. {output / 'mixers.csv'}, mixers.png")
     return 0
 
 
-def measure(name: str, side: int, device: str, repeats: int) -> tuple[float, float]:
-    """Median milliseconds of a forward pass over BATCH maps, and the peak memory it adds, MB (10⁶ bytes)."""
+def build(name: str, side: int, device: str) -> tuple[nn.Module, Tensor]:
+    """A mixer and BATCH maps as its block hands them over: channels last, which is how a LayerNorm2d leaves them."""
     torch.manual_seed(0)
     mixer = build_mixer(name, CHANNELS, (side, side)).to(device).eval()
-    u = torch.randn(BATCH, CHANNELS, side, side, device=device)
-    before = _peak(device)
-    times = []
-    with torch.inference_mode():
-        for _ in range(repeats + 1):  # the first warms caches up and is dropped
+    return mixer, torch.randn(BATCH, side, side, CHANNELS, device=device).permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def median_milliseconds(side: int, device: str, repeats: int) -> dict[str, float]:
+    """Milliseconds of a forward pass of each mixer. They take turns, so that a busy spell strikes them all."""
+    built = {name: build(name, side, device) for name in MIXERS}
+    times: dict[str, list[float]] = {name: [] for name in MIXERS}
+    for _ in range(repeats + 1):
+        for name, (mixer, u_BCHW) in built.items():
+            _wait(device)
             start = time.perf_counter()
-            mixer(u)
-            if device == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times[1:]), (_peak(device) - before) / 1e6
+            mixer(u_BCHW)
+            _wait(device)
+            times[name].append(1e3 * (time.perf_counter() - start))
+    # The first round warms caches up.
+    return {name: statistics.median(taken[1:]) for name, taken in times.items()}
 
 
-def _peak(device: str) -> int:
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_mb(side: int, device: str) -> dict[str, float]:
+    """The most memory that a forward pass of each mixer adds to weights and input, MB (10⁶ bytes).
+
+    On CUDA that of tensors. On the CPU that of a process, of which each has one of its own: its peak never falls.
+    """
+    if device == "cuda":
+        return {name: added_mb(name, side, device) for name in MIXERS}
+    # Forked off a server that has imported all this once.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        return {name: pool.apply(added_mb, (name, side, device)) for name in MIXERS}
+
+
+@torch.inference_mode()
+def added_mb(name: str, side: int, device: str) -> float:
+    """The most memory that one forward pass adds, MB; on the CPU, true only in a new process."""
+    build(name, 1, device)[0](torch.zeros(1, CHANNELS, 2, 2, device=device))  # loads the kernels
+    mixer, u_BCHW = build(name, side, device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    before = _peak_bytes(device)
+    mixer(u_BCHW)
+    return (_peak_bytes(device) - before) / 1e6
+
+
+def _peak_bytes(device: str) -> int:
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def growth(rows: list[dict], mixer: str) -> float:
-    """Exponent b of milliseconds ~ tokens^b, least squares on logarithms from 196 tokens up."""
-    points = [(math.log(r["tokens"]), math.log(r["milliseconds"])) for r in rows if r["mixer"] == mixer]
-    xs, ys = zip(*[point for point in points if point[0] >= math.log(196)], strict=True)
-    return statistics.linear_regression(xs, ys).slope
+def column(rows: Sequence[Mapping], mixer: str, name: str) -> list:
+    """One column of a mixer's rows, by rising number of tokens."""
+    return [row[name] for row in sorted(rows, key=lambda row: row["tokens"]) if row["mixer"] == mixer]
 
 
-def table(rows: list[dict]) -> Table:
+def growth(rows: Sequence[Mapping], mixer: str) -> float:
+    """Exponent b of milliseconds ~ tokens^b, by least squares on logarithms."""
+    tokens, milliseconds = (list(map(math.log, column(rows, mixer, name))) for name in ("tokens", "milliseconds"))
+    return statistics.linear_regression(tokens, milliseconds).slope
+
+
+def faster_from(rows: Sequence[Mapping], mixer: str, other: str) -> int | None:
+    """The number of tokens from which on a mixer was faster than another at every measured size, if there is one."""
+    first = None
+    pairs = zip(column(rows, mixer, "milliseconds"), column(rows, other, "milliseconds"), strict=True)
+    for tokens, (own, others) in reversed(list(zip(column(rows, mixer, "tokens"), pairs, strict=True))):
+        if own >= others:
+            break
+        first = tokens
+    return first
+
+
+def table(rows: Sequence[Mapping]) -> Table:
     """Milliseconds by mixer and tokens, the growth exponent, and peak memory at the largest grid."""
     out = Table(box=None, header_style="bold", title="milliseconds by tokens", title_justify="left")
     out.add_column("mixer")
@@ -94,26 +146,35 @@ def table(rows: list[dict]) -> Table:
     out.add_column("growth", justify="right")
     out.add_column("peak MB", justify="right")
     for mixer in MIXERS:
-        own = [row for row in rows if row["mixer"] == mixer]
-        cells = [f"{row['milliseconds']:.1f}" for row in own]
-        out.add_row(mixer, *cells, f"{growth(rows, mixer):.2f}", f"{own[-1]['peak_mb']:.0f}")
+        cells = [f"{milliseconds:.1f}" for milliseconds in column(rows, mixer, "milliseconds")]
+        out.add_row(mixer, *cells, f"N^{growth(rows, mixer):.2f}", f"{column(rows, mixer, 'peak_mb')[-1]:.0f}")
     return out
 
 
-def plot(rows: list[dict], path: Path) -> None:
+def plot(rows: Sequence[Mapping], path: Path) -> None:
     """Time and memory against tokens, both logarithmic."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, column, unit in zip(panels, ("milliseconds", "peak_mb"), ("milliseconds", "MB"), strict=True):
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    colours = {"fpe": "C0", "attention": "C3", "amplitude_phase": "C2", "gfnet": "C1", "conv": "0.5"}
+    for axes, name in zip(figure.subplots(1, 2), ("milliseconds", "peak_mb"), strict=True):
         for mixer in MIXERS:
-            own = [row for row in rows if row["mixer"] == mixer]
-            values = [max(row[column], 0.1) for row in own]
-            axes.loglog([row["tokens"] for row in own], values, marker="o", markersize=4, label=mixer)
+            leading = mixer in ("fpe", "attention")
+            axes.loglog(
+                column(rows, mixer, "tokens"),
+                [max(value, 0.1) for value in column(rows, mixer, name)],
+                color=colours[mixer],
+                marker="o",
+                markersize=5 if leading else 3,
+                linewidth=2.2 if leading else 1,
+                label=f"{mixer}, N^{growth(rows, mixer):.2f}" if name == "milliseconds" else mixer,
+            )
         axes.set_xticks([side * side for side in SIDES], [f"{side * side:,}" for side in SIDES])
+        axes.yaxis.set_major_formatter("{x:,.4g}")
         axes.minorticks_off()
-        axes.set(xlabel="tokens", ylabel=unit, title="time" if column == "milliseconds" else "peak memory")
+        axes.set(xlabel="tokens N", title="time, ms" if name == "milliseconds" else "peak memory added, MB")
         axes.grid(alpha=0.3)
-    panels[0].legend()
-    figure.savefig(path, dpi=120)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    figure.suptitle(f"Mixers: {BATCH} maps of {CHANNELS} channels, forward, float32, {rows[0]['device']}")
+    figure.savefig(path, dpi=150)

@@ -6,6 +6,7 @@ Everything comes out in CLIP's one joint space, so that any location of the map 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -156,15 +157,18 @@ class ImageTower(nn.Module):
         def project(x: Tensor) -> Tensor:
             return visual.head(trunk.forward_head(x))
 
+        # As the trunk's own pooling takes it: a map of one cell, or a sequence of one patch in every place.
         if features.ndim == 4:
-            batch, channels, height, width = features.shape
-            alone = features.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
+            last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"  # Swin's way
+            features_BHWD = features if last else features.permute(0, 2, 3, 1)
+            batch, height, width, channels = features_BHWD.shape
+            alone = features_BHWD.reshape(-1, 1, 1, channels)
+            alone = alone if last else alone.permute(0, 3, 1, 2)
         else:
-            batch = len(features)
-            prefix = getattr(trunk, "num_prefix_tokens", 0)
-            patch_height, patch_width = trunk.patch_embed.patch_size
-            height, width = pixels_BCHW.shape[2] // patch_height, pixels_BCHW.shape[3] // patch_width
+            batch, prefix = len(features), getattr(trunk, "num_prefix_tokens", 0)
             tokens = features[:, prefix:]
+            # Hybrid trunks do not tell their stride; images are square.
+            height = width = math.isqrt(tokens.shape[1])
             alone = tokens.reshape(-1, 1, tokens.shape[-1]).expand(-1, prefix + 1, -1)
         return _as_map(project(alone), batch, height, width), project(features)
 
@@ -225,7 +229,8 @@ class TextTower(nn.Module):
     def forward(self, tokens_PL: Tensor, context_MD: Tensor | None = None) -> Tensor:
         """Token ids, int64 [P, L], with M places kept for `context_MD` after the first -> vectors [P, C]."""
         if self.whole is not None:
-            return self.whole(tokens_PL)
+            found = self.whole(tokens_PL)
+            return found[0] if isinstance(found, tuple) else found  # CoCa's gives its tokens too
         if self.takes_context:
             # Causal attention never looks past the end of text, so padding beyond the longest prompt is waste.
             ends = (tokens_PL == self.eos_id) if self.pool_type == "eos" else None

@@ -9,6 +9,7 @@ frequencies is only a mask in space.
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from timm.layers import DropPath, LayerNorm2d
@@ -16,27 +17,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cilf.card import Fourier
+from cilf.models.dft import irfft2, rfft2
 
 Film = tuple[Tensor, Tensor] | None
 """Scale γ and shift β of each image's channels, both [B, C, 1, 1], or none."""
 
 
-class SpectrumConv(nn.Conv2d):
-    """Depth-wise 3×3 on a half spectrum, whose rows (frequencies along H) are periodic and whose columns are not."""
+class Pointwise(nn.Conv2d):
+    """1×1 convolution as the matrix product it is, at its quickest on channels-last maps.
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, padding=(0, 1), groups=channels)
+    Every map of a block is one, whatever comes in, as the block's norms give nothing else.
+    """
 
-    def forward(self, spectrum: Tensor) -> Tensor:
-        return super().forward(F.pad(spectrum, (0, 0, 1, 1), mode="circular"))
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return pointwise(x_BCHW, self.weight.flatten(1), self.bias)
+
+
+def pointwise(x_BCHW: Tensor, weight_OC: Tensor, bias_O: Tensor | None) -> Tensor:
+    """[B, C, H, W] -> [B, O, H, W]."""
+    return F.linear(x_BCHW.permute(0, 2, 3, 1), weight_OC, bias_O).permute(0, 3, 1, 2)
 
 
 def _spatial(channels: int, activation: nn.Module) -> nn.Sequential:
-    return nn.Sequential(SpectrumConv(channels), activation, SpectrumConv(channels))
+    """Depth-wise 3×3 twice. Rows (frequencies along H) are periodic, so their margin of 2 comes with the spectrum;
+    columns are not, and are padded with zeros."""
+
+    def depthwise() -> nn.Conv2d:
+        return nn.Conv2d(channels, channels, 3, padding=(0, 1), groups=channels)
+
+    return nn.Sequential(depthwise(), activation, depthwise())
 
 
 def _channel(channels: int, activation: nn.Module) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, channels, 1), activation, nn.Conv2d(channels, channels, 1))
+    return nn.Sequential(Pointwise(channels, channels), activation, Pointwise(channels, channels))
 
 
 class Spectral(nn.Module):
@@ -46,25 +62,30 @@ class Spectral(nn.Module):
     torch.compile do not mix, so all weights are real and work on real and imaginary parts.
     """
 
+    margin = 0
+    """Rows of frequencies that `mix` uses up at either end."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.out = Pointwise(channels, channels)
 
     def mix(self, real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
-        """Real and imaginary parts of the spectrum, [B, C, H, W//2+1] each, mixed."""
+        """Real and imaginary parts of the spectrum, [B, C, H + 2 margin, W//2+1] each, mixed: [B, C, H, W//2+1]."""
         raise NotImplementedError
 
     def forward(self, u_BCHW: Tensor, film: Film = None) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W], any grid."""
         height, width = u_BCHW.shape[2:]
         with torch.autocast(u_BCHW.device.type, enabled=False):
-            # "ortho" keeps the spectrum's variance that of the input, so one initialisation fits every grid.
-            spectrum = torch.fft.rfft2(u_BCHW.float(), norm="ortho")
+            real, imag = rfft2(u_BCHW.float(), self.margin)
             film = None if film is None else (film[0].float(), film[1].float())
-            real, imag = self.mix(spectrum.real, spectrum.imag, film, height * width)
-            # Without s= a map of odd width comes back one column short.
-            mixed = torch.fft.irfft2(torch.complex(real, imag), s=(height, width), norm="ortho")
-        return self.out(mixed.to(u_BCHW.dtype))
+            real, imag = self.mix(real, imag, film, height * width)
+            mixed = irfft2(real, imag, width)
+        return self.project(mixed.to(u_BCHW.dtype))
+
+    def project(self, mixed_BCHW: Tensor) -> Tensor:
+        """What follows the inverse transform."""
+        return self.out(mixed_BCHW)
 
 
 def _modulate(real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
@@ -73,24 +94,42 @@ def _modulate(real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tenso
         return real, imag
     gamma, beta = film
     real, imag = real * (1 + gamma), imag * (1 + gamma)
-    constant = torch.zeros_like(real[:1, :1])
-    constant[..., 0, 0] = math.sqrt(cells)
-    return real + beta * constant, imag
+    real[:, :, 0, 0] += math.sqrt(cells) * beta[:, :, 0, 0]
+    return real, imag
 
 
 class FourierPriorEmbedding(Spectral):
     """`fpe`: separate non-linear networks on the real and the imaginary part."""
 
+    margin = 2
+
     def __init__(self, channels: int, activation: nn.Module | None = None) -> None:
         super().__init__(channels)
-        act = nn.LeakyReLU(0.1) if activation is None else activation
+        act = nn.LeakyReLU(0.1, inplace=True) if activation is None else activation
         self.spatial_real, self.spatial_imag = _spatial(channels, act), _spatial(channels, act)
         self.channel_real, self.channel_imag = _channel(channels, act), _channel(channels, act)
 
     def mix(self, real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
         real, imag = self.spatial_real(real), self.spatial_imag(imag)
         real, imag = _modulate(real, imag, film, cells)
-        return self.channel_real(real), self.channel_imag(imag)
+        merged = self._merged(len(real) * cells)
+        return self._evolve(self.channel_real, real, merged), self._evolve(self.channel_imag, imag, merged)
+
+    def project(self, mixed_BCHW: Tensor) -> Tensor:
+        if self._merged(mixed_BCHW.numel() // mixed_BCHW.shape[1]):
+            return mixed_BCHW + cast(Tensor, self.out.bias)[:, None, None]
+        return super().project(mixed_BCHW)
+
+    def _merged(self, cells: int) -> bool:
+        """Whether `out` is multiplied into the last matrices of the spectrum, from which only the inverse transform
+        parts it, and that acts on each channel alone: two products of C×C against one of C×C with every cell."""
+        return cells > 2 * self.out.in_channels
+
+    def _evolve(self, channel: nn.Sequential, part: Tensor, merged: bool) -> Tensor:
+        if not merged:
+            return channel(part)
+        (first, activation, last), weight = cast(Any, channel), self.out.weight.flatten(1)
+        return pointwise(activation(first(part)), weight @ last.weight.flatten(1), weight @ last.bias)
 
 
 class AmplitudePhase(Spectral):
@@ -99,9 +138,11 @@ class AmplitudePhase(Spectral):
     The phase itself wraps at ±π and its gradient grows without bound near zero amplitude; its unit vector does neither.
     """
 
+    margin = 2
+
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
-        act = nn.LeakyReLU(0.1)
+        act = nn.LeakyReLU(0.1, inplace=True)
         self.spatial_amplitude, self.spatial_phase = _spatial(channels, act), _spatial(channels, act)
         self.channel_amplitude, self.channel_phase = _channel(channels, act), _channel(channels, act)
 
@@ -145,13 +186,14 @@ class Attention(nn.Module):
         self.heads = max(1, channels // 64)
         if channels % self.heads:
             raise ValueError(f"attention needs channels divisible by {self.heads} heads, got {channels}")
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.qkv = Pointwise(channels, 3 * channels)
+        self.out = Pointwise(channels, channels)
 
     def forward(self, u_BCHW: Tensor, film: Film = None) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
         height, width = u_BCHW.shape[2:]
-        # [B, 3C, H, W] -> three of [B, heads, cells, C / heads]
+        # [B, 3C, H, W] -> three of [B, heads, cells, C / heads], whose channels lie next to each other: the fused
+        # kernel takes no other layout.
         q, k, v = self.qkv(u_BCHW).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(3, 4).unbind(1)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(1, 2)
         return self.out(_modulate_cells(mixed.unflatten(2, (height, width)), film))
@@ -162,14 +204,14 @@ class Convolution(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        act = nn.LeakyReLU(0.1)
+        act = nn.LeakyReLU(0.1, inplace=True)
 
         def depthwise() -> nn.Conv2d:
             return nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
         self.spatial = nn.ModuleList(nn.Sequential(depthwise(), act, depthwise()) for _ in range(2))
         self.channel = nn.ModuleList(_channel(channels, act) for _ in range(2))
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.out = Pointwise(channels, channels)
 
     def forward(self, u_BCHW: Tensor, film: Film = None) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
@@ -207,7 +249,7 @@ class FourierBlock(nn.Module):
         super().__init__()
         self.mixer_norm, self.ffn_norm = LayerNorm2d(channels), LayerNorm2d(channels)
         self.mixer = build_mixer(spec.mixer, channels, grid)
-        self.ffn = nn.Sequential(nn.Conv2d(channels, 4 * channels, 1), nn.GELU(), nn.Conv2d(4 * channels, channels, 1))
+        self.ffn = nn.Sequential(Pointwise(channels, 4 * channels), nn.GELU(), Pointwise(4 * channels, channels))
         self.mixer_scale = nn.Parameter(torch.full((channels, 1, 1), 1e-2))
         self.ffn_scale = nn.Parameter(torch.full((channels, 1, 1), 1e-2))
         self.drop_path = DropPath(spec.drop_path)

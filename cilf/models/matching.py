@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.distributed.nn.functional as distributed
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from cilf.ages import AgeSpace
@@ -25,11 +26,6 @@ def score_map(map_BCHW: Tensor, text: Tensor) -> Tensor:
     return torch.einsum("bchw,kc->bkhw" if text.ndim == 2 else "bchw,bkc->bkhw", cells, text)
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy with target distributions, both [N, K]; mean over N."""
-    return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
-
-
 def matching_loss(
     joint_BC: Tensor, text_KC: Tensor, ages_B: Tensor, scale: Tensor, space: AgeSpace, sigma: float = 2.0
 ) -> Tensor:
@@ -38,7 +34,8 @@ def matching_loss(
     Equal ages in a batch are not negatives of each other, so the targets are soft: Q_ij ∝ exp(-|y_i - y_j| / 2) with
     rows normalised. A class-level term against all K prompts carries no sampling noise. The soft targets and
     their widths are our own choice; the paper (arXiv 2312.01758) gives InfoNCE alone. In a process group the
-    other ranks' images count too.
+    other ranks' images count too, equally many on each; gradients averaged over the ranks, as data-parallel training
+    averages them, are those of all images in one process.
 
     Args:
         joint_BC: fused image vectors in the joint space.
@@ -50,16 +47,31 @@ def matching_loss(
     """
     own_BC = F.normalize(joint_BC, dim=-1)
     text_KC = F.normalize(text_KC, dim=-1)
-    class_term = soft_cross_entropy(scale * own_BC @ text_KC.T, space.soft_labels(ages_B, sigma))
+    class_term = F.cross_entropy(scale * own_BC @ text_KC.T, space.soft_labels(ages_B, sigma))
     joint_NC, ages_N = _gather(own_BC), _gather(ages_B)
     logits_NN = scale * joint_NC @ text_KC[space.classes(ages_N)].T
     targets_NN = (-0.5 * (ages_N[:, None] - ages_N[None, :]).abs()).softmax(dim=1)
-    pairs = soft_cross_entropy(logits_NN, targets_NN) + soft_cross_entropy(logits_NN.T, targets_NN)
+    pairs = F.cross_entropy(logits_NN, targets_NN) + F.cross_entropy(logits_NN.T, targets_NN)
     return 0.5 * pairs + class_term
 
 
 def _gather(x: Tensor) -> Tensor:
     """Rows of every rank, with gradients; x itself outside a process group."""
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return x
-    return torch.cat(distributed.all_gather(x.contiguous()))
+    return _AllGather.apply(x)
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_BC: Tensor) -> Tensor:
+        x_NC = x_BC.new_empty(distributed.get_world_size() * len(x_BC), *x_BC.shape[1:])
+        distributed.all_gather_into_tensor(x_NC, x_BC.contiguous())
+        return x_NC
+
+    @staticmethod
+    def backward(ctx: Any, grad_NC: Tensor) -> Tensor:
+        # The losses of all ranks depend on these rows.
+        grad_NC = grad_NC.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(grad_NC)
+        return grad_NC.chunk(distributed.get_world_size())[distributed.get_rank()]

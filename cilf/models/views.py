@@ -34,7 +34,9 @@ def views(pixels_BCHW: Tensor, first: int, count: int) -> Tensor:
     Returns:
         float [B, count, 3, S, S].
     """
-    return torch.stack([_view(pixels_BCHW, *view) for view in _VIEWS[first : first + count]], dim=1)
+    seen = [_view(pixels_BCHW, *view) for view in _VIEWS[first : first + count]]
+    # A single view, as every row's first, is not copied: a stack would also lose the channels-last layout.
+    return seen[0][:, None] if count == 1 else torch.stack(seen, dim=1)
 
 
 def _view(pixels_BCHW: Tensor, mirror: bool, zoom: float, degrees: float) -> Tensor:

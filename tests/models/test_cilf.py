@@ -42,6 +42,21 @@ def test_loss_falls_and_reaches_every_trained_part(tiny_spec):
     assert losses[-1] < 0.6 * losses[0]
 
 
+def test_row_weights_weigh_rows(tiny_model):
+    torch.manual_seed(0)
+    pixels, ages = torch.randn(4, 3, 32, 32), torch.tensor([3.0, 20, 45, 80])
+    out, rest = tiny_model(pixels), tiny_model(pixels[1:])
+    plain, parts = tiny_model.loss(out, ages)
+    assert tiny_model.loss(out, ages, torch.ones(4))[0] == plain
+    _, without_first = tiny_model.loss(out, ages, torch.tensor([0.0, 1, 1, 1]))
+    _, of_rest = tiny_model.loss(rest, ages[1:])
+    for name in ("kl", "l1", "score"):
+        torch.testing.assert_close(4 * without_first[name], 3 * of_rest[name], atol=1e-4, rtol=1e-5)
+        assert (without_first[name] - parts[name]).abs() > 1e-3
+    # Matching weighs no rows.
+    assert without_first["match"] == parts["match"]
+
+
 def test_cached_text_equals_live_text(tiny_model):
     pixels = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(tiny_model(pixels).logits_BK, tiny_model(pixels, tiny_model.text_vectors()).logits_BK)

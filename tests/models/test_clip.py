@@ -56,6 +56,60 @@ def test_pooled_vector_is_open_clips(family):
     assert map_BCHW.std(dim=(2, 3)).min() > 0, "the map is constant over the image"
 
 
+REAL = {
+    "ViT-B-32": (512, 7),
+    "RN50": (1024, 7),
+    "ViT-B-16-SigLIP": (768, 14),
+    "convnext_base": (512, 7),
+    "swin_base_patch4_window7_224": (640, 7),  # a trunk whose maps end in their channels
+    "ViTamin-S": (384, 14),  # a trunk of tokens behind convolutions
+    "coca_ViT-B-32": (512, 7),
+}
+"""Name -> width of the joint space, cells a side."""
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_models_by_their_names_give_open_clips_pooled_vector(name):
+    width, side = REAL[name]
+    torch.manual_seed(0)
+    clip, pixels = build_clip(Clip(architecture=name), 224).eval(), torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        map_BCHW, pooled_BC = ImageTower(clip.visual).eval()(pixels)
+        expected = clip.encode_image(pixels, normalize=False)
+    torch.testing.assert_close(pooled_BC, expected, atol=1e-5, rtol=1e-5)
+    assert map_BCHW.shape == (1, width, side, side)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("ViT-L-14", (768, 16, 16)),
+        ("ViT-L-14-336", (768, 24, 24)),
+        ("RN50x16", (768, 12, 12)),
+        ("convnext_xxlarge", (1024, 8, 8)),
+        ("EVA02-L-14", (768, 16, 16)),
+        ("MobileCLIP-B", (512, 14, 14)),
+    ],
+)
+def test_large_models_have_the_right_shapes(name, shape):
+    """Without memory or arithmetic: on the meta device."""
+    side = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
+    with torch.device("meta"):
+        clip = open_clip.create_model(name, device="meta")
+        map_BCHW, pooled_BC = ImageTower(clip.visual).eval()(torch.empty(2, 3, side, side))
+    assert map_BCHW.shape == (2, *shape)
+    assert pooled_BC.shape == (2, shape[0])
+
+
+def test_text_tower_of_coca_is_open_clips():
+    spec = Clip(architecture="coca_ViT-B-32")
+    clip = build_clip(spec, 224).eval()
+    tokens = tokenizer(spec)(["a photo of a 4 year old person", "a 70-year-old face"])
+    with torch.no_grad():
+        found, expected = TextTower(clip)(tokens), clip.encode_text(tokens, normalize=False)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("family", ["efficientnet", "convnext", "vit, averaged"])
 def test_average_pooled_towers_project_cell_by_cell(family):
     """Where pooling is a mean followed by something linear, the map's mean is the pooled vector; a norm in between
@@ -123,21 +177,24 @@ def test_ages_in_words(age, words):
     assert in_words(age) == words
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load:FutureWarning")  # open_clip's loader
 def test_weights_in_openai_layout_give_open_clips_own_vectors(tmp_path):
-    """A ViT-B-16 state dict with OpenAI's three extra numbers loads with QuickGELU, as OpenAI trained."""
+    """A ViT-B-16 state dict as OpenAI's, half precision and three extra numbers included, gives what open_clip's own
+    loader makes of it; with QuickGELU, as OpenAI trained."""
     torch.manual_seed(0)
-    reference = open_clip.create_model("ViT-B-16", force_quick_gelu=True).eval()
-    extras = {
-        "input_resolution": torch.tensor(224),
-        "context_length": torch.tensor(77),
-        "vocab_size": torch.tensor(49408),
-    }
-    torch.save({**reference.state_dict(), **extras}, tmp_path / "openai.pt")
-    clip = build_clip(Clip(architecture="ViT-B-16", weights=str(tmp_path / "openai.pt")), 224).eval()
+    openai = open_clip.create_model("ViT-B-16", force_quick_gelu=True)
+    open_clip.model.convert_weights_to_lp(openai)
+    extras = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
+    path = str(tmp_path / "openai.pt")
+    torch.save({**openai.state_dict(), **{name: torch.tensor(value) for name, value in extras.items()}}, path)
+    reference = open_clip.load_openai_model(path, device="cpu")
+    clip = build_clip(Clip(architecture="ViT-B-16", weights=path), 224).eval()
     pixels = torch.randn(1, 3, 224, 224)
+    tokens = tokenizer(Clip(architecture="ViT-B-16"))(["a 70-year-old face"])
     with torch.no_grad():
         _, pooled = ImageTower(clip.visual).eval()(pixels)
         torch.testing.assert_close(pooled, reference.encode_image(pixels), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(TextTower(clip)(tokens), reference.encode_text(tokens), atol=1e-5, rtol=1e-5)
         plain = open_clip.create_model("ViT-B-16").eval()
         plain.load_state_dict(reference.state_dict())
         assert (plain.encode_image(pixels) - pooled).abs().max() > 1e-3, "QuickGELU made no difference"

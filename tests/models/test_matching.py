@@ -1,7 +1,10 @@
 """The matching loss, from its equations."""
 
 import multiprocessing
+import warnings
+from concurrent.futures import ProcessPoolExecutor
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -43,42 +46,37 @@ def test_matched_pairs_cost_less_than_mismatched():
     assert matched < crossed - 1
 
 
-def _loss_of_rank(rank: int, address: str, results) -> None:
+def _faces():
+    """Images before their shared projection, the projection, prompts, 1 / τ and ages."""
+    torch.manual_seed(0)
+    projection, text = torch.randn(6, 6), torch.randn(10, 6)
+    shared = (projection.requires_grad_(), text.requires_grad_(), torch.tensor(5.0, requires_grad=True))
+    return torch.randn(4, 6), shared, torch.tensor([2.0, 4.0, 5.0, 9.0])
+
+
+def _loss_and_gradients(rows: slice):
+    images, (projection, text, scale), ages = _faces()
+    loss = matching_loss(images[rows] @ projection, text, ages[rows], scale, AgeSpace(0, 9))
+    return loss.item(), [g.numpy() for g in torch.autograd.grad(loss, (projection, text, scale))]
+
+
+def _rank(rank: int, address: str):
+    warnings.simplefilter("error")
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     try:
-        space, scale = AgeSpace(0, 9), torch.tensor(5.0)
-        joint, text, ages = _faces()
-        own = joint[2 * rank : 2 * rank + 2].clone().requires_grad_()
-        loss = matching_loss(own, text, ages[2 * rank : 2 * rank + 2], scale, space)
-        loss.backward()
-        results.put((rank, loss.item(), own.grad.numpy()))
+        return _loss_and_gradients(slice(2 * rank, 2 * rank + 2))
     finally:
         torch.distributed.destroy_process_group()
 
 
-def _faces():
-    generator = torch.Generator().manual_seed(0)
-    joint, text = torch.randn(4, 6, generator=generator), torch.randn(10, 6, generator=generator)
-    return joint, text, torch.tensor([2.0, 4.0, 5.0, 9.0])
-
-
-def test_other_ranks_faces_count_too(tmp_path):
-    """Two ranks with half a batch each give together the loss and the gradients of one rank with all of it."""
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    address = f"file://{tmp_path}/meeting"
-    ranks = [context.Process(target=_loss_of_rank, args=(rank, address, results)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    found = sorted(results.get() for _ in ranks)
-    for process in ranks:
-        process.join()
-    joint, text, ages = _faces()
-    joint.requires_grad_()
-    whole = matching_loss(joint, text, ages, torch.tensor(5.0), AgeSpace(0, 9))
-    whole.backward()
-    assert joint.grad is not None
-    # Data-parallel training averages over ranks: losses and gradients of the halves are averaged too.
-    assert abs((found[0][1] + found[1][1]) / 2 - whole.item()) < 1e-5
-    halves = torch.cat([torch.from_numpy(gradient) for _, _, gradient in found]) / 2
-    torch.testing.assert_close(halves, joint.grad, atol=1e-5, rtol=1e-4)
+def test_two_ranks_with_half_the_faces_each_are_one_with_all(tmp_path):
+    """Averaged over ranks, as data-parallel training does, loss and gradients are those of the whole batch; half a
+    batch in a process of its own gives others."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(_rank, range(2), 2 * [f"file://{tmp_path}/meeting"]))
+    loss, gradients = _loss_and_gradients(slice(4))
+    assert abs(sum(loss for loss, _ in found) / 2 - loss) < 1e-5
+    alone = [_loss_and_gradients(slice(2 * half, 2 * half + 2))[1] for half in range(2)]
+    for of_parameter, expected, *apart in zip(zip(*(g for _, g in found), strict=True), gradients, *alone, strict=True):
+        np.testing.assert_allclose(sum(of_parameter) / 2, expected, atol=1e-5, rtol=1e-4)
+        assert np.abs(sum(apart) / 2 - expected).max() > 1e-3
