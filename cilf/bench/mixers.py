@@ -167,7 +167,7 @@ def plot(rows: Sequence[Mapping], path: Path) -> None:
                 marker="o",
                 markersize=5 if leading else 3,
                 linewidth=2.2 if leading else 1,
-                label=f"{mixer}, N^{growth(rows, mixer):.2f}" if name == "milliseconds" else mixer,
+                label=rf"{mixer}, $N^{{{growth(rows, mixer):.2f}}}$" if name == "milliseconds" else mixer,
             )
         axes.set_xticks([side * side for side in SIDES], [f"{side * side:,}" for side in SIDES])
         axes.yaxis.set_major_formatter("{x:,.4g}")

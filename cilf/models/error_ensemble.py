@@ -105,7 +105,7 @@ def fit_ensemble(
     subjects, of_row_N = subject_N.unique(return_inverse=True)
     if len(subjects) < 2:
         raise ValueError(f"the error ensemble needs rows of several subjects, got {len(subjects)}")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         shuffled = torch.randperm(len(subjects), device=device)
         held_N = (shuffled < max(1, round(_HELD * len(subjects))))[of_row_N]

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cilf.card import Fourier
+from cilf.models import dft
 from cilf.models.fourier import FourierBlock, FourierPriorEmbedding, build_mixer
 
 MIXERS = ["fpe", "amplitude_phase", "gfnet", "attention", "conv"]
@@ -134,8 +136,11 @@ def dft_reference(mixer: FourierPriorEmbedding, u: torch.Tensor) -> torch.Tensor
     return torch.einsum("oi,ihw->ohw", weight, out) + bias[:, None, None]
 
 
-@pytest.mark.parametrize("grid", [(5, 5), (4, 6), (3, 4), (1, 5)])
-def test_fpe_equals_a_written_out_float64_dft(grid):
+@pytest.mark.parametrize("longest", [dft.LONGEST, 0], ids=["by matrices", "by FFT"])
+@pytest.mark.parametrize("grid", [(5, 5), (4, 6), (3, 4), (1, 5), (1, 3)])
+def test_fpe_equals_a_written_out_float64_dft(grid, longest, monkeypatch):
+    """The grid of 1 x 3 has too few cells for `out` to be merged into the spectrum's last matrices."""
+    monkeypatch.setattr(dft, "LONGEST", longest)
     torch.manual_seed(0)
     mixer = FourierPriorEmbedding(2)
     u = torch.randn(2, *grid, dtype=torch.float64)
@@ -143,6 +148,27 @@ def test_fpe_equals_a_written_out_float64_dft(grid):
         expected = dft_reference(mixer, u)
         found = mixer(u[None].float())[0].double()
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("grid", [*GRIDS, (2, 2), (9, 64), (dft.LONGEST, 6), (dft.LONGEST + 1, 3)])
+def test_dft_is_that_of_torch_in_float64(grid):
+    """Of any half spectrum, too, where some imaginary parts mean nothing in a real map and must be ignored."""
+    torch.manual_seed(0)
+    u = torch.randn(2, 3, *grid)
+    expected = torch.fft.rfft2(u.double(), norm="ortho")
+    wrapped = expected[:, :, [row % grid[0] for row in range(-2, grid[0] + 2)]]
+    real, imag = dft.rfft2(u, margin=2)
+    torch.testing.assert_close(torch.complex(real, imag), wrapped.to(torch.complex64), atol=3e-6, rtol=1e-5)
+    real, imag = torch.randn(2, *expected.shape[1:]), torch.randn(2, *expected.shape[1:])
+    expected = torch.fft.irfft2(torch.complex(real.double(), imag.double()), s=grid, norm="ortho")
+    torch.testing.assert_close(dft.irfft2(real, imag, grid[1]), expected.float(), atol=3e-6, rtol=1e-5)
+
+
+def test_attention_gets_the_fused_kernel():
+    """With the other kernels forbidden, a layout that it refuses would be an error."""
+    u = torch.randn(2, 128, 7, 7)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION), torch.no_grad():
+        build_mixer("attention", 128, (7, 7))(u)
 
 
 def test_film_shift_moves_every_cell_alike():
