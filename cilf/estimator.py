@@ -7,7 +7,8 @@ print(estimator(images).age)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,8 @@ from cilf.models.pixels import Normalise
 from cilf.models.views import views
 
 Precision = Literal["float32", "bfloat16", "float16"]
+
+_LEAST_PIECE = 8  # images that one thread takes at once; fewer leave the processor's vectors half empty
 
 
 @dataclass(frozen=True)
@@ -47,31 +50,47 @@ class Estimates:
 class Estimator:
     """A model folder, ready to estimate.
 
+    On a CPU a batch is cut into pieces, and each thread computes one of its own: threads that share every operation
+    wait for each other at the end of each, which costs a quarter on an idle machine and more on a busy one.
+
     Args:
         folder: a model folder, with its correction calibrated.
         device: as torch names it; default the GPU where there is one, else the CPU.
         precision: number format of the network; FFTs and the correction are float32 in any case.
+        compiled: with torch.compile, for any number of images.
+        threads: on a CPU, how many compute; default as many as torch has.
 
     Raises:
         ModelFolderError: no model, a damaged one, or one without calibrated correction.
     """
 
-    def __init__(self, folder: Path, *, device: str | None = None, precision: Precision = "float32") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str | None = None,
+        precision: Precision = "float32",
+        compiled: bool = False,
+        threads: int | None = None,
+    ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
         model, corrector, self.card = load_model(folder)
         if corrector is None:
             raise ModelFolderError(f"{folder} has no calibrated correction, so it can judge no estimate")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        if compiled:
+            self.model.compile(dynamic=True)
         self.corrector = corrector.to(self.device)
         self.normalise = Normalise(self.card.model.images.mean, self.card.model.images.std).to(self.device)
+        self.threads = 1 if self.device.type == "cuda" else threads or torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
 
     @property
     def image_size(self) -> int:
         """Side of the images it takes, pixels."""
         return self.card.model.images.size
 
-    @torch.inference_mode()
     def __call__(self, images_NHWC: np.ndarray) -> Estimates:
         """Estimate, judge and correct a batch, uint8 [N, S, S, 3] in RGB; the caller bounds N.
 
@@ -86,6 +105,14 @@ class Estimator:
         if not len(images_NHWC):
             empty = np.empty(0, np.float32)
             return Estimates(empty, empty, empty, empty, empty, empty.astype(np.int32), empty.astype(bool))
+        pieces = min(self.threads, -(-len(images_NHWC) // _LEAST_PIECE))
+        if pieces == 1:
+            return self._judge(images_NHWC)
+        judged = list(self._pool.map(self._judge, np.array_split(images_NHWC, pieces)))
+        return Estimates(*(np.concatenate([getattr(part, f.name) for part in judged]) for f in fields(Estimates)))
+
+    @torch.inference_mode()
+    def _judge(self, images_NHWC: np.ndarray) -> Estimates:
         images = torch.from_numpy(images_NHWC)
         if self.device.type == "cuda":
             images = images.pin_memory()
@@ -110,16 +137,23 @@ class Estimator:
 def predictions(model: CILF, pixels_BCHW: Tensor, first_view: int, count: int, dtype: torch.dtype) -> Predictions:
     """What the network says of some views of each image: posteriors, and the two other ages it holds.
 
+    A mirrored model says the mean of what it sees in a view and in its mirror image.
+
     Args:
         model: in eval mode.
         pixels_BCHW: normalised, float32.
         first_view, count: which of cilf.models.views.
         dtype: float32, or what autocast computes in.
     """
-    seen = views(pixels_BCHW, first_view, count)
-    flat = seen.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    flat = views(pixels_BCHW, first_view, count, model.spec.mirrored).flatten(0, 1)
+    if model.spec.mirrored:
+        flat = torch.cat([flat, flat.flip(3)])
+    flat = flat.contiguous(memory_format=torch.channels_last)
     with torch.autocast(pixels_BCHW.device.type, dtype, enabled=dtype != torch.float32):
         out = model(flat)
-    shape = (len(pixels_BCHW), count)
-    others = torch.stack([model.ages.mean(p) for p in (out.score_posterior_BK, out.match_posterior_BK)], dim=1)
-    return Predictions(out.posterior_BK.unflatten(0, shape), others.unflatten(0, shape))
+    # [mirror image or not, B, views, K]
+    shape = (-1, len(pixels_BCHW), count)
+    posterior, score, match = (
+        p.unflatten(0, shape).mean(dim=0) for p in (out.posterior_BK, out.score_posterior_BK, out.match_posterior_BK)
+    )
+    return Predictions(posterior, torch.stack([model.ages.mean(p) for p in (score, match)], dim=2))

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from cilf.card import ModelFolderError, read_card
-from cilf.estimator import Estimates, Estimator
+from cilf.estimator import Estimates, Estimator, predictions
 from cilf.models.checkpoint import load_model, save_model
-from cilf.models.views import MAX_VIEWS, views
+from cilf.models.views import views
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,27 @@ def test_a_model_without_calibration_is_refused(model_folder, tmp_path):
 
 def test_views_start_with_the_image_and_its_mirror_and_stay_in_place():
     pixels = torch.rand(2, 3, 24, 24)
-    seen = views(pixels, 0, MAX_VIEWS)
+    seen = views(pixels, 0, 8, mirrored=False)
+    assert seen.shape[1] == 8
     assert torch.equal(seen[:, 0], pixels)
     assert torch.equal(seen[:, 1], pixels.flip(3))
-    assert torch.equal(views(pixels, 2, 2), seen[:, 2:4])
+    assert torch.equal(views(pixels, 2, 2, mirrored=False), seen[:, 2:4])
+    assert torch.equal(views(pixels, 0, 4, mirrored=True), seen[:, ::2])
     assert len({round(float(view.sum()), 2) for view in seen[0]}) > 2
+
+
+def test_a_mirrored_model_says_the_mean_of_an_image_and_its_mirror_image(model_folder):
+    plain, _, _ = load_model(model_folder)
+    mirrored, _, _ = load_model(model_folder)
+    mirrored.spec = mirrored.spec.model_copy(update={"mirrored": True})
+    pixels = torch.randn(3, 3, 32, 32)
+    one, both = (predictions(model, pixels, 0, 2, torch.float32) for model in (plain, mirrored))
+    other = predictions(plain, pixels.flip(3), 0, 1, torch.float32)
+    assert both.probs_BVK.shape == one.probs_BVK.shape
+    torch.testing.assert_close(both.probs_BVK[:, 0], (one.probs_BVK[:, 0] + other.probs_BVK[:, 0]) / 2)
+    again = predictions(mirrored, pixels.flip(3), 0, 1, torch.float32)
+    torch.testing.assert_close(again.probs_BVK[:, 0], both.probs_BVK[:, 0])
+    torch.testing.assert_close(again.others_BVD[:, 0], both.others_BVD[:, 0])
 
 
 def test_importing_cilf_imports_neither_torch_nor_ray():

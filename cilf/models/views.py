@@ -8,33 +8,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Mirror, zoom (share of the side that is seen) and rotation in degrees of each view; our own choice, within what
-# training has shown the model. The plain image comes first and its mirror second, as the pair averages best.
-_VIEWS = (
-    (False, 1.0, 0.0),
-    (True, 1.0, 0.0),
-    (False, 0.93, 0.0),
-    (True, 0.93, 0.0),
-    (False, 0.97, 5.0),
-    (True, 0.97, 5.0),
-    (False, 0.97, -5.0),
-    (True, 0.97, -5.0),
-)
-MAX_VIEWS = len(_VIEWS)
+# Zoom (share of the side that is seen) and rotation in degrees of each frame; our own choice, within what training
+# has shown the model.
+_FRAMES = ((1.0, 0.0), (0.93, 0.0), (0.97, 5.0), (0.97, -5.0))
+# Each frame and then its mirror image, as the two average best.
+_VIEWS = tuple((mirror, *frame) for frame in _FRAMES for mirror in (False, True))
 
 
-def views(pixels_BCHW: Tensor, first: int, count: int) -> Tensor:
+def views(pixels_BCHW: Tensor, first: int, count: int, mirrored: bool) -> Tensor:
     """Views `first` to `first + count - 1` of each image.
 
     Args:
         pixels_BCHW: float [B, 3, S, S].
         first: number of the first view wanted; view 0 is the image itself.
         count: how many.
+        mirrored: whether the model looks at mirror images anyway, so that they are no views of their own.
 
     Returns:
         float [B, count, 3, S, S].
     """
-    seen = [_view(pixels_BCHW, *view) for view in _VIEWS[first : first + count]]
+    listed = _VIEWS[::2] if mirrored else _VIEWS
+    seen = [_view(pixels_BCHW, *view) for view in listed[first : first + count]]
     # A single view, as every row's first, is not copied: a stack would also lose the channels-last layout.
     return seen[0][:, None] if count == 1 else torch.stack(seen, dim=1)
 

@@ -112,7 +112,9 @@ class Learner:
             for name, value in self._learned():
                 held = self.average[name]
                 if value.is_floating_point():
-                    held.lerp_(value.to(held.dtype), 1 - self.recipe.ema)
+                    # Less of the past while there is little of it, or the start would weigh on the first epochs.
+                    decay = min(self.recipe.ema, self.step / (self.step + 9))
+                    held.lerp_(value.to(held.dtype), 1 - decay)
                 else:
                     held.copy_(value)
         return sums
