@@ -23,7 +23,9 @@ from cilf.errors import JobError, UsageError
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 JOBS = {
+    "list": ("cilf.manifest:list_objects", "List every object under INPUT... once, into Parquet files in MANIFEST."),
     "label": ("cilf.labelling:label", "Label every object under INPUT: one row per object in OUTPUT."),
+    "compact": ("cilf.labelling:compact", "Merge the many small label files in OUTPUT into few large ones."),
     "train": ("cilf.training:train", "Train a model as RECIPE says and write it into OUTPUT."),
     "evaluate": ("cilf.evaluation:evaluate", "MAE, CS(5), intervals and judgement of MODEL on labelled faces."),
     "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),

@@ -93,11 +93,14 @@ def _reason(error: BaseException) -> str:
 def _start_here(**settings: Any) -> None:
     import ray
 
-    try:
-        ray.init("local", **settings)
-    except Exception:
-        # Ray gives its processes 30 s to come up. On a busy machine they need longer the first time only.
-        ray.init("local", **settings)
+    # Ray gives its processes 30 s to come up, and no setting more. On a busy machine that is not enough every time.
+    for last in (False, False, True):
+        try:
+            ray.init("local", **settings)
+            return
+        except Exception:
+            if last:
+                raise
 
 
 def _knock(address: str | None) -> None:

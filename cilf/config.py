@@ -15,8 +15,39 @@ from cyclopts.validators import Number
 DEFAULT_MODEL = "cilf-ciae-lite0"
 
 _AtLeastOne = Parameter(validator=Number(gte=1))
+_Positive = Parameter(validator=Number(gt=0))
 _Flag = Parameter(negative="")
 _Repeatable = Parameter(negative="")
+
+
+def _inputs_and_manifest(_: object, places: tuple[str, ...]) -> None:
+    if len(places) < 2:
+        raise ValueError("it takes at least two places: INPUT... MANIFEST")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ListOptions:
+    """Options of `cilf list`."""
+
+    places: Annotated[tuple[str, ...], Parameter(validator=_inputs_and_manifest, negative="")]
+    """INPUT... MANIFEST: what to list, and behind it the folder or URL for the listing. Each INPUT is a folder, a URL
+    (s3://, gs://, file://), a manifest as for `cilf label`, or the manifest.json of an S3 Inventory. The same command
+    again goes on with a listing that was not finished, and replaces a finished one once the new one is complete."""
+
+    _: KW_ONLY
+
+    include: Annotated[tuple[str, ...], _Repeatable] = ()
+    """List only objects whose key below their INPUT fits one of these globs, such as "*.jpg"; repeat the option for
+    several. * also matches "/"; upper and lower case differ. Default: every object."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return self.places[:-1]
+
+    @property
+    def manifest(self) -> str:
+        return self.places[-1]
 
 
 @Parameter(name="*")
@@ -26,7 +57,8 @@ class LabelOptions:
 
     input: str
     """What to label: a folder, a URL (s3://, gs://, file://), one image, or a manifest (a .parquet, .csv or
-    .jsonl file with a `uri` column, or a folder of Parquet files whose name ends in .parquet)."""
+    .jsonl file with a `uri` column, a folder of Parquet files whose name ends in .parquet, a folder that `cilf list`
+    has written, or the manifest.json of an S3 Inventory)."""
 
     output: str
     """Folder or URL for the labels. The same one again: only what is new, changed or was unavailable is
@@ -62,12 +94,37 @@ class LabelOptions:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format the model computes in."""
 
+    compile: Annotated[bool, _Flag] = False
+    """Compile the network with torch.compile: up to a minute at the start for more images/s later."""
+
     actors: Annotated[int | None, _AtLeastOne] = None
-    """Replicas of the model. Default: one per GPU, or without GPUs one per machine, on all its cores."""
+    """Replicas of the model. Default: one per share of a GPU, or without GPUs one for eight cores."""
+
+    max_actors: Annotated[int | None, _AtLeastOne] = None
+    """Replicas that a growing cluster may come to have, starting from --actors. Default: --actors."""
+
+    gpus_per_actor: Annotated[float, _Positive] = 1.0
+    """GPUs of a replica: 0.5 puts two on one GPU, whose memory they have to share."""
+
+    dry_run: Annotated[bool, _Flag] = False
+    """Label a sample of --limit objects (default 1,000), write nothing, and tell images/s, time and cost of the
+    whole and what fails."""
+
+    price: Annotated[float | None, _Positive] = None
+    """What one machine costs per hour, in any currency, for --dry-run to count with."""
 
     cluster: Annotated[str | None, Parameter(env_var="RAY_ADDRESS")] = None
     """Address of the Ray cluster to run on, or auto to find it. Default: Ray is started on this machine for
     this job alone."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class CompactOptions:
+    """Options of `cilf compact`."""
+
+    output: str
+    """Folder or URL that `cilf label` has written into."""
 
 
 @Parameter(name="*")
@@ -129,11 +186,24 @@ class BenchOptions:
     model: str = DEFAULT_MODEL
     """Name of a bundled model, or a path or URL of a model folder. For `label`."""
 
-    images: Annotated[int, Parameter(validator=Number(gte=200))] = 4000
-    """Photographs of the larger of two runs; the smaller has an eighth. For `label`."""
+    objects: Literal["crops", "photographs", "s3"] = "crops"
+    """What is labelled. crops: 200 x 200 pixels, local files. photographs: 12 megapixels, local files. s3: crops from
+    an S3 store on this machine that answers after --latency-ms. For `label`."""
 
-    repeats: Annotated[int, _AtLeastOne] = 5
-    """Measurements of each thing; the median counts. For `mixers`."""
+    images: Annotated[int, Parameter(validator=Number(gte=200))] = 4000
+    """Objects of the larger of two runs; the smaller has an eighth. For `label`."""
+
+    latency_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 30
+    """What the store waits before each answer, milliseconds. For `label --objects s3`."""
+
+    stage_only: Literal["fetch", "decode", "model"] | None = None
+    """Measure this stage alone and nothing else. For `label`. Default: each of them, and the whole pipeline."""
+
+    price: Annotated[float | None, _Positive] = None
+    """What this machine costs per hour, in any currency, for the cost of a million images. For `label`."""
+
+    repeats: Annotated[int, _AtLeastOne] = 3
+    """Measurements of each thing; the median counts."""
 
 
 @Parameter(name="*")

@@ -9,3 +9,7 @@ class UsageError(Exception):
 
 class JobError(Exception):
     """A job that was rightly asked for and could not be finished. Exit code 1."""
+
+
+class StageError(Exception):
+    """A stage raised in its worker, for a reason that is no single object's. Its text is the traceback there."""

@@ -13,6 +13,11 @@ VERSION = 1
 
 STATUSES = ("ok", "no_face", "unreadable", "too_large", "missing", "unavailable", "crashed")
 
+BROKEN = "broken"
+"""Status of rows between the stages whose stage itself failed. They are never written: the run stops with their reason.
+An exception of our own code or of the machine would come back for every object; only a dead process is an object's
+fault."""
+
 MANIFEST = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
@@ -49,6 +54,8 @@ _OUTCOME = [
 ]
 _STATUS = pa.field("status", pa.string(), nullable=False)
 
+_SECONDS = [pa.field(f"{stage}_s", pa.float32()) for stage in ("fetch", "decode", "model")]
+
 FETCHED = pa.schema(
     [
         *_IDENTITY,
@@ -57,12 +64,13 @@ FETCHED = pa.schema(
         pa.field("boxes", pa.list_(BOX)),
         # Faces of one image one after another, each S*S*3 uint8 (RGB, rows first); empty without faces.
         pa.field("crops", pa.large_binary()),
+        *_SECONDS[:2],
     ]
 )
 """Between the fetch stage and the model."""
 
-JUDGED = pa.schema([*_IDENTITY, _STATUS, *_OUTCOME, pa.field("faces", pa.list_(FACE))])
-"""Between the model and the sink."""
+JUDGED = pa.schema([*_IDENTITY, _STATUS, *_OUTCOME, pa.field("faces", pa.list_(FACE)), *_SECONDS])
+"""Between the model and the sink, with the seconds that each stage spent on the row."""
 
 LABELS = pa.schema(
     [
@@ -77,10 +85,18 @@ LABELS = pa.schema(
 )
 """One row per labelled object. The model's fingerprint is the partition, `model=…`, not a column of the file."""
 
-COUNTS = pa.schema([("status", pa.string()), ("objects", pa.int64())])
-"""What the sink reports for each block it has committed."""
+COUNTS = pa.schema(
+    [
+        ("status", pa.string()),
+        ("objects", pa.int64()),
+        ("bytes", pa.int64()),
+        *((field.name, pa.float64()) for field in _SECONDS),
+        ("reason", pa.string()),
+    ]
+)
+"""What the sink reports for each block it has committed: sums by status, and of what is BROKEN one reason."""
 
-RESERVED = frozenset({*LABELS.names, *FETCHED.names, "model"} - set(MANIFEST.names))
+RESERVED = frozenset({*LABELS.names, *FETCHED.names, *JUDGED.names, "model"} - set(MANIFEST.names))
 """Names that a column carried through from a user's manifest may not have."""
 
 

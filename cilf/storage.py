@@ -3,6 +3,8 @@
 Plain paths and file:// are local; s3:// is any S3-compatible store, reached as the usual AWS variables say
 (AWS_ENDPOINT_URL, AWS_PROFILE, roles); gs:// needs gcsfs. Paths are taken as they stand: nothing is
 percent-decoded, encoded or globbed, so every key that a store allows survives.
+
+Reading objects in bulk is cilf.images.s3's, with another client at the same places.
 """
 
 from __future__ import annotations
@@ -31,17 +33,19 @@ class Patience:
     """How hard a store is tried before it counts as failing."""
 
     attempts: int
-    """Of each request; botocore waits at random up to 1, 2, 4, 8 ... s between them."""
+    """Of each request by the client itself, which waits at random up to 1, 2, 4, 8, 16, 20, 20 ... s between them."""
     answer_s: float
     """Seconds without a byte until an attempt is given up."""
     connect_s: float = 5
     """Seconds until an attempt to connect is given up."""
 
 
-WORKING = Patience(attempts=5, answer_s=60)
-"""While a job runs: short troubles of a store are sat out."""
+WORKING = Patience(attempts=10, answer_s=30)
+"""While a job runs: a store that is away for 20 s is sat out; one that refuses is given up after about a minute."""
 CHECKING = Patience(attempts=2, answer_s=10)
 """While a plan is being checked: a wrong address is reported soon."""
+ONCE = Patience(attempts=1, answer_s=30)
+"""For a caller that tries again by itself."""
 
 CONNECTIONS = 64
 """Requests in flight to one store from one process."""
@@ -189,6 +193,16 @@ def files(folder: Location, suffix: str) -> list[Location]:
     return [folder / name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
 
 
+def folders(folder: Location) -> list[Location]:
+    """The folders directly in `folder`, by name; none where there is no such folder."""
+    try:
+        listed = folder.fs.ls(folder.path, detail=True)
+    except FileNotFoundError:
+        return []
+    names = (entry["name"].rstrip("/").rpartition("/")[2] for entry in listed if entry["type"] == "directory")
+    return [folder / name for name in sorted(names)]
+
+
 def is_bundled(model: str) -> bool:
     """Whether this is the name of a model that comes with CILF."""
     return "/" not in model and (_BUNDLED / model).is_dir()
@@ -240,3 +254,11 @@ def _downloaded(url: str) -> Path:
 def _version(file: Location) -> Any:
     info = file.fs.info(file.path)
     return info.get("ETag") or info.get("etag") or (info.get("size"), info.get("mtime"))
+
+
+def read(target: Location) -> bytes | None:
+    """A small file as it stands now, or None where there is none."""
+    try:
+        return bytes(target.fs.cat_file(target.path))
+    except FileNotFoundError:
+        return None

@@ -150,7 +150,7 @@ class Brightness:
 class BrightnessActor(AgeActor):
     """The real actor, but for the 15 CPU seconds that importing a model's libraries takes."""
 
-    def __init__(self, model: str, precision: str, batch_size: int, actors_per_node: int) -> None:
+    def __init__(self, model: str, precision: str, compiled: bool, batch_size: int, actors_per_node: int) -> None:
         self.estimator = Brightness()
         self.batch_size = batch_size
 

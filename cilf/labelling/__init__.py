@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cilf.config import LabelOptions
+from cilf.config import CompactOptions, LabelOptions
 
 
 def label(options: LabelOptions) -> int:
@@ -16,5 +16,16 @@ def label(options: LabelOptions) -> int:
         JobError: the job failed; what has been labelled stays, and the same call goes on from there.
     """
     from cilf.labelling.job import run
+
+    return run(options)
+
+
+def compact(options: CompactOptions) -> int:
+    """Merge the small label files of every model in OUTPUT; one line per model on stdout.
+
+    Raises:
+        UsageError: there are no labels, or a run is writing them.
+    """
+    from cilf.labelling.compaction import run
 
     return run(options)

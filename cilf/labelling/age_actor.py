@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+import traceback
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,38 +20,57 @@ if TYPE_CHECKING:
 class AgeActor:
     """Loads the model once and labels blocks with it."""
 
-    def __init__(self, model: str, precision: Precision, batch_size: int, actors_per_node: int) -> None:
+    def __init__(self, model: str, precision: Precision, compiled: bool, batch_size: int, actors_per_node: int) -> None:
         """
         Args:
             model: name, path or URL of the model. Not the weights: every node loads them from close by.
             precision: float32 or bfloat16.
+            compiled: whether the network is compiled first.
             batch_size: crops that go through the model at once.
             actors_per_node: how many replicas share this machine's cores.
         """
-        import torch
-
         from cilf.estimator import Estimator
 
-        # Ray gives every worker OMP_NUM_THREADS=1, which halves a model on the CPU.
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // actors_per_node))
-        self.estimator: Estimator = Estimator(model_folder(model), precision=precision)
+        # Ray gives every worker OMP_NUM_THREADS=1, so torch knows of no more.
+        threads = max(1, len(os.sched_getaffinity(0)) // actors_per_node)
+        self.estimator: Estimator = Estimator(
+            model_folder(model), precision=precision, compiled=compiled, threads=threads
+        )
         self.batch_size = batch_size
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """schema.FETCHED -> schema.JUDGED, both with the user's own columns; rows in the same order."""
+        """schema.FETCHED -> schema.JUDGED, both with the user's own columns; rows in the same order.
+
+        An exception, of which the model is the cause and no single photograph, makes all rows schema.BROKEN.
+        """
         table = table.combine_chunks()
+        start = time.perf_counter()
+        try:
+            faces = self._faces(table)
+        except Exception:
+            faces = pa.array([[]] * len(table), schema.JUDGED.field("faces").type)
+            table = _replaced(table, "status", pa.array([schema.BROKEN] * len(table)))
+            table = _replaced(table, "reason", pa.array([traceback.format_exc()] * len(table)))
+        seconds = np.full(len(table), (time.perf_counter() - start) / max(1, len(table)), np.float32)
         wanted = schema.extend(schema.JUDGED, [f for f in table.schema if f.name not in schema.FETCHED.names])
+        return (
+            table.drop_columns(["boxes", "crops"])
+            .append_column(schema.JUDGED.field("faces"), faces)
+            .append_column(schema.JUDGED.field("model_s"), pa.array(seconds))
+            .select(wanted.names)
+        )
+
+    def _faces(self, table: pa.Table) -> pa.ListArray:
         crops_NHWC = crops(table["crops"], self.estimator.image_size)
         judged = [
             self.estimator(crops_NHWC[start : start + self.batch_size])
             for start in range(0, len(crops_NHWC), self.batch_size)
         ]
-        faces = _faces(table["boxes"].combine_chunks(), judged)
-        return (
-            table.drop_columns(["boxes", "crops"])
-            .append_column(schema.JUDGED.field("faces"), faces)
-            .select(wanted.names)
-        )
+        return _faces(table["boxes"].combine_chunks(), judged)
+
+
+def _replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), values)
 
 
 def crops(column: pa.ChunkedArray, size: int) -> np.ndarray:

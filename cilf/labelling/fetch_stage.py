@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +18,22 @@ _BYTES_AT_ONCE = 256_000_000  # encoded bytes a task holds; together with one de
 _GUESS = 4_000_000  # bytes of an object whose size the manifest does not tell
 
 
+@dataclass(frozen=True)
+class _Broken:
+    """What stands for every row of a block that the stage itself failed on."""
+
+    reason: str
+    status: str = schema.BROKEN
+
+
+_Outcome = Decoded | DecodeError | FetchError | _Broken
+
+
 def fetch_decode(table: pa.Table, size: int, max_bytes: int, max_pixels: int) -> pa.Table:
     """Fetch and decode every object of a manifest block.
 
     Both in one task, so that encoded bytes never enter Ray's object store. Whatever happens to an object
-    becomes its status and reason.
+    becomes its status and reason; an exception of our own becomes schema.BROKEN.
 
     Args:
         table: schema.MANIFEST and the user's own columns.
@@ -30,12 +44,22 @@ def fetch_decode(table: pa.Table, size: int, max_bytes: int, max_pixels: int) ->
     Returns:
         schema.FETCHED and the user's own columns; rows in the order of `table`.
     """
-    outcomes: list[Decoded | DecodeError | FetchError] = []
-    for rows in _portions(table["bytes"].to_pylist(), max_bytes):
-        part = table.slice(rows.start, len(rows))
-        answers = fetch(part["uri"].to_pylist(), part["bytes"].to_pylist(), max_bytes)
-        outcomes += [_decode(answer, size, max_pixels) for answer in answers]
-    return _fetched(table, outcomes)
+    outcomes: list[_Outcome] = []
+    seconds: list[tuple[float, float]] = []
+    try:
+        for rows in _portions(table["bytes"].to_pylist(), max_bytes):
+            part = table.slice(rows.start, len(rows))
+            start = time.perf_counter()
+            answers = fetch(part["uri"].to_pylist(), part["bytes"].to_pylist(), max_bytes)
+            fetching = (time.perf_counter() - start) / len(answers)
+            for answer in answers:
+                start = time.perf_counter()
+                outcomes.append(_decode(answer, size, max_pixels))
+                seconds.append((fetching, time.perf_counter() - start))
+    except Exception:
+        broken = _Broken(traceback.format_exc())
+        return _fetched(table, [broken] * len(table), [(0.0, 0.0)] * len(table))
+    return _fetched(table, outcomes, seconds)
 
 
 def _portions(sizes: list[int | None], max_bytes: int) -> Iterator[range]:
@@ -51,7 +75,7 @@ def _portions(sizes: list[int | None], max_bytes: int) -> Iterator[range]:
         yield range(start, len(sizes))
 
 
-def _decode(answer: bytes | FetchError, size: int, max_pixels: int) -> Decoded | DecodeError | FetchError:
+def _decode(answer: bytes | FetchError, size: int, max_pixels: int) -> _Outcome:
     if isinstance(answer, FetchError):
         return answer
     try:
@@ -60,7 +84,7 @@ def _decode(answer: bytes | FetchError, size: int, max_pixels: int) -> Decoded |
         return error
 
 
-def _fetched(table: pa.Table, outcomes: list[Decoded | DecodeError | FetchError]) -> pa.Table:
+def _fetched(table: pa.Table, outcomes: list[_Outcome], seconds: list[tuple[float, float]]) -> pa.Table:
     wanted = schema.extend(schema.FETCHED, schema.carried(table.schema))
     images = [outcome if isinstance(outcome, Decoded) else None for outcome in outcomes]
     failures = [None if isinstance(outcome, Decoded) else outcome for outcome in outcomes]
@@ -71,6 +95,8 @@ def _fetched(table: pa.Table, outcomes: list[Decoded | DecodeError | FetchError]
         "height": [image.height if image else None for image in images],
         "boxes": [[_whole(image)] if image else [] for image in images],
         "crops": _crops([image.crop if image else None for image in images]),
+        "fetch_s": [fetching for fetching, _ in seconds],
+        "decode_s": [decoding for _, decoding in seconds],
     }
     arrays = [
         pa.array(columns[field.name], field.type) if field.name in columns else table[field.name] for field in wanted

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-import pyarrow as pa
 
 from cilf.card import Card, read_card
 from cilf.cluster import running, this_machine
 from cilf.config import LabelOptions
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import DECODE_VERSION
-from cilf.labelling.pipeline import Work, labelling
+from cilf.labelling.compaction import recover
+from cilf.labelling.dry_run import SAMPLE, forecast, sample, try_out
+from cilf.labelling.lease import Lease
+from cilf.labelling.passes import label_all
+from cilf.labelling.pipeline import Work
 from cilf.labelling.progress import Progress
 from cilf.labelling.runtime import plan
 from cilf.labelling.summary import Summary
@@ -30,26 +34,48 @@ def run(options: LabelOptions) -> int:
     card = read_card(folder)
     _check(options)
     work = _work(options, folder, card)
+    return _dry_run(work, options) if options.dry_run else _run(work, options, card)
+
+
+def _run(work: Work, options: LabelOptions, card: Card) -> int:
     summary = Summary(work.run, options, work.labels.url, card.name)
     with Progress() as progress:
         try:
-            progress.total = _prepare(work, options)
-            if progress.total:
-                _execute(work, options, progress)
+            with Lease(work.lease, work.run, progress.say):
+                progress.total = _prepare(work, options)
+                if progress.total:
+                    _execute(work, options, progress)
         except BaseException as error:
             summary.error = f"{type(error).__name__}: {error}"
             summary.traceback = traceback.format_exc()
             raise
         finally:
-            summary.objects, summary.counts = progress.total, progress.counts
-            summary.seconds = progress.seconds
+            summary.take(progress)
             summary.save(locate(options.output))
     print(summary.closing())
     return 0
 
 
+def _dry_run(work: Work, options: LabelOptions) -> int:
+    with Progress() as progress:
+        done = np.empty(0, np.int64) if options.relabel else labelled(work.labels).done
+        drawn = sample(without(objects(locate(options.input), options.include), done), options.limit or SAMPLE)
+        if not drawn.of:
+            print("dry run: nothing new to label")
+            return 0
+        progress.total = len(drawn.rows)
+        with running(options.cluster) as cluster, _stages_named("the dry run", progress):
+            try_out(drawn, work, options, cluster, progress)
+    if not progress.counts:
+        raise JobError("all of the sample lost the process that had it: there is nothing to tell of")
+    print(forecast(drawn.of, progress, cluster.nodes, options.price))
+    return 0
+
+
 def _check(options: LabelOptions) -> None:
     """Refuse what cannot work, before Ray is started and anything is listed."""
+    if options.price is not None and not options.dry_run:
+        raise UsageError("--price is for --dry-run to count with")
     if not options.cluster:
         plan(options, this_machine())
     source, output = locate(options.input, CHECKING), locate(options.output, CHECKING)
@@ -59,7 +85,8 @@ def _check(options: LabelOptions) -> None:
             "choose a place outside"
         )
     check_input(source)
-    check_output(output)
+    if not options.dry_run:
+        check_output(output)
 
 
 def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
@@ -67,10 +94,12 @@ def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
     # A path may be relative to this process; a bundled name or a URL is found by every machine by itself.
     found_everywhere = is_bundled(options.model) or split(options.model)[0] != "file"
     name, output = new_run_id(), locate(options.output)
+    print_of_model = fingerprint(folder, numbers)
     return Work(
         run=name,
         manifest=output / "manifests" / name,
-        labels=output / "labels" / f"model={fingerprint(folder, numbers)}",
+        labels=output / "labels" / f"model={print_of_model}",
+        lease=output / "leases" / f"{print_of_model}.json",
         model=options.model if found_everywhere else str(folder),
         image_size=card.model.images.size,
     )
@@ -78,6 +107,7 @@ def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
 
 def _prepare(work: Work, options: LabelOptions) -> int:
     """Write the run's manifest, make room for its rows and return their number."""
+    recover(work.labels)
     before = labelled(work.labels)
     done = np.empty(0, np.int64) if options.relabel else before.done
     found = objects(locate(options.input), options.include)
@@ -88,31 +118,32 @@ def _prepare(work: Work, options: LabelOptions) -> int:
 
 
 def _execute(work: Work, options: LabelOptions, progress: Progress) -> None:
-    """Run the pipeline and count what it commits."""
-    with running(options.cluster) as cluster:
-        committed = labelling(work, options, plan(options, cluster))
-        try:
-            for counts in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for row in cast(pa.Table, counts).to_pylist():
-                    progress.add(row["status"], row["objects"])
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except Exception as error:
-            record = locate(options.output) / "runs" / f"{work.run}.json"
-            raise JobError(
-                f"labelling stopped after {progress.counts.total()} objects: {_cause(error)} "
-                f"(traceback in {record.url}; the same command again goes on from here)"
-            ) from error
+    record = locate(options.output) / "runs" / f"{work.run}.json"
+    advice = f" (traceback in {record.url}; the same command again goes on from here)"
+    with running(options.cluster) as cluster, _stages_named("labelling", progress, advice):
+        label_all(work, options, plan(options, cluster), progress)
     if progress.counts.total() != progress.total:
         raise JobError(f"{progress.total} objects were to be labelled, and {progress.counts.total()} were")
+
+
+@contextmanager
+def _stages_named(what: str, progress: Progress, advice: str = "") -> Iterator[None]:
+    """Failures of Ray and of stages as one message."""
+    try:
+        yield
+    except (UsageError, JobError):
+        raise
+    except Exception as error:
+        done = progress.counts.total()
+        raise JobError(f"{what} stopped after {done} objects: {_cause(error)}{advice}") from error
 
 
 def _cause(error: BaseException) -> str:
     """What a worker met, in one line.
 
-    Ray hands on the first exception only as text: its traceback, with those of Ray's wrappers behind it.
+    A stage hands on its traceback as text; so does Ray, with those of its own wrappers behind it.
     """
     first = str(error).partition("\n\nThe above exception was the direct cause")[0]
-    lines = first.splitlines() or [type(error).__name__]
+    lines = first.strip().splitlines() or [type(error).__name__]
     message = len(lines) - next((n for n, line in enumerate(reversed(lines)) if line.startswith("  ")), len(lines))
     return " ".join(" ".join(lines[message:]).split())[:2000]

@@ -9,14 +9,11 @@ from cilf.config import LabelOptions
 from cilf.labelling.age_actor import AgeActor
 from cilf.labelling.fetch_stage import fetch_decode
 from cilf.labelling.runtime import ACTOR_RETRIES, FETCH_CPUS, LIGHT_CPUS, TASK_RETRIES, Plan
-from cilf.labelling.sink import write_labels
+from cilf.labelling.sink import counts, write_labels
 from cilf.storage import Location
 
 if TYPE_CHECKING:
     from ray.data import Dataset
-
-BLOCK_ROWS = 64
-"""Objects per block: what one fetch task holds, what a crash can cost, and what becomes readable at once."""
 
 
 @dataclass(frozen=True)
@@ -29,33 +26,47 @@ class Work:
     """Folder of Parquet shards: the objects to label."""
     labels: Location
     """Folder that takes the labels."""
+    lease: Location
+    """File that says which run may write there."""
     model: str
     """Name, path or URL of the model, the same on every machine."""
     image_size: int
     """Side of the model's input, pixels."""
 
 
-def labelling(work: Work, options: LabelOptions, plan: Plan) -> Dataset:
-    """The dataset whose rows are schema.COUNTS, one block for each block of labels that has been committed.
-
-    Nothing runs until it is read. Each stage asks for other CPU shares than its neighbour: stages that ask
-    for the same are fused into one process, and then fetching no longer overlaps with the model.
-    """
+def shards(manifest: Location) -> Dataset:
+    """The rows of a manifest that CILF has written."""
     import ray
     from pyarrow.fs import FSSpecHandler, PyFileSystem
-    from ray.data import ActorPoolStrategy
 
-    shards = ray.data.read_parquet(
-        work.manifest.path,
-        filesystem=PyFileSystem(FSSpecHandler(work.manifest.fs)),
+    return ray.data.read_parquet(
+        manifest.path,
+        filesystem=PyFileSystem(FSSpecHandler(manifest.fs)),
         partitioning=None,  # `date=2024` in OUTPUT's own path is no column.
         num_cpus=LIGHT_CPUS,
     )
-    return (
-        shards.repartition(target_num_rows_per_block=BLOCK_ROWS)
+
+
+def labelling(rows: Dataset, work: Work, options: LabelOptions, plan: Plan, block_rows: int) -> Dataset:
+    """The dataset whose rows are schema.COUNTS, one block for each block of labels that has been committed.
+
+    Nothing runs until it is read. Each stage asks for other CPU shares than its neighbour: stages that ask
+    for the same are fused into one process, and then fetching no longer overlaps with the model. Blocks whose
+    process dies again and again are left out; see cilf.labelling.passes for what becomes of them.
+
+    Args:
+        rows: schema.MANIFEST and the user's own columns.
+        work, options, plan: what to do, how, and on what.
+        block_rows: objects per block.
+    """
+    from ray.data import ActorPoolStrategy
+
+    rows.context.max_errored_blocks = -1
+    judged = (
+        rows.repartition(target_num_rows_per_block=block_rows)
         .map_batches(
             fetch_decode,  # type: ignore[arg-type]  # Ray types a function without its fn_kwargs
-            batch_size=BLOCK_ROWS,
+            batch_size=block_rows,
             batch_format="pyarrow",
             zero_copy_batch=True,
             fn_kwargs={
@@ -68,27 +79,29 @@ def labelling(work: Work, options: LabelOptions, plan: Plan) -> Dataset:
         )
         .map_batches(
             AgeActor,
-            batch_size=max(BLOCK_ROWS, options.batch_size),
+            batch_size=block_rows,
             batch_format="pyarrow",
             zero_copy_batch=True,
             fn_constructor_kwargs={
                 "model": work.model,
                 "precision": options.precision,
+                "compiled": options.compile,
                 "batch_size": options.batch_size,
                 "actors_per_node": plan.actors_per_node,
             },
-            compute=ActorPoolStrategy(size=plan.actors, max_concurrent_calls_per_actor=2),
+            compute=ActorPoolStrategy(min_size=plan.actors, max_size=plan.max_actors, max_concurrent_calls_per_actor=2),
             num_cpus=plan.actor_cpus,
             num_gpus=plan.actor_gpus,
             **ACTOR_RETRIES,
         )
-        .map_batches(
-            write_labels,  # type: ignore[arg-type]
-            batch_size=None,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            fn_kwargs={"folder": work.labels.url, "run": work.run},
-            num_cpus=LIGHT_CPUS,
-            **TASK_RETRIES,
-        )
+    )
+    target = {"folder": work.labels.url, "lease": work.lease.url, "run": work.run}
+    return judged.map_batches(
+        counts if options.dry_run else write_labels,  # type: ignore[arg-type]
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        fn_kwargs={} if options.dry_run else target,
+        num_cpus=LIGHT_CPUS,
+        **TASK_RETRIES,
     )

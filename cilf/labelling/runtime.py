@@ -1,7 +1,8 @@
-"""How labelling's stages share a cluster, and how often they may try again."""
+"""How labelling's stages share a cluster, how often they may try again, and how large their blocks are."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,21 @@ ACTOR_CPUS = 1.0
 
 # Ray's defaults repeat for ever a block whose object kills its process. There is no named argument for these
 # bounds: they go through `ray_remote_args`, which Ray 2.64 will drop (hence the pin in pyproject.toml).
-TASK_RETRIES: dict[str, Any] = {"max_retries": 3}
-ACTOR_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 2}
+TASK_RETRIES: dict[str, Any] = {"max_retries": 1}
+ACTOR_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 1}
+
+_CORES = 8  # of a replica without GPU: a batch of 64 gives each of them a piece
+
+_LEAST_ROWS, _MOST_ROWS, _BLOCKS = 64, 512, 2_000
+
+
+def block_rows(objects: int, batch_size: int) -> int:
+    """Objects per block: what one fetch task holds, what a crash can cost, and what becomes readable at once.
+
+    Small blocks show progress early and lose little; of millions of objects they would make more tasks and files
+    than anyone wants. A block holds at least a batch, so that the model gets full ones.
+    """
+    return max(_LEAST_ROWS, batch_size, min(_MOST_ROWS, objects // _BLOCKS))
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,9 @@ class Plan:
     """How the stages share a cluster."""
 
     actors: int
+    """Replicas of the model at the start."""
+    max_actors: int
+    """And at most."""
     actors_per_node: int
     actor_cpus: float | None
     actor_gpus: float | None
@@ -38,7 +55,11 @@ def plan(options: LabelOptions, cluster: Cluster) -> Plan:
     Raises:
         UsageError: the cluster has too few CPUs or GPUs for them; Ray would wait for ever.
     """
-    actors = options.actors or int(cluster.gpus) or cluster.nodes
+    per_gpu = options.gpus_per_actor
+    of_cpus = cluster.nodes * math.ceil(cluster.cpus / cluster.nodes / _CORES)
+    actors = options.actors or int(cluster.gpus / per_gpu) or of_cpus
+    if options.max_actors is not None and options.max_actors < actors:
+        raise UsageError(f"--max-actors {options.max_actors} is below the {actors} actor(s) to start with")
     actor_cpus = 0 if cluster.gpus else ACTOR_CPUS
     wanted = actors * actor_cpus + FETCH_CPUS + 2 * LIGHT_CPUS
     if wanted > cluster.cpus:
@@ -46,11 +67,12 @@ def plan(options: LabelOptions, cluster: Cluster) -> Plan:
             f"too few CPUs: {actors} model actor(s) and the tasks that feed them need {wanted:g}, and there are "
             f"{cluster.cpus:g}; lower --actors or run on more machines"
         )
-    if cluster.gpus and actors > cluster.gpus:
-        raise UsageError(f"too few GPUs: {actors} model actors need one each, and there are {cluster.gpus:g}")
+    if cluster.gpus and actors * per_gpu > cluster.gpus:
+        raise UsageError(f"too few GPUs: {actors} model actors need {per_gpu:g} each, and there are {cluster.gpus:g}")
     return Plan(
         actors=actors,
+        max_actors=options.max_actors or actors,
         actors_per_node=-(-actors // cluster.nodes),
         actor_cpus=None if cluster.gpus else ACTOR_CPUS,
-        actor_gpus=1 if cluster.gpus else None,
+        actor_gpus=per_gpu if cluster.gpus else None,
     )

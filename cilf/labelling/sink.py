@@ -1,39 +1,79 @@
-"""The last stage: judged rows -> one Parquet file per block, and how many rows of each status it holds."""
+"""The last stage: judged rows -> one Parquet file per block, and sums of what it holds.
+
+Each row exactly once, whatever dies: a file is written whole under a name made of the run and the ids of its rows, so a
+task that Ray repeats, on the same rows as Ray's tasks always are, replaces its own file; and the next run labels what
+no file holds. Ray's own row checkpoints (`ray.data.checkpoint`) give the same within a run, and were left aside for
+what they cost here: a pool of actors that filters ids, which with two CPUs waits for ever for its own, a second small
+file per block, and deletion of the files of a run beside it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import traceback
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cilf import schema
+from cilf.labelling.lease import check_lease
 from cilf.storage import locate, write
 
 
-def write_labels(table: pa.Table, folder: str, run: str) -> pa.Table:
+def write_labels(table: pa.Table, folder: str, lease: str, run: str) -> pa.Table:
     """Commit one block of labels, whole or not at all.
-
-    The file is named after the run and the block's ids, so that a task which Ray repeats replaces its own
-    file instead of adding a second one.
 
     Args:
         table: schema.JUDGED and the user's own columns.
         folder: OUTPUT/labels/model=<fingerprint>.
+        lease: the lease's file; of a run that has lost it nothing is written.
         run: run id.
 
     Returns:
-        schema.COUNTS: the rows committed, by status.
+        schema.COUNTS of the rows committed; of none where a row is schema.BROKEN.
     """
+    if schema.BROKEN not in table["status"].unique().to_pylist():
+        try:
+            check_lease(locate(lease), run)
+            labels = labelled_rows(table, run)
+            write(locate(folder) / f"{run}-{_name(labels)}.parquet", _parquet(labels))
+        except Exception:
+            broken = pa.array([schema.BROKEN] * len(table))
+            reason = pa.array([traceback.format_exc()] * len(table))
+            table = table.drop_columns(["status", "reason"]).append_column("status", broken)
+            table = table.append_column("reason", reason)
+    return counts(table)
+
+
+def counts(table: pa.Table) -> pa.Table:
+    """schema.JUDGED -> schema.COUNTS."""
+    sums = [("bytes", "sum"), *((name, "sum") for name in schema.COUNTS.names if name.endswith("_s"))]
+    grouped = table.group_by("status").aggregate([([], "count_all"), *sums, ("reason", "min")])
+    names = {"count_all": "objects", "reason_min": "reason", **{f"{name}_sum": name for name, _ in sums}}
+    grouped = grouped.rename_columns([names.get(name, name) for name in grouped.column_names])
+    wanted = pc.equal(grouped["status"], schema.BROKEN)  # The reasons of photographs stay in their rows.
+    reason = pc.if_else(wanted, grouped["reason"].combine_chunks(), pa.scalar(None, pa.string()))
+    grouped = grouped.set_column(grouped.column_names.index("reason"), "reason", reason)
+    return schema.conform(grouped, schema.COUNTS)
+
+
+def labelled_rows(table: pa.Table, run: str) -> pa.Table:
+    """schema.JUDGED -> schema.LABELS, both with the user's own columns."""
     wanted = schema.extend(schema.LABELS, [f for f in table.schema if f.name not in schema.JUDGED.names])
-    ids = hashlib.sha256(table["id"].to_numpy().tobytes()).hexdigest()[:12]
     table = table.append_column(wanted.field("run"), pa.array([run] * len(table), pa.string()))
     now = pa.scalar(datetime.now(UTC), wanted.field("labelled_at").type)
     table = table.append_column(wanted.field("labelled_at"), pa.repeat(now, len(table)))
+    return schema.conform(table, wanted)
+
+
+def _name(table: pa.Table) -> str:
+    return hashlib.sha256(table["id"].to_numpy().tobytes()).hexdigest()[:12]
+
+
+def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(schema.conform(table, wanted), buffer, compression="zstd")
-    write(locate(folder) / f"{run}-{ids}.parquet", buffer.getvalue())
-    counts = table.group_by("status").aggregate([([], "count_all")])
-    return counts.rename_columns({"count_all": "objects"}).select(schema.COUNTS.names).cast(schema.COUNTS)
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cilf.config import LabelOptions
+from cilf.labelling.progress import Progress
 from cilf.provenance import versions
 from cilf.storage import Location, write
 
@@ -27,12 +28,23 @@ class Summary:
     """To label in this run."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Rows written, by status."""
+    bytes: int = 0
+    """Of these objects as stored."""
     seconds: float = 0.0
     """From the first look at the plan to the last row."""
+    seconds_to_first_row: float = 0.0
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Process seconds by stage: fetch (most of it is waiting), decode and model."""
     error: str | None = None
     """Why the run ended early."""
     traceback: str | None = None
     """Where it did."""
+
+    def take(self, progress: Progress) -> None:
+        """The figures of a run that has ended."""
+        self.objects, self.counts, self.bytes = progress.total, progress.counts, progress.bytes
+        self.seconds, self.seconds_to_first_row = progress.seconds, progress.seconds_to_first
+        self.stage_seconds = progress.stage_seconds
 
     def record(self) -> dict[str, Any]:
         """As it is written, JSON types only."""
@@ -46,7 +58,10 @@ class Summary:
             "versions": versions(),
             "objects": self.objects,
             "counts": dict(sorted(self.counts.items())),
+            "bytes": self.bytes,
             "seconds": round(self.seconds, 2),
+            "seconds_to_first_row": round(self.seconds_to_first_row, 2),
+            "stage_seconds": {stage: round(seconds, 2) for stage, seconds in self.stage_seconds.items()},
             "images_per_second": round(done / self.seconds, 2) if self.seconds else 0.0,
             "error": self.error,
             "traceback": self.traceback,

@@ -1,170 +1,58 @@
-"""What there is to label: a walk over a prefix, or a manifest that somebody has made, as tables of objects."""
+"""What there is to label: prefixes that are walked and manifests that are read, as tables of objects."""
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cilf import schema
 from cilf.errors import UsageError
-from cilf.manifest.pending import object_ids
-from cilf.manifest.reading import MANIFEST_SUFFIXES, read_manifest
-from cilf.storage import Location, problem, write
+from cilf.manifest import walking, walking_s3
+from cilf.manifest.failures import told
+from cilf.manifest.folder import open_folder, read_record
+from cilf.manifest.ids import Seen, object_ids
+from cilf.manifest.inventory import is_inventory, open_inventory
+from cilf.manifest.keys import fitting
+from cilf.manifest.reading import MANIFEST_SUFFIXES, Manifest, open_manifest
+from cilf.manifest.shards import write_manifest
+from cilf.storage import Location
 
-_TABLE_ROWS = 10_000
-_SHARD_ROWS = 100_000
+__all__ = ["Input", "check_input", "identified", "is_manifest", "objects", "open_input", "read", "write_manifest"]
 
 
-class Found(NamedTuple):
-    """An object, as its store describes it."""
+class Input(NamedTuple):
+    """A place to list."""
 
-    uri: str
-    etag: str | None
-    bytes: int | None
-    modified: datetime | None
+    source: Location
+    manifest: Manifest | None
+    """None: a prefix."""
 
 
 def is_manifest(source: Location) -> bool:
-    """Whether INPUT is a list of objects, by its own name. A folder of photographs that happens to hold a
-    Parquet file is a folder of photographs."""
-    return source.path.endswith(MANIFEST_SUFFIXES)
-
-
-def objects(source: Location, include: Sequence[str] = ()) -> Iterator[pa.Table]:
-    """Everything to label under `source`: tables of schema.MANIFEST, with the user's own columns behind it.
-
-    Each object once, in a stable order. `include` are globs; for a walk they are matched against the key
-    below `source`, for a manifest against the whole URI.
+    """Whether INPUT is a list of objects: by its own name, as a folder that `cilf list` has written, or as the
+    manifest.json of an S3 Inventory. A folder of photographs that happens to hold a Parquet file is a folder of
+    photographs.
 
     Raises:
-        UsageError: the source cannot be read, or is no manifest although its name says so.
+        UsageError: the store cannot be reached.
     """
-    manifest = is_manifest(source)
-    tables = read_manifest(source) if manifest else _described(_walk(source))
-    below = 0 if manifest else len(source.url.rstrip("/")) + 1
-    seen: set[int] = set()
-    for table in tables:
-        uris, ids = table["uri"].to_pylist(), object_ids(table)
-        keep = np.zeros(len(table), dtype=bool)
-        for row, (number, uri) in enumerate(zip(ids.tolist(), uris, strict=True)):
-            if number not in seen and (not include or any(fnmatchcase(uri[below:], glob) for glob in include)):
-                seen.add(number)
-                keep[row] = True
-        yield table.add_column(0, schema.MANIFEST.field("id"), pa.array(ids)).filter(pa.array(keep))
+    with told("cannot read INPUT", source):
+        return source.path.endswith(MANIFEST_SUFFIXES) or is_inventory(source) or read_record(source) is not None
 
 
-def write_manifest(tables: Iterable[pa.Table], folder: Location) -> np.ndarray:
-    """Write tables as `part-NNNNN.parquet` into `folder` and return the ids of their rows, int64 [N]."""
-    ids: list[np.ndarray] = []
-    for number, shard in enumerate(_shards(tables)):
-        ids.append(shard["id"].to_numpy())
-        buffer = io.BytesIO()
-        pq.write_table(shard, buffer, compression="zstd")
-        write(folder / f"part-{number:05d}.parquet", buffer.getvalue())
-    return np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
+def open_input(source: Location) -> Input:
+    """INPUT, with the manifest that it is opened.
 
-
-def _shards(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    waiting: list[pa.Table] = []
-    for table in tables:
-        waiting.append(table)
-        if sum(map(len, waiting)) >= _SHARD_ROWS:
-            yield pa.concat_tables(waiting)
-            waiting = []
-    if sum(map(len, waiting)):
-        yield pa.concat_tables(waiting)
-
-
-def _described(found: Iterator[Found]) -> Iterator[pa.Table]:
-    fields = [schema.MANIFEST.field(name) for name in Found._fields]
-    while rows := list(islice(found, _TABLE_ROWS)):
-        columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), fields, strict=True)]
-        yield pa.table(columns, schema=pa.schema(fields))
-
-
-def _walk(source: Location) -> Iterator[Found]:
-    walk = {"file": _walk_local, "s3": _walk_s3}.get(source.scheme, _walk_other)
-    try:
-        yield from walk(source)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"cannot list INPUT: {problem(error, source.url)}") from error
-
-
-def _walk_local(source: Location) -> Iterator[Found]:
-    """Every file below a folder, whatever its name; or the one file that `source` is.
-
-    Links to files count, links to folders are not followed (they may lead in circles), and a link that leads
-    nowhere is an object that will be `missing`. The file system gives no etag: size and time of change, in
-    nanoseconds, stand for it, so that a changed file is labelled again.
+    Raises:
+        UsageError: it is a manifest that cannot be used.
     """
-    if (file := Path(source.path)).is_file():
-        yield _local(source.path, file.stat())
-        return
-    yield from _walk_folder(source.path)
-
-
-def _walk_folder(folder: str) -> Iterator[Found]:
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk_folder(entry.path)
-        elif entry.is_file():
-            yield _local(entry.path, entry.stat())
-        elif entry.is_symlink() and not entry.is_dir():
-            yield _local(entry.path, None)
-
-
-def _local(path: str, stat: os.stat_result | None) -> Found:
-    # Names that are no UTF-8 cannot be a string column; escaped they at least get their row, as `missing`.
-    uri = os.fsencode(path).decode("utf-8", "backslashreplace")
-    if stat is None:
-        return Found(uri, None, None, None)
-    modified = datetime.fromtimestamp(stat.st_mtime, UTC)
-    return Found(uri, f"{stat.st_size:x}-{stat.st_mtime_ns:x}", stat.st_size, modified)
-
-
-def _walk_s3(source: Location) -> Iterator[Found]:
-    """Pages of ListObjectsV2 as they come, so that memory does not grow with the corpus.
-
-    s3fs's own find() would hold every key, and drops the `folder/` markers, which are objects too.
-    """
-    bucket, _, key = source.path.partition("/")
-    empty = True
-    for item in _pages(source, bucket, f"{key}/" if key else ""):
-        empty = False
-        yield item
-    if empty and key:  # Not a prefix; perhaps it is one object.
-        yield from (item for item in _pages(source, bucket, key) if item.uri == source.url)
-
-
-def _pages(source: Location, bucket: str, prefix: str) -> Iterator[Found]:
-    go_on: dict[str, str] = {}
-    while True:
-        page = source.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **go_on)
-        for item in page.get("Contents", ()):
-            etag = item["ETag"].strip('"')
-            yield Found(f"s3://{bucket}/{item['Key']}", etag, item["Size"], item["LastModified"])
-        if not page.get("IsTruncated"):
-            return
-        go_on = {"ContinuationToken": page["NextContinuationToken"]}
-
-
-def _walk_other(source: Location) -> Iterator[Found]:
-    for path, info in source.fs.find(source.path, detail=True).items():
-        yield Found(f"{source.scheme}://{path}", info.get("etag"), info.get("size"), info.get("mtime"))
+    manifest = open_inventory(source) or open_folder(source)
+    if manifest is None and source.path.endswith(MANIFEST_SUFFIXES):
+        manifest = open_manifest(source)
+    return Input(source, manifest)
 
 
 def check_input(source: Location) -> None:
@@ -173,15 +61,82 @@ def check_input(source: Location) -> None:
     Raises:
         UsageError: it is not or cannot.
     """
-    if is_manifest(source):
-        found = None
-        try:
-            found = source.fs.exists(source.path)
-        except Exception as error:
-            raise UsageError(f"cannot read INPUT: {problem(error, source.url)}") from error
-        if not found:
-            raise UsageError(f"INPUT {source.url} does not exist")
-    elif source.scheme == "file" and not Path(source.path).exists():
+    if open_input(source).manifest is not None:
+        return
+    if source.scheme == "file" and not Path(source.path).exists():
         raise UsageError(f"INPUT {source.path} does not exist")
-    elif next(_walk(source), None) is None:
-        raise UsageError(f"nothing to label under {source.url}: there are no objects")
+    module = walking_s3 if source.scheme == "s3" else walking
+    with told(walking_s3.UNLISTED, source):
+        if not module.holds_objects(source):
+            raise UsageError(f"nothing to label under {source.url}: there are no objects")
+
+
+def objects(source: Location, include: Sequence[str] = ()) -> Iterator[pa.Table]:
+    """Everything to label under `source`: tables of schema.MANIFEST, with the user's own columns behind it.
+
+    Each object once. `include` are globs; for a prefix they are matched against the key below it, for a manifest
+    against the whole URI.
+
+    Raises:
+        UsageError: the source cannot be read, or is no manifest although its name says so.
+    """
+    found, seen = open_input(source), Seen()
+    for table in map(identified, read([found], include, {})):
+        if found.manifest is None or not found.manifest.distinct:
+            table = table.filter(pa.array(seen.new(table["id"].to_numpy())))
+        yield table
+
+
+def identified(table: pa.Table) -> pa.Table:
+    """A table of schema.MANIFEST with its column `id`, which is made where it is not there."""
+    if "id" in table.column_names:
+        return table
+    return table.add_column(0, schema.MANIFEST.field("id"), pa.array(object_ids(table)))
+
+
+def read(inputs: Sequence[Input], include: Sequence[str], left: dict[str, Any]) -> Iterator[pa.Table]:
+    """What INPUTs hold and `include` does not rule out, in tables of schema.MANIFEST, `id` only where it is known.
+
+    Prefixes on S3 are walked side by side, everything else one after another.
+
+    Args:
+        inputs: no prefix among them that is below another one.
+        include: see objects.
+        left: what is left of each INPUT, by its URL, as JSON; brought up to date with every table, which it leaves
+            out. Not there: all of it is left. None: nothing is.
+
+    Raises:
+        UsageError: an INPUT cannot be read.
+    """
+    todo = [found for found in inputs if left.get(found.source.url, "") is not None]
+    prefixes = [source for source, manifest in todo if manifest is None and source.scheme == "s3"]
+    if prefixes:
+        for source, table, spans in walking_s3.S3Walk(prefixes, left).tables():
+            left[source.url] = spans or None
+            yield fitting(table, include, _below(source))
+    for source, manifest in todo:
+        if source in prefixes:
+            continue
+        place = left.get(source.url)
+        with told(walking_s3.UNLISTED, source):
+            steps: Iterator[tuple[pa.Table, Any]] = _rows(manifest, place) if manifest else walking.walk(source, place)
+            for table, place in steps:
+                left[source.url] = place
+                yield fitting(table, include, 0 if manifest else _below(source))
+        left[source.url] = None
+
+
+def _below(prefix: Location) -> int:
+    return len(prefix.url.rstrip("/")) + 1
+
+
+def _rows(manifest: Manifest, place: tuple[int, int] | None) -> Iterator[tuple[pa.Table, tuple[int, int]]]:
+    """Tables of a manifest from a place on, and the place behind each: the number of a part, and of a row in it."""
+    first, done = place or (0, 0)
+    for number, part in enumerate(manifest.parts[first:], first):
+        row = 0
+        for table in part():
+            row += len(table)
+            if row > done:
+                yield table.slice(len(table) - min(len(table), row - done)), (number, row)
+        done = 0

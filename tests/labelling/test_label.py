@@ -228,10 +228,10 @@ def test_limit_and_include(label: Label, rows, photograph, tmp_path):
 def test_a_model_that_fails_fails_the_job(
     ray_session, stand_in, monkeypatch, photograph, model_folder, tmp_path, capsys
 ):
-    def fail(self, table: pa.Table) -> pa.Table:
+    def fail(self, table: pa.Table) -> pa.ListArray:
         raise RuntimeError("out of\nmemory")
 
-    monkeypatch.setattr("cilf.labelling.pipeline.AgeActor.__call__", fail)
+    monkeypatch.setattr("cilf.labelling.pipeline.AgeActor._faces", fail)
     photos = fill(tmp_path / "photos", {"a.jpg": photograph(1)})
     code = cli.main(["label", str(photos), str(tmp_path / "out"), "--model", str(model_folder)])
     message = capsys.readouterr().err

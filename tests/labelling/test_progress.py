@@ -1,7 +1,11 @@
 import time
 
 from cilf.labelling import progress
-from cilf.labelling.progress import Progress, _clock
+from cilf.labelling.progress import Progress, clock
+
+
+def committed(status: str, objects: int) -> dict[str, object]:
+    return {"status": status, "objects": objects, "bytes": 5, "fetch_s": 0.1, "decode_s": 0.2, "model_s": None}
 
 
 def test_the_line_says_what_is_done_and_what_failed():
@@ -9,8 +13,8 @@ def test_the_line_says_what_is_done_and_what_failed():
     shown.total = 2000
     assert shown.line() == "0 of 2,000 objects"
     shown.started -= 10
-    shown.add("ok", 1490)
-    shown.add("unreadable", 10)
+    shown.add(committed("ok", 1490))
+    shown.add(committed("unreadable", 10))
     line = shown.line()
     assert line.startswith("1,500 of 2,000 objects, ")
     assert line.endswith(" left, 10 unreadable")
@@ -27,5 +31,5 @@ def test_a_line_now_and_then_without_a_terminal(monkeypatch, capfd):
     assert lines[0] == "0 of 3 objects"
 
 
-def test_clock():
-    assert _clock(3725.4) == "1:02:05"
+def testclock():
+    assert clock(3725.4) == "1:02:05"

@@ -6,7 +6,7 @@ import pytest
 from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.errors import UsageError
-from cilf.labelling.runtime import ACTOR_RETRIES, TASK_RETRIES, Plan, plan
+from cilf.labelling.runtime import ACTOR_RETRIES, TASK_RETRIES, Plan, block_rows, plan
 
 
 def planned(cluster: Cluster, actors: int | None = None) -> Plan:
@@ -16,9 +16,18 @@ def planned(cluster: Cluster, actors: int | None = None) -> Plan:
 @pytest.mark.parametrize(
     ("cluster", "expected"),
     [
-        (Cluster(cpus=2, gpus=0, nodes=1), Plan(actors=1, actors_per_node=1, actor_cpus=1.0, actor_gpus=None)),
-        (Cluster(cpus=64, gpus=0, nodes=4), Plan(actors=4, actors_per_node=1, actor_cpus=1.0, actor_gpus=None)),
-        (Cluster(cpus=16, gpus=2, nodes=1), Plan(actors=2, actors_per_node=2, actor_cpus=None, actor_gpus=1)),
+        (
+            Cluster(cpus=2, gpus=0, nodes=1),
+            Plan(actors=1, max_actors=1, actors_per_node=1, actor_cpus=1.0, actor_gpus=None),
+        ),
+        (
+            Cluster(cpus=64, gpus=0, nodes=4),
+            Plan(actors=8, max_actors=8, actors_per_node=2, actor_cpus=1.0, actor_gpus=None),
+        ),
+        (
+            Cluster(cpus=16, gpus=2, nodes=1),
+            Plan(actors=2, max_actors=2, actors_per_node=2, actor_cpus=None, actor_gpus=1),
+        ),
     ],
 )
 def test_pools_fit_the_cluster(cluster, expected):
@@ -61,3 +70,16 @@ def test_an_address_without_a_cluster_is_explained_soon(address, message):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.startswith(message)
+
+
+def test_gpus_can_be_shared_and_pools_can_grow():
+    options = LabelOptions("in", "out", gpus_per_actor=0.5, max_actors=8)
+    found = plan(options, Cluster(cpus=32, gpus=2, nodes=1))
+    assert (found.actors, found.max_actors, found.actor_gpus) == (4, 8, 0.5)
+    with pytest.raises(UsageError, match="below the 4"):
+        plan(LabelOptions("in", "out", gpus_per_actor=0.5, max_actors=3), Cluster(cpus=32, gpus=2, nodes=1))
+
+
+def test_blocks_grow_with_the_corpus_and_hold_a_batch():
+    assert [block_rows(objects, 64) for objects in (1, 100_000, 300_000, 5_000_000)] == [64, 64, 150, 512]
+    assert block_rows(10, 256) == 256

@@ -8,9 +8,9 @@ import pytest
 
 from cilf import schema
 from cilf.errors import UsageError
-from cilf.manifest import listing
+from cilf.manifest import shards, walking
+from cilf.manifest.ids import object_id
 from cilf.manifest.listing import check_input, objects, write_manifest
-from cilf.manifest.pending import object_id
 from cilf.storage import CHECKING, locate
 
 KEYS = [
@@ -106,11 +106,17 @@ def test_include(folder, globs, expected):
     assert listed(str(folder), globs)["uri"].to_pylist() == [f"{folder}/{key}" for key in expected]
 
 
-def test_the_id_is_promised():
-    # Anyone can compute it: the first 8 bytes of SHA-256 as a signed number.
-    assert object_id("s3://b/k", "e") == int.from_bytes(hashlib.sha256(b"s3://b/k\0e").digest()[:8], "big", signed=True)
-    assert object_id("s3://b/k", None) == object_id("s3://b/k", "")
-    assert object_id("s3://b/k", "e") != object_id("s3://b/k", "f")
+@pytest.mark.parametrize("stop", [0, 1, 3, 6])
+def test_a_walk_goes_on_behind_a_file(tmp_path, stop):
+    for path in ("a", "b/1", "b/2", "b.c/3", "d/4/5", "d/6", "e"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    folder = locate(str(tmp_path))
+    ((table, _),) = walking.walk(folder)
+    paths = table["uri"].to_pylist()
+    Path(paths[stop]).unlink()  # Where it goes on need not be there any more.
+    rest = [uri for table, _ in walking.walk(folder, paths[stop]) for uri in table["uri"].to_pylist()]
+    assert rest == paths[stop + 1 :]
 
 
 def test_a_changed_file_is_another_object(tmp_path):
@@ -122,7 +128,7 @@ def test_a_changed_file_is_another_object(tmp_path):
 
 
 def test_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing, "_SHARD_ROWS", 3)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 3)
     tables = [listed_table([f"{part}{number}" for number in range(2)]) for part in "abcd"]
     ids = write_manifest(tables, locate(str(tmp_path / "shards")))
     files = sorted((tmp_path / "shards").iterdir())

@@ -4,7 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cilf import schema
-from cilf.manifest.pending import contains, forget, labelled, without
+from cilf.manifest import pending
+from cilf.manifest.pending import forget, labelled, without
 from cilf.storage import locate
 
 
@@ -34,6 +35,28 @@ def test_labelled(labels):
     found = labelled(labels)
     assert found.done.tolist() == [2, 3]
     assert found.unavailable.tolist() == [1, 5]
+
+
+def test_files_that_are_not_fetched_at_once(labels, monkeypatch):
+    whole = labelled(labels)
+    monkeypatch.setattr(pending, "_SMALL", 100)
+    found = labelled(labels)
+    assert found.done.tolist() == whole.done.tolist()
+    assert found.unavailable.tolist() == whole.unavailable.tolist()
+
+
+def test_many_files(tmp_path):
+    for number in range(100):
+        save(tmp_path / "model=x", f"{number:03d}.parquet", {2 * number: "ok", 2 * number + 1: "unavailable"})
+    found = labelled(locate(str(tmp_path / "model=x")))
+    assert found.done.tolist() == list(range(0, 200, 2))
+    assert found.unavailable.tolist() == list(range(1, 200, 2))
+
+
+def test_labelled_on_s3(bucket, labels, tmp_path):
+    files = {f"out/{name}.parquet": (tmp_path / "model=x" / f"{name}.parquet").read_bytes() for name in ("one", "two")}
+    found = labelled(locate(f"{bucket(files)}/out"))
+    assert (found.done.tolist(), found.unavailable.tolist()) == ([2, 3], [1, 5])
 
 
 def test_nothing_labelled(tmp_path):
@@ -67,8 +90,3 @@ def test_forget_leaves_other_files_alone(labels, tmp_path):
     before = (tmp_path / "model=x" / "one.parquet").stat().st_mtime_ns
     forget(labels, ids(5))
     assert (tmp_path / "model=x" / "one.parquet").stat().st_mtime_ns == before
-
-
-def test_contains():
-    assert contains(ids(), ids(1, 2)).tolist() == [False, False]
-    assert contains(ids(-4, 2, 9), ids(9, 10, -4, -5)).tolist() == [True, False, True, False]

@@ -6,6 +6,7 @@ import pytest
 
 from cilf import schema
 from cilf.errors import UsageError
+from cilf.manifest.ids import object_id
 from cilf.manifest.listing import is_manifest, objects
 from cilf.storage import locate
 
@@ -56,6 +57,31 @@ def test_a_folder_of_parquet(tmp_path):
     for part in "ba":
         pq.write_table(pa.table({"uri": [f"/{part}"]}), folder / f"{part}.parquet")
     assert read(folder)["uri"].to_pylist() == ["/a", "/b"]
+
+
+def test_what_is_no_data_in_a_folder_of_parquet(tmp_path):
+    folder = tmp_path / "night.parquet"
+    for name in ("shelf=1/a.parquet", "_temporary/b.parquet", "_b.parquet", ".c.parquet", ".d/e.parquet"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"uri": [f"/{name}"]}), folder / name)
+    assert read(folder)["uri"].to_pylist() == ["/shelf=1/a.parquet"]
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.string_view()])
+def test_kinds_of_text(tmp_path, kind):
+    uris = pa.array(["a", "/b", "s3://b/c"]).cast(kind)
+    pq.write_table(pa.table({"uri": uris, "etag": uris}), tmp_path / "m.parquet")
+    table = read(tmp_path / "m.parquet")
+    assert table["uri"].to_pylist() == [f"{tmp_path}/a", "/b", "s3://b/c"]
+    assert table["id"].to_pylist() == [
+        object_id(f"{tmp_path}/a", "a"), object_id("/b", "/b"), object_id("s3://b/c", "s3://b/c"),
+    ]  # fmt: skip
+
+
+def test_file_urls(tmp_path):
+    uris = ["file:///x", "FILE:///y", "file:z", "files://b/k"]
+    pq.write_table(pa.table({"uri": uris}), tmp_path / "m.parquet")
+    assert read(tmp_path / "m.parquet")["uri"].to_pylist() == ["/x", "/y", f"{tmp_path}/file:z", "files://b/k"]
 
 
 def test_only_the_name_makes_a_manifest(tmp_path):

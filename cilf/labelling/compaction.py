@@ -1,0 +1,90 @@
+"""Many small label files -> few large ones, under the lease that labelling takes too.
+
+The large file is written first and then the small ones go, so that a reader at this very moment may see rows twice but
+never misses one. A journal, written before either, says what was to be done: whatever ends in between, the next run or
+compaction finishes it first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cilf.config import CompactOptions
+from cilf.errors import UsageError
+from cilf.labelling.lease import Lease
+from cilf.labelling.progress import Progress
+from cilf.provenance import new_run_id
+from cilf.storage import Location, files, folders, locate, read, remove, write
+
+_JOURNAL = "_compaction.json"
+_TARGET_BYTES = 128_000_000
+
+
+def run(options: CompactOptions) -> int:
+    """See cilf.labelling.compact."""
+    output = locate(options.output)
+    found = folders(output / "labels")
+    if not found:
+        raise UsageError(f"there are no labels under {output.url}")
+    for labels in found:
+        name = labels.path.rpartition("/")[2]
+        lease = output / "leases" / f"{name.removeprefix('model=')}.json"
+        with Lease(lease, new_run_id(), Progress().say):
+            recover(labels)
+            before = len(files(labels, ".parquet"))
+            for group in _groups(labels):
+                _merge(labels, group)
+            print(f"{name}: {before:,} files before, {len(files(labels, '.parquet')):,} now")
+    return 0
+
+
+def recover(labels: Location) -> None:
+    """Finish or undo what a compaction that died has left. Called under the lease."""
+    journal = labels / _JOURNAL
+    written = read(journal)
+    if written is None:
+        return
+    plan = json.loads(written)
+    there = {file.path.rpartition("/")[2] for file in files(labels, ".parquet")}
+    if plan["into"] in there:
+        for name in there.intersection(plan["files"]):
+            remove(labels / name)
+    remove(journal)
+
+
+def _groups(labels: Location) -> Iterator[list[Location]]:
+    """Files of the same columns that are small on their own and together about as large as a file should be."""
+    waiting: dict[bytes, tuple[list[Location], int]] = {}
+    for file in files(labels, ".parquet"):
+        size = file.fs.size(file.path)
+        if size >= _TARGET_BYTES // 2:
+            continue
+        with file.fs.open(file.path, "rb") as opened:
+            columns = pq.read_schema(opened).serialize().to_pybytes()
+        group, held = waiting.get(columns, ([], 0))
+        group.append(file)
+        waiting[columns] = (group, held + size)
+        if held + size >= _TARGET_BYTES:
+            yield group
+            del waiting[columns]
+    yield from (group for group, _ in waiting.values() if len(group) > 1)
+
+
+def _merge(labels: Location, group: list[Location]) -> None:
+    names = [file.path.rpartition("/")[2] for file in group]
+    into = f"compact-{hashlib.sha256('/'.join(names).encode()).hexdigest()[:16]}.parquet"
+    write(labels / _JOURNAL, json.dumps({"into": into, "files": names}).encode())
+    tables = []
+    for file in group:
+        with file.fs.open(file.path, "rb") as opened:
+            tables.append(pq.ParquetFile(opened).read())
+    buffer = io.BytesIO()
+    pq.write_table(pa.concat_tables(tables).unify_dictionaries(), buffer, compression="zstd")
+    write(labels / into, buffer.getvalue())
+    recover(labels)

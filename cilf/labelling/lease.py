@@ -1,0 +1,147 @@
+"""The run lease: of all runs, one at a time writes the labels of one model into one OUTPUT.
+
+A run holds OUTPUT/leases/<fingerprint>.json and changes it every few seconds. Who finds it changing leaves; who sees it
+stand still for long enough, or knows its process to be dead, takes it over. Every commit of labels looks at it first,
+so that the remains of a run whose lease went to another write nothing more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cilf.claims import create, replace_if
+from cilf.errors import JobError, UsageError
+from cilf.storage import Location, read, remove
+
+RENEW_S = 5.0
+"""Seconds between two signs of life."""
+STALE_S = 45.0
+"""Seconds without one after which a run counts as dead. Only watching tells: clocks of two machines differ."""
+
+
+class Lease:
+    """Held while the context lasts.
+
+    Args:
+        place: the lease's file.
+        run: run id.
+        say: where a wait for another run's lease is announced.
+
+    Raises:
+        UsageError: on entry, when another run holds it and is alive.
+    """
+
+    def __init__(self, place: Location, run: str, say: Callable[[str], None]) -> None:
+        self.place, self.run, self._say = place, run, say
+        self._beats = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True)
+
+    def __enter__(self) -> Lease:
+        while not create(self.place, self._text()):
+            held = read(self.place)
+            if held is None:
+                continue  # released this moment
+            _wait_for_death(self.place, held, self._say)
+            if replace_if(self.place, held, self._text()):
+                break
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        try:
+            check_lease(self.place, self.run)
+            remove(self.place)
+        except Exception:
+            if kind is None:
+                raise
+
+    def _text(self) -> bytes:
+        self._beats += 1
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return json.dumps({"run": self.run, **_this_process(), "renewed": now, "beats": self._beats}).encode()
+
+    def _renew(self) -> None:
+        while not self._stop.wait(RENEW_S):
+            try:
+                held = read(self.place)
+                if held is None or _parsed(held).get("run") != self.run:
+                    return  # taken over: the next commit fails, and says so
+                replace_if(self.place, held, self._text())
+            except Exception:
+                continue  # a store's short trouble; a long one costs the lease
+
+
+def check_lease(place: Location, run: str) -> None:
+    """Make sure that a run still holds its lease.
+
+    Raises:
+        JobError: another run has taken it over.
+    """
+    held = read(place)
+    holder = None if held is None else _parsed(held).get("run")
+    if holder != run:
+        raise JobError(f"run {run} no longer holds {place.url}: {holder or 'nobody'} does, so it may not write labels")
+
+
+def _wait_for_death(place: Location, held: bytes, say: Callable[[str], None]) -> None:
+    """Return once the holder is dead; raise UsageError once it shows life."""
+    holder = _parsed(held)
+    who = f"run {holder.get('run', '?')} (process {holder.get('pid', '?')} on {holder.get('host', '?')})"
+    if holder.get("machine") == _this_process()["machine"]:
+        dead = not _alive(holder)
+    else:
+        say(f"{who} was writing this OUTPUT; watching it for up to {STALE_S:.0f} s")
+        dead = _stands_still(place, held)
+    if not dead:
+        raise UsageError(f"{who} is writing this OUTPUT: wait for it, or choose another OUTPUT")
+
+
+def _stands_still(place: Location, held: bytes) -> bool:
+    deadline = time.monotonic() + STALE_S
+    while time.monotonic() < deadline:
+        time.sleep(1)
+        if read(place) != held:
+            return False
+    return True
+
+
+def _parsed(held: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(held)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _this_process() -> dict[str, Any]:
+    """Who is asking: a number of a process means something only on one boot of one machine, in one container."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    pids = Path("/proc/self/ns/pid").readlink()
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "machine": f"{boot} {pids}", "pid": pid, "born": _born(pid)}
+
+
+def _born(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None where there is none. Numbers of processes come again."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _alive(holder: dict[str, Any]) -> bool:
+    return isinstance(holder.get("pid"), int) and _born(holder["pid"]) == holder.get("born")

@@ -1,0 +1,102 @@
+"""Pass after pass over what has no row yet: how an object that kills its process is found.
+
+Ray repeats a block whose process died, and then goes on without it. What is left is labelled again in smaller
+blocks, until an object is alone in its block: who then still kills its process gets its row as `crashed`, and has
+cost nobody else theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cilf import schema
+from cilf.config import LabelOptions
+from cilf.errors import StageError
+from cilf.labelling.metrics import publish
+from cilf.labelling.pipeline import Work, labelling, shards
+from cilf.labelling.progress import Progress
+from cilf.labelling.runtime import Plan, block_rows
+from cilf.labelling.sink import write_labels
+from cilf.manifest.listing import write_manifest
+from cilf.manifest.pending import labelled, without
+from cilf.storage import Location, files
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+_SMALLER = 64  # times from one pass to the next: two further passes at most, as a pass costs the start of its actors
+
+
+def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress) -> None:
+    """Label until every object of the run's manifest has its row.
+
+    Raises:
+        StageError: a stage failed for a reason that is no object's.
+    """
+    rows, manifest, number = block_rows(progress.total, options.batch_size), work.manifest, 1
+    while True:
+        count(labelling(shards(manifest), work, options, plan, rows), progress)
+        if progress.counts.total() >= progress.total:
+            return
+        number += 1
+        manifest = work.manifest.parent / f"{work.run}.{number}"
+        left = write_manifest(_without_row(work), manifest)
+        if rows == 1:
+            for table in _tables(manifest):
+                _take(write_labels(crashed(table), work.labels.url, work.lease.url, work.run), progress)
+            return
+        rows = max(1, rows // _SMALLER)
+        progress.say(f"{len(left):,} objects lost the process that had them: again, {rows} at a time")
+
+
+def count(committed: Dataset, progress: Progress) -> None:
+    """Run the pipeline and count what it commits.
+
+    Raises:
+        StageError: a stage failed, for a reason that is no object's.
+    """
+    for sums in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        _take(cast(pa.Table, sums), progress)
+
+
+def _take(sums: pa.Table, progress: Progress) -> None:
+    broken = sums.filter(pc.equal(sums["status"], schema.BROKEN))
+    if len(broken):
+        raise StageError(broken["reason"][0].as_py())
+    for row in sums.to_pylist():
+        progress.add(row)
+        publish(row)
+
+
+def crashed(table: pa.Table) -> pa.Table:
+    """schema.MANIFEST -> schema.JUDGED for objects that killed their process, with the user's own columns."""
+    wanted = schema.extend(schema.JUDGED, schema.carried(table.schema))
+    constant = {"status": "crashed", "reason": "killed the process that had it, also alone", "faces": []}
+    columns = [
+        table[field.name]
+        if field.name in table.column_names
+        else _repeated(constant.get(field.name), field, len(table))
+        for field in wanted
+    ]
+    return pa.table(columns, schema=wanted)
+
+
+def _repeated(value: object, field: pa.Field, count: int) -> pa.Array:
+    return pa.array([0 if value is None and field.name.endswith("_s") else value] * count, field.type)
+
+
+def _without_row(work: Work) -> Iterator[pa.Table]:
+    found = labelled(work.labels)
+    return without(_tables(work.manifest), np.sort(np.concatenate([found.done, found.unavailable])))
+
+
+def _tables(manifest: Location) -> Iterator[pa.Table]:
+    for shard in files(manifest, ".parquet"):
+        with shard.fs.open(shard.path, "rb") as opened:
+            yield pq.ParquetFile(opened).read()

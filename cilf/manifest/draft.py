@@ -1,0 +1,135 @@
+"""A listing in the making, inside the folder that it is for.
+
+It stands beside the listing of before, in files whose names no reader of Parquet takes for data. `_draft.json` says
+what is in them and what is left to list; it is written after each of them, so that whatever ends the process, the next
+one goes on from there. Once all is listed, the files take their names, `_manifest.json` is replaced, and those of the
+listing before go.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cilf.manifest import shards
+from cilf.manifest.folder import RECORD
+from cilf.provenance import new_run_id
+from cilf.storage import Location, files, read, remove, write
+
+_STATE = "_draft.json"
+_SUFFIX = ".draft"
+_SAVE_EVERY_S = 60
+_THREADS = 16
+_OURS = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}-\d{5}\.parquet")
+
+
+@dataclass
+class State:
+    """What `_draft.json` holds."""
+
+    command: dict[str, Any]
+    """What is listed. Another command starts a draft of its own."""
+    listing: str = field(default_factory=new_run_id)
+    left: dict[str, Any] = field(default_factory=dict)
+    """What is left of each INPUT that is begun; see cilf.manifest.listing.read."""
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    """Name and number of objects of each file."""
+    bytes: int = 0
+    repeats: int = 0
+    seconds: float = 0.0
+    listed: bool = False
+
+    @property
+    def objects(self) -> int:
+        """In all files."""
+        return sum(part["objects"] for part in self.parts)
+
+
+def read_state(folder: Location) -> State | None:
+    """Of the draft in a folder; None where there is none that this version understands."""
+    found = read(folder / _STATE)
+    if found is None:
+        return None
+    known = json.loads(found)
+    return State(**known) if known.keys() == {f.name for f in fields(State)} else None
+
+
+class Draft:
+    """A draft in the folder that it is for, as `state` says."""
+
+    def __init__(self, folder: Location, state: State) -> None:
+        self.folder, self.state = folder, state
+        self._rows: list[pa.Table] = []
+        self._begun = time.monotonic() - state.seconds
+        self._saved = time.monotonic()
+
+    def ids(self) -> np.ndarray:
+        """Of the objects in it, int64."""
+        with ThreadPoolExecutor(_THREADS) as threads:
+            found = list(threads.map(self._ids, self.state.parts))
+        return np.concatenate([np.empty(0, np.int64), *found])
+
+    def _ids(self, part: dict[str, Any]) -> np.ndarray:
+        data = pa.BufferReader(self.folder.fs.cat_file(self._unnamed(part).path))
+        ids: np.ndarray = pq.ParquetFile(data).read(["id"])["id"].to_numpy()
+        return ids
+
+    @property
+    def objects(self) -> int:
+        """In its files, and not written yet."""
+        return self.state.objects + sum(map(len, self._rows))
+
+    @property
+    def seconds(self) -> float:
+        """That listing has taken, over all processes that did it."""
+        return time.monotonic() - self._begun
+
+    def save(self) -> None:
+        """Write what is in it so far, and then what `state` says of it."""
+        if self._rows:
+            table = pa.concat_tables(self._rows)
+            part = {"name": f"{self.state.listing}-{len(self.state.parts):05d}.parquet", "objects": len(table)}
+            write(self._unnamed(part), shards.encoded(table))
+            self.state.parts.append(part)
+            self.state.bytes += pc.sum(table["bytes"], min_count=0).as_py()
+            self._rows.clear()
+        self._saved = time.monotonic()
+        self.state.seconds = round(self.seconds, 2)
+        write(self.folder / _STATE, json.dumps(asdict(self.state)).encode())
+
+    def add(self, table: pa.Table) -> None:
+        """Some more objects. What `state.left` says has to leave them out already."""
+        if len(table):
+            self._rows.append(table)
+        if sum(map(len, self._rows)) >= shards.SHARD_ROWS or time.monotonic() - self._saved > _SAVE_EVERY_S:
+            self.save()
+
+    def publish(self, record: dict[str, Any]) -> None:
+        """Put it, complete, in the place of the listing of before. Can be repeated after any interruption."""
+        with ThreadPoolExecutor(_THREADS) as threads:
+            list(threads.map(self._name, self.state.parts))
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        write(self.folder / RECORD, text.encode(errors="backslashreplace"))
+        names = {part["name"] for part in self.state.parts}
+        for file in [*files(self.folder, ".parquet"), *files(self.folder, _SUFFIX)]:
+            name = file.path.rpartition("/")[2]
+            if name.endswith(_SUFFIX) or (name not in names and _OURS.fullmatch(name)):
+                remove(file)
+        remove(self.folder / _STATE)
+
+    def _unnamed(self, part: dict[str, Any]) -> Location:
+        return self.folder / f"_{part['name']}{_SUFFIX}"
+
+    def _name(self, part: dict[str, Any]) -> None:
+        data = read(self._unnamed(part))
+        if data is not None:  # else an earlier attempt came so far
+            write(self.folder / part["name"], data)

@@ -1,0 +1,63 @@
+"""The folder that `cilf list` writes: Parquet files, and `_manifest.json` that says which of them count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cilf import schema
+from cilf.errors import UsageError
+from cilf.manifest.failures import told
+from cilf.manifest.reading import TABLE_ROWS, UNREADABLE, Manifest
+from cilf.storage import Location, read
+
+RECORD = "_manifest.json"
+
+
+def read_record(folder: Location) -> dict[str, Any] | None:
+    """What `_manifest.json` says; None where there is none of ours."""
+    try:
+        found = json.loads(read(folder / RECORD) or b"")
+    except (ValueError, NotADirectoryError, PermissionError):
+        return None  # A role may list a prefix and read nothing in it.
+    return found if isinstance(found, dict) and found.keys() >= {"complete", "listing", "parts"} else None
+
+
+def open_folder(folder: Location) -> Manifest | None:
+    """The manifest in a folder that `cilf list` has written; None where it has not.
+
+    Its ids are taken as they are.
+
+    Raises:
+        UsageError: the store cannot be reached, the listing is not complete, or of another version of CILF; and while
+            its parts are read, a file that is missing or damaged.
+    """
+    with told("cannot read INPUT", folder):
+        record = read_record(folder)
+    if record is None:
+        return None
+    if not record["complete"]:
+        raise UsageError(f"{folder.url} is a listing that was not finished: run the same cilf list again")
+    if record["schema"] != schema.VERSION:
+        raise UsageError(f"{folder.url} was written by another version of CILF: list it again")
+    parts = [partial(_tables, folder / part["name"], part["objects"]) for part in record["parts"]]
+    carried: list[pa.Field] = []
+    if record["parts"]:
+        file = folder / record["parts"][0]["name"]
+        with told(UNREADABLE, file), file.fs.open(file.path, "rb") as opened:
+            carried = schema.carried(pq.read_schema(opened))
+    return Manifest(record["listing"], carried, parts, distinct=True)
+
+
+def _tables(file: Location, objects: int) -> Iterator[pa.Table]:
+    with told(UNREADABLE, file), file.fs.open(file.path, "rb") as opened:
+        parquet = pq.ParquetFile(opened)
+        if parquet.metadata.num_rows != objects:
+            raise UsageError(f"{file.url} holds {parquet.metadata.num_rows} objects, and {RECORD} says {objects}")
+        for batch in parquet.iter_batches(TABLE_ROWS):
+            yield pa.Table.from_batches([batch])

@@ -1,0 +1,168 @@
+"""`cilf list` from its options to its exit code: check the plan, list what there is into a draft, publish that."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from cilf import schema
+from cilf.config import ListOptions
+from cilf.errors import JobError, UsageError
+from cilf.labelling.lease import Lease, check_lease
+from cilf.manifest import walking, walking_s3
+from cilf.manifest.draft import Draft, State, read_state
+from cilf.manifest.failures import told
+from cilf.manifest.folder import RECORD, read_record
+from cilf.manifest.ids import Seen
+from cilf.manifest.listing import Input, check_input, identified, open_input, read
+from cilf.provenance import new_run_id
+from cilf.storage import CHECKING, Location, locate, problem, write
+
+_THREADS = 32
+_TELL_EVERY_S = 30
+
+
+def run(options: ListOptions) -> int:
+    """See cilf.manifest.list_objects."""
+    with told("cannot write to MANIFEST", locate(options.manifest)):
+        begun = read_state(locate(options.manifest, CHECKING))
+    inputs = _inputs(options, begun)
+    wanted = _columns(inputs)
+    _check_target(locate(options.manifest, CHECKING))
+    target, name = locate(options.manifest), new_run_id()
+    with Lease(target / "_lease.json", name, _tell):
+        draft = _draft(target, _command(options, inputs))
+        try:
+            if not draft.state.listed:
+                _list(inputs, options.include, wanted, draft)
+            check_lease(target / "_lease.json", name)
+            draft.publish(_record(options, draft.state))
+        except Exception as error:
+            cause = error if isinstance(error, UsageError | JobError) else problem(error, target.url)
+            done = f"listing stopped after {draft.state.objects:,} objects"
+            raise JobError(f"{done}: {cause} (the same command again goes on from there)") from error
+    state = draft.state
+    dropped = f", {state.repeats:,} duplicates left out" if state.repeats else ""
+    print(f"listed {state.objects:,} objects of {state.bytes:,} bytes in {state.seconds:.1f} s{dropped}: {target.url}")
+    return 0
+
+
+def _inputs(options: ListOptions, begun: State | None) -> list[Input]:
+    """The INPUTs, opened and each once. Prefixes that are begun are known to be good."""
+    known = begun.command["inputs"] if begun else {}
+    walked = {url for url in (begun.left if begun else ()) if known.get(url, "") is None}
+
+    def opened(url: str) -> Input:
+        source = locate(url)
+        if source.url in walked:
+            return Input(source, None)
+        check_input(locate(url, CHECKING))
+        return open_input(source)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        inputs = {found.source.url: found for found in threads.map(opened, dict.fromkeys(options.inputs))}
+    prefixes = [f"{url.rstrip('/')}/" for url, (_, manifest) in inputs.items() if manifest is None]
+    target = locate(options.manifest)
+    for prefix in prefixes:
+        if f"{target.url}/".startswith(prefix):
+            raise UsageError(f"MANIFEST {target.url} lies inside INPUT {prefix}: its own files would be listed too")
+    if options.include:  # Globs begin at each prefix, so they may fit below one and not from above it.
+        return list(inputs.values())
+    return [found for found in inputs.values() if found.manifest or not found.source.url.startswith(tuple(prefixes))]
+
+
+def _columns(inputs: Iterable[Input]) -> pa.Schema:
+    """What will be written: schema.MANIFEST and all columns that any of the INPUTs carries.
+
+    Raises:
+        UsageError: two of them carry different columns of the same name.
+    """
+    carried: dict[str, pa.Field] = {}
+    for source, manifest in inputs:
+        for field in manifest.carried if manifest else ():
+            if carried.setdefault(field.name, field).type != field.type:
+                types = f"{carried[field.name].type} and {field.type}"
+                raise UsageError(f"column {field.name} of {source.url} differs from another INPUT's: {types}")
+    return schema.extend(schema.MANIFEST, list(carried.values()))
+
+
+def _check_target(target: Location) -> None:
+    """Make sure that MANIFEST holds a listing or nothing, and can be written to.
+
+    Raises:
+        UsageError: it holds something else, or cannot.
+    """
+    with told("cannot write to MANIFEST", target):
+        if read_record(target) is not None:
+            return
+        if (walking_s3 if target.scheme == "s3" else walking).holds_objects(target):
+            raise UsageError(f"MANIFEST {target.url} is not empty and holds no listing: choose another place")
+        unfinished: dict[str, Any] = {"complete": False, "schema": schema.VERSION, "listing": None, "parts": []}
+        write(target / RECORD, json.dumps(unfinished).encode())
+
+
+def _command(options: ListOptions, inputs: Iterable[Input]) -> dict[str, Any]:
+    """What makes one listing another than the one before."""
+    versions = {source.url: manifest.version if manifest else None for source, manifest in inputs}
+    return {"inputs": versions, "include": list(options.include)}
+
+
+def _draft(target: Location, command: dict[str, Any]) -> Draft:
+    """The draft that is there for this command, or a new one."""
+    state = read_state(target)
+    if state is None or state.command != command:
+        if state is not None:
+            _tell("starting anew: the listing that was begun here was of something else, or that has changed")
+        return Draft(target, State(command))
+    _tell(f"going on with the listing that was begun, {state.objects:,} objects in")
+    return Draft(target, state)
+
+
+def _list(inputs: Sequence[Input], include: Sequence[str], wanted: pa.Schema, draft: Draft) -> None:
+    seen = Seen(draft.ids())
+    seen.repeats = draft.state.repeats
+    told_at = time.monotonic()
+    for table in map(identified, read(inputs, include, draft.state.left)):
+        new = table.filter(pa.array(seen.new(table["id"].to_numpy())))
+        draft.state.repeats = seen.repeats
+        draft.add(_widened(new, wanted))
+        if time.monotonic() - told_at > _TELL_EVERY_S:
+            told_at = time.monotonic()
+            _tell(f"{draft.objects:,} objects, {draft.objects / draft.seconds:,.0f}/s")
+    draft.state.listed = True
+    draft.save()
+
+
+def _widened(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """With the columns of other INPUTs too, which are null here."""
+    columns = [
+        table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type) for field in wanted
+    ]
+    return pa.table(columns, schema=wanted)
+
+
+def _record(options: ListOptions, state: State) -> dict[str, Any]:
+    return {
+        "complete": True,
+        "schema": schema.VERSION,
+        "listing": state.listing,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "inputs": list(options.inputs),
+        "include": list(options.include),
+        "objects": state.objects,
+        "bytes": state.bytes,
+        "duplicates": state.repeats,
+        "seconds": state.seconds,
+        "parts": state.parts,
+    }
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
