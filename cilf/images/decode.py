@@ -11,25 +11,20 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-DECODE_VERSION = 1
+from cilf.images import jpeg
+from cilf.images.squeeze import squeeze
+
+DECODE_VERSION = 2
 """Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
 
-# Our own bound is checked before anything is decoded; Pillow's would only get in its way.
-Image.MAX_IMAGE_PIXELS = None
 # What is wrong with a file's metadata is of no interest as long as its pixels can be read.
 warnings.filterwarnings("ignore", module="PIL")
 
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "JPEG2000", "MPO", "PPM", "PSD")
+"""What photographs come in. Pillow reads more, but takes noise for some of it (TGA, PCX) and runs programs for
+other (EPS)."""
+
 _ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what makes the image upright; 5 to 8 swap width and height."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +48,12 @@ class DecodeError(Exception):
 
 
 def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
-    """Decode an image of any format that Pillow reads, turn it upright and squeeze all of it into a square.
+    """Decode an image of any of _FORMATS, turn it upright and squeeze all of it into a square.
 
     A JPEG is decoded at the smallest scale that is still twice the target. The first frame of an animation
     counts. Transparent parts become white, which is what viewers and paper show behind an image; black, which
-    a plain conversion gives, would frame a cut-out face like night.
+    a plain conversion gives, would frame a cut-out face like night. A file that ends too early is unreadable; one
+    with damaged bytes in the midst that still decodes to its end is an image, as viewers have it.
 
     Args:
         data: the file's bytes.
@@ -69,43 +65,83 @@ def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
     """
     if not data:
         raise DecodeError("unreadable", "empty file")
+    header = jpeg.read_header(data)
+    if header:
+        _check_pixels(header.width, header.height, max_pixels)
+        pixels = jpeg.read_pixels(data, header, 2 * size)
+        if pixels is not None:
+            orientation = _jpeg_orientation(data) if header.has_metadata else 1
+            return _upright(header.width, header.height, squeeze(pixels, size), orientation)
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                reason = f"{width} x {height} pixels, more than the {max_pixels} allowed"
-                raise DecodeError("too_large", reason)
-            image.draft(None, (2 * size, 2 * size))
-            image.load()
-            crop = _colours(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-            orientation = _orientation(image)
+        return _decode_any(data, size, max_pixels)
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError("unreadable", "not an image in a format that is known here") from None
+        raise DecodeError("unreadable", _unknown(data)) from None
+    except Image.DecompressionBombError as error:
+        raise DecodeError("too_large", f"{_first_number(error)} pixels, more than the {max_pixels} allowed") from None
     except Exception as error:  # Pillow's plug-ins raise whatever damaged bytes make them trip over.
         raise DecodeError("unreadable", _one_line(error)) from error
+
+
+def _decode_any(data: bytes, size: int, max_pixels: int) -> Decoded:
+    """With Pillow: every format, every colour space, and its judgement of what is damaged."""
+    # For images inside of images, such as an icon's, which are opened later; all others are checked here.
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        width, height = image.size
+        _check_pixels(width, height, max_pixels)
+        if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * width * height > jpeg.MAX_SCANS * max_pixels:
+            raise DecodeError("unreadable", "more scans than any photograph has")
+        image.draft(None, (2 * size, 2 * size))
+        image.load()
+        crop = _plain(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        orientation = _orientation(image)
     if crop.mode == "RGBA":
-        crop = Image.alpha_composite(Image.new("RGBA", crop.size, "white"), crop).convert("RGB")
-    # Turning the small square instead of the image is the same, and free.
-    if orientation in _UPRIGHT:
-        crop = crop.transpose(_UPRIGHT[orientation])
-    if orientation >= 5:
-        width, height = height, width
-    return Decoded(width, height, np.asarray(crop))
+        crop = Image.alpha_composite(Image.new("RGBA", crop.size, "white"), crop)
+    return _upright(width, height, np.asarray(crop.convert("RGB")), orientation)
 
 
-def _colours(image: Image.Image) -> Image.Image:
-    """The image as RGB, or RGBA where it has transparent parts."""
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise DecodeError("too_large", f"{width} x {height} pixels, more than the {max_pixels} allowed")
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image as L or RGB, or as RGBA where it has transparent parts."""
     if image.mode.startswith("I;16"):
         # Pillow clips 16-bit greys at 255 instead of scaling them. The low byte is dropped, as it does for RGB.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         # 32-bit greys have no agreed white: the image's own range is taken.
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        values = np.array(image, dtype=np.float32)
+        values[~np.isfinite(values)] = 0
         low, high = values.min(), values.max()
-        return Image.fromarray(((values - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)).convert("RGB")
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+        values -= low
+        values *= 255 / max(high - low, 1e-9)
+        return Image.fromarray(values.astype(np.uint8))
+    mode = "RGBA" if image.has_transparency_data else "L" if image.mode == "L" else "RGB"
+    return image if image.mode == mode else image.convert(mode)  # which would copy
+
+
+def _upright(width: int, height: int, crop: np.ndarray, orientation: int) -> Decoded:
+    """Turning the small square instead of the image is the same, and free. `orientation` is EXIF's, 1..8."""
+    if orientation >= 5:
+        width, height = height, width
+        crop = crop.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        crop = crop[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        crop = crop[::-1]
+    return Decoded(width, height, np.ascontiguousarray(crop))
+
+
+def _jpeg_orientation(data: bytes) -> int:
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            return _orientation(image)
+    except Exception:
+        return 1
 
 
 def _orientation(image: Image.Image) -> int:
@@ -114,7 +150,18 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:
         return 1
-    return value if value in _UPRIGHT else 1
+    return value if value in range(1, 9) else 1
+
+
+def _unknown(data: bytes) -> str:
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+        return "HEIF (HEIC), which is not read here"
+    return "not an image in a format that is known here"
+
+
+def _first_number(error: Exception) -> str:
+    found = re.search(r"\d+", str(error))
+    return found[0] if found else "too many"
 
 
 def _one_line(error: Exception) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache, partial
+from typing import Literal
 
+from cilf.images.s3 import Bucket, StoreFails, TooLarge
 from cilf.storage import CONNECTIONS, filesystem, problem, split
 
-_READERS = 16  # threads; local disks and the page cache give no more beyond
-_TRIES = 3  # of a body that breaks off; requests that fail as a whole are retried below, in the client
+_READERS = 16  # threads for what is no object store: disks give no more beyond, and the page cache loses nothing
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,25 @@ class FetchError:
     reason: str
 
 
-def fetch(uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int) -> list[bytes | FetchError]:
+_Answer = bytes | FetchError
+
+
+def fetch(uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int) -> list[_Answer]:
     """Read whole objects, in the order of `uris`.
+
+    A store that fails is asked again for a minute, so a short outage is sat out. One that fails for all that time
+    costs it once: the rest of its objects in this call are `unavailable` at once.
 
     Args:
         uris: as a manifest names them: scheme://bucket/key, or an absolute path.
         sizes: bytes where known; what is known to be larger than `max_bytes` is not asked for.
-        max_bytes: larger objects are `too_large`, whether that was known before or not.
+        max_bytes: larger objects are `too_large`, whether that was known before or not; no more is ever read.
 
     Returns:
         The bytes of each object, or `missing` (there is none), `too_large`, `unreadable` (not a file) or
         `unavailable` (no permission, or the store failed after retries: another run may have more luck).
     """
-    results: list[bytes | FetchError] = [
+    results: list[_Answer] = [
         _too_large(size, max_bytes) if size is not None and size > max_bytes else b"" for size in sizes
     ]
     wanted: dict[str, list[int]] = {}
@@ -44,11 +50,10 @@ def fetch(uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int) -> l
         if not isinstance(results[row], FetchError):
             wanted.setdefault(split(uri)[0], []).append(row)
     for scheme, rows in wanted.items():
-        read = {"file": _read_local, "s3": _read_s3}.get(scheme, _read_other)
         paths = [split(uris[row])[1] for row in rows]
         try:
-            answers = read(scheme, paths, max_bytes)
-        except Exception as error:  # The whole store, or a kind of URL that cannot be opened here.
+            answers = _SCHEMES.get(scheme, partial(_read_other, scheme))(paths, max_bytes)
+        except Exception as error:  # A kind of URL that cannot be opened here.
             answers = [FetchError("unavailable", problem(error, uris[row])) for row in rows]
         for row, answer in zip(rows, answers, strict=True):
             results[row] = answer
@@ -59,83 +64,93 @@ def _too_large(size: int, max_bytes: int) -> FetchError:
     return FetchError("too_large", f"{size} bytes, more than the {max_bytes} allowed")
 
 
-def _failed(error: Exception, uri: str) -> FetchError:
+def _failed(error: Exception, place: str, max_bytes: int) -> FetchError:
+    if isinstance(error, TooLarge):
+        return _too_large(error.args[0], max_bytes)
     if isinstance(error, FileNotFoundError):
         return FetchError("missing", "there is no such object")
-    return FetchError("unavailable", problem(error, uri))
+    if isinstance(error, StoreFails):
+        return FetchError("unavailable", str(error))
+    return FetchError("unavailable", problem(error, place))
 
 
-def _read_local(scheme: str, paths: list[str], max_bytes: int) -> list[bytes | FetchError]:
-    def read(path: str) -> bytes | FetchError:
-        try:
-            # Opening a pipe would wait for its writer for ever.
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-                found = os.fstat(file.fileno())
-                if not stat.S_ISREG(found.st_mode):
-                    return FetchError("unreadable", "not a file")
-                return _too_large(found.st_size, max_bytes) if found.st_size > max_bytes else file.read()
-        except IsADirectoryError:
-            return FetchError("unreadable", "not a file")
-        except (NotADirectoryError, ValueError):
-            return FetchError("missing", "there is no such file")
-        except OSError as error:
-            return _failed(error, path)
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(read, paths))
+@lru_cache
+def _threads(number: int) -> ThreadPoolExecutor:
+    """Kept for the life of the process: starting them anew costs a small block as much as reading it."""
+    return ThreadPoolExecutor(number, thread_name_prefix="fetch")
 
 
-def _read_other(scheme: str, paths: list[str], max_bytes: int) -> list[bytes | FetchError]:
+def _each(read: Callable[[str], _Answer], paths: list[str], threads: int) -> list[_Answer]:
+    """`read` of every path. Threads take the next path themselves: a future per object would cost more than the
+    reading of a small one."""
+    answers: list[_Answer] = [b""] * len(paths)
+    waiting = iter(range(len(paths)))
+
+    def work() -> None:
+        for row in waiting:
+            answers[row] = read(paths[row])
+
+    for done in [_threads(threads).submit(work) for _ in range(min(threads, len(paths)))]:
+        done.result()
+    return answers
+
+
+def _read_local(paths: list[str], max_bytes: int) -> list[_Answer]:
+    return _each(partial(_read_file, max_bytes=max_bytes), paths, _READERS)
+
+
+def _read_file(path: str, max_bytes: int) -> _Answer:
+    try:
+        # Opening a pipe would wait for its writer for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                return FetchError("unreadable", "not a file")
+            if found.st_size > max_bytes:
+                return _too_large(found.st_size, max_bytes)
+            return file.read(found.st_size + 1)
+    except IsADirectoryError:
+        return FetchError("unreadable", "not a file")
+    except (NotADirectoryError, ValueError):
+        return FetchError("missing", "there is no such file")
+    except OSError as error:
+        return _failed(error, path, max_bytes)
+
+
+def _read_other(scheme: str, paths: list[str], max_bytes: int) -> list[_Answer]:
     fs = filesystem(scheme)
 
-    def read(path: str) -> bytes | FetchError:
+    def read(path: str) -> _Answer:
         try:
-            data = fs.cat_file(path)
+            with fs.open(path, "rb", cache_type="none") as file:
+                if file.size > max_bytes:
+                    raise TooLarge(file.size)
+                return file.read()
         except Exception as error:
-            return _failed(error, f"{scheme}://{path}")
-        return _too_large(len(data), max_bytes) if len(data) > max_bytes else data
+            return _failed(error, f"{scheme}://{path}", max_bytes)
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(read, paths))
+    return _each(read, paths, _READERS)
 
 
-def _read_s3(scheme: str, paths: list[str], max_bytes: int) -> list[bytes | FetchError]:
-    from fsspec.asyn import sync
+def _read_s3(paths: list[str], max_bytes: int) -> list[_Answer]:
+    buckets: dict[str, Bucket | Exception] = {}
+    for name in dict.fromkeys(path.partition("/")[0] for path in paths):
+        try:
+            buckets[name] = Bucket(name)
+        except Exception as error:
+            buckets[name] = error
 
-    fs = filesystem(scheme)
-    return sync(fs.loop, _gather_s3, fs, paths, max_bytes)
+    def read(path: str) -> _Answer:
+        name, _, key = path.partition("/")
+        bucket = buckets[name]
+        try:
+            if isinstance(bucket, Exception):
+                raise bucket
+            return bucket.get(key, max_bytes)
+        except Exception as error:
+            return _failed(error, f"s3://{name}", max_bytes)
+
+    return _each(read, paths, CONNECTIONS)
 
 
-async def _gather_s3(fs: Any, paths: list[str], max_bytes: int) -> list[bytes | FetchError]:
-    gate = asyncio.Semaphore(CONNECTIONS)
-
-    async def read(path: str) -> bytes | FetchError:
-        async with gate:
-            try:
-                return await _get_s3(fs, path, max_bytes)
-            except Exception as error:
-                return _failed(error, f"s3://{path}")
-
-    return await asyncio.gather(*map(read, paths))
-
-
-async def _get_s3(fs: Any, path: str, max_bytes: int) -> bytes | FetchError:
-    """One GET of exactly this key.
-
-    s3fs's cat_file would ask for the size first, and read `folder/` as `folder` and `a?versionId=b` as a
-    version of `a`.
-    """
-    bucket, _, key = path.partition("/")
-    for attempt in range(_TRIES):
-        answer = await fs._call_s3("get_object", Bucket=bucket, Key=key)
-        async with answer["Body"] as body:
-            if answer["ContentLength"] > max_bytes:
-                body.close()
-                return _too_large(answer["ContentLength"], max_bytes)
-            try:
-                return await body.read()
-            except Exception:
-                if attempt == _TRIES - 1:
-                    raise
-        await asyncio.sleep(0.2 * 2**attempt)
-    raise AssertionError("unreachable")
+_SCHEMES = {"file": _read_local, "s3": _read_s3}

@@ -1,0 +1,232 @@
+"""Stores that fail, lie, or are reached in odd ways. Patience is shortened to fractions of a second."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from s3fs import S3FileSystem
+from scripted_s3 import HANG_UP, Answer, Scripted, serve
+
+from cilf import storage
+from cilf.images import s3, s3_client
+from cilf.images.fetch import FetchError, fetch
+
+PLENTY = 10**6
+ERROR = b"<Error><Code>%s</Code><Message>%s</Message></Error>"
+
+
+def statuses(answers: list[bytes | FetchError]) -> list[str | bytes]:
+    return [answer.status if isinstance(answer, FetchError) else answer for answer in answers]
+
+
+def forget() -> None:
+    s3_client.client.cache_clear()
+    storage.filesystem.cache_clear()
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def reached_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Say where S3 is, and as whom to ask."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+    def say(url: str, **variables: str) -> None:
+        forget()
+        settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL": url}
+        for name, value in (settings | variables).items():
+            monkeypatch.setenv(name, value)
+
+    yield say
+    forget()
+
+
+@pytest.fixture
+def scripted(reached_at: Callable[..., None]) -> Iterator[Callable[..., Scripted]]:
+    """Start a store that answers as told, and make it the one that is asked."""
+    servers = []
+
+    def start(script: Callable[[str, int], Answer], delay_s: float = 0) -> Scripted:
+        store = Scripted(script, delay_s)
+        servers.append(serve(store))
+        reached_at(store.url)
+        return store
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "PATIENCE_S", 1)
+    monkeypatch.setattr(s3, "_FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(s3, "_LONGEST_WAIT_S", 0.2)
+
+
+def ask(*keys: str, max_bytes: int = PLENTY) -> list[bytes | FetchError]:
+    return fetch([f"s3://bucket/{key}" for key in keys], [None] * len(keys), max_bytes)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Answer(ERROR % (b"SlowDown", b"Please reduce your request rate."), 503),
+        Answer(ERROR % (b"InternalError", b""), 500),
+        Answer(b"", 429),
+        Answer(b"half", claims=8),
+        HANG_UP,
+    ],
+    ids=["503", "500", "429", "broken body", "reset"],
+)
+@pytest.mark.parametrize("key", ["plain.jpg", "odd//key.jpg"])
+def test_trouble_that_passes_is_sat_out(scripted, trouble, key):
+    store = scripted(lambda key, number: trouble if number < 3 else Answer(b"all of it"))
+    assert ask(key) == [b"all of it"]
+    assert [request.key for request in store.requests] == [key] * 3
+
+
+@pytest.mark.parametrize("trouble", [Answer(b"", 503), Answer(b"half", claims=8), HANG_UP])
+@pytest.mark.usefixtures("impatient")
+def test_a_dead_store_costs_its_patience_once(scripted, trouble):
+    scripted(lambda key, number: trouble)
+    start = time.monotonic()
+    answers = ask(*(f"{number}.jpg" for number in range(1000)), "odd//key")
+    assert statuses(answers) == ["unavailable"] * 1001
+    assert all("failed for 1 s" in answer.reason and "\n" not in answer.reason for answer in answers)
+    assert len({answer.reason for answer in answers}) <= 3, "reasons are for counting by"
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.usefixtures("impatient")
+def test_nobody_at_the_address(reached_at):
+    with socket.socket() as taken:  # bound, but not listening
+        taken.bind(("127.0.0.1", 0))
+        reached_at(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        start = time.monotonic()
+        assert statuses(ask(*map(str, range(300)))) == ["unavailable"] * 300
+        assert time.monotonic() - start < 10
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_object_that_fails_says_nothing_about_the_others(scripted):
+    scripted(lambda key, number: Answer(b"", 500) if key.startswith("bad") else Answer(key.encode()), delay_s=0.02)
+    keys = ["bad1", *(f"{number}" for number in range(700)), "bad2", "last"]
+    expected = ["unavailable" if key.startswith("bad") else key.encode() for key in keys]
+    assert statuses(ask(*keys)) == expected
+
+
+def test_an_outage_in_the_midst_is_sat_out(scripted):
+    begun = time.monotonic()
+    scripted(lambda key, _: Answer(b"", 503) if 0.3 < time.monotonic() - begun < 2 else Answer(b"x"), delay_s=0.01)
+    assert set(ask(*map(str, range(3000)))) == {b"x"}
+    assert time.monotonic() - begun > 2
+
+
+def test_requests_wait_beside_each_other(scripted):
+    store = scripted(lambda key, number: Answer(b"x"), delay_s=0.2)
+    ask("first")
+    threads = threading.active_count()
+    for _ in range(2):
+        ask(*map(str, range(200)))
+    assert 48 <= store.most_in_flight <= storage.CONNECTIONS
+    kept = [thread for thread in threading.enumerate() if thread.name.startswith("fetch")]
+    assert len(kept) <= storage.CONNECTIONS + 16
+    assert threads > 0
+
+
+def test_no_more_is_read_than_allowed(scripted):
+    endless = bytes(50_000_000)
+    scripts = {
+        "claimed": Answer(endless, claims=10**12),
+        "chunked": Answer(endless, chunked=True),
+        "odd//claimed": Answer(endless, claims=10**12),
+        "fits": Answer(b"x" * 1000, chunked=True),
+    }
+    store = scripted(lambda key, number: scripts[key])
+    assert statuses(ask(*scripts, max_bytes=1000)) == ["too_large"] * 3 + [b"x" * 1000]
+    # What the buffers of two kernels take at most, instead of three times 50 MB.
+    assert store.written < 30_000_000
+
+
+def test_what_the_store_refuses(scripted):
+    scripts = {
+        "denied": Answer(ERROR % (b"AccessDenied", b"Access Denied"), 403),
+        "frozen": Answer(ERROR % (b"InvalidObjectState", b"The object is in Glacier"), 403),
+        "expired": Answer(ERROR % (b"ExpiredToken", b"The token has expired"), 400),
+        "gone": Answer(ERROR % (b"NoSuchKey", b""), 404),
+        "no bucket": Answer(ERROR % (b"NoSuchBucket", b""), 404),
+    }
+    scripted(lambda key, number: scripts[key])
+    denied, frozen, expired, *missing = ask(*scripts)
+    assert statuses([denied, frozen, expired]) == ["unavailable"] * 3
+    assert "no permission" in denied.reason
+    assert "Access Denied" in denied.reason
+    assert "Glacier" in frozen.reason
+    assert "expired" in expired.reason
+    assert statuses(missing) == ["missing"] * 2
+
+
+def test_what_obstore_is_refused_botocore_may_get(scripted):
+    """As with a bucket in another region."""
+    store = scripted(lambda key, number: Answer(b"", 301) if number == 1 else Answer(b"x"))
+    assert ask("a") == [b"x"]
+    agents = [request.headers["user-agent"] for request in store.requests]
+    assert [("botocore" in agent) for agent in agents] == [False, True]
+
+
+KEYS = [
+    *("a b", " a", "a ", "é", "e\u0301", "日本/😀.jpg", "a%41", "a%2Fb", "a%", "a+b", "a#b", "a?b", "a?versionId=x"),
+    *("a&b=c", "a[1]{2}", "'\"", "a\\..\\b", "...", ".a", "_a", "a:b;c,d@e$f!g(h)*~`^|<>", "date=2024-01-01/x"),
+    *("http://x/y", "\u202ea", "\ufeff", "\u2028", "x" * 900, "é" * 450, "x/" * 400 + "y"),
+    *("a//b", "/a", "//", "a/", "a/b/", "a/./b", "a/../b", "..", "a\nb", "a\tb", "a\rb", "a\x01b", "a\x7fb"),
+]
+
+
+def test_exactly_the_key_is_asked_for(scripted):
+    store = scripted(lambda key, number: Answer(key.encode()))
+    assert ask(*KEYS) == [key.encode() for key in KEYS]
+    assert sorted(request.key for request in store.requests) == sorted(KEYS)
+
+
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+def test_who_asks_is_botocores_choice(scripted, reached_at, tmp_path, monkeypatch, key):
+    store = scripted(lambda key, number: Answer(b"x"))
+    (tmp_path / "config").write_text(
+        "[profile other]\naws_access_key_id = other\naws_secret_access_key = s\nregion = eu-west-1\n"
+    )
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    for variables in (
+        {"AWS_SESSION_TOKEN": "token"},
+        {"AWS_PROFILE": "other", "AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+    ):
+        reached_at(store.url, **variables, AWS_ENDPOINT_URL_S3=store.url)
+        if "AWS_PROFILE" in variables:
+            monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+            monkeypatch.delenv("AWS_SESSION_TOKEN")
+        assert ask(key) == [b"x"]
+    first, second = (request.headers for request in store.requests)
+    assert first["x-amz-security-token"] == "token"
+    assert "Credential=key/" in first["authorization"]
+    assert "Credential=other/" in second["authorization"]
+    assert "/eu-west-1/s3/" in second["authorization"]
+
+
+def test_without_credentials(reached_at, monkeypatch):
+    reached_at("http://127.0.0.1:1")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    (answer,) = ask("a")
+    assert isinstance(answer, FetchError)
+    assert answer.status == "unavailable"
+    assert "AWS_PROFILE" in answer.reason
