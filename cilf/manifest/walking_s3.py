@@ -145,15 +145,10 @@ class S3Walk:
 
 
 def holds_objects(source: Location) -> bool:
-    """Whether there is anything under a prefix.
-
-    Raises:
-        UsageError: it cannot be listed.
-    """
+    """Whether there is anything under a prefix."""
     fs = _lister(source.fs)
-    with told(UNLISTED, source):
-        page: _Page = sync(fs.loop, _page, fs, _Span(source), 1)
-        return bool(page.keys)
+    page: _Page = sync(fs.loop, _page, fs, _Span(source), 1)
+    return bool(page.keys)
 
 
 def _answer(future: Future[Any], source: Location) -> Any:

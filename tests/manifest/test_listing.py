@@ -73,11 +73,6 @@ def test_a_prefix_ends_at_a_slash(bucket):
     assert listed(f"{url}/photos")["uri"].to_pylist() == [f"{url}/photos/a"]
 
 
-def test_several_pages(bucket):
-    url = bucket({f"{number:05d}": b"" for number in range(1001)})
-    assert len(listed(url)) == 1001
-
-
 def test_links(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_bytes(b"1")
