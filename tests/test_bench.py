@@ -1,13 +1,24 @@
 """The benches measure what they say, on sizes small enough for a test."""
 
 import csv
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cilf.bench import label, mixers
+from cilf.bench import correction, gpu, label, mixers, model, objects, pipeline, processes, stages
+from cilf.bench.machine import Machine
+from cilf.bench.pipeline import Pipeline, Run
+from cilf.bench.processes import ALL, DRIVER, MODEL, RAY, Usage
+from cilf.bench.result import Objects, Result
+from cilf.bench.timing import Slope, slope
 from cilf.config import BenchOptions
+from cilf.errors import JobError
 
 
 def rows(**milliseconds: list[float]) -> list[dict]:
@@ -52,10 +63,166 @@ def test_mixers_are_measured_and_written(tmp_path, monkeypatch, capsys):
 
 def test_usual_rows_ask_for_as_many_views_as_calibration():
     draw = np.random.default_rng(0)
-    corrections = draw.choice([0, 1, 2], size=8 * label._BATCH, p=[0.8, 0.15, 0.05])
-    chosen = label.usual_rows(corrections, 1.08)
-    assert len(chosen) == len(set(chosen)) == 4 * label._BATCH
-    assert 1.07 < label._views_per_row(corrections[chosen]) <= 1.08
-    assert (corrections[label.usual_rows(corrections, 1.0)] == 0).all()
-    few = label.usual_rows(np.zeros(3 * label._BATCH, int), 1.08)
-    assert len(few) == label._BATCH, "no row asks for views, yet there are batches to measure"
+    rounds = draw.choice([0, 1, 2], size=8 * correction.BATCH, p=[0.8, 0.15, 0.05])
+    chosen = correction.usual_rows(rounds, 1.08)
+    assert len(chosen) == len(set(chosen)) == 4 * correction.BATCH
+    assert 1.07 < correction.views_per_row(rounds[chosen]) <= 1.08
+    assert (rounds[correction.usual_rows(rounds, 1.0)] == 0).all()
+    few = correction.usual_rows(np.zeros(3 * correction.BATCH, int), 1.08)
+    assert len(few) == correction.BATCH, "no row asks for views, yet there are batches to measure"
+
+
+def test_slope_parts_fixed_from_marginal_cost():
+    cost = slope(500, 4000, [15.0, 14.0, 99.0], [29.0, 28.0, 30.0])
+    assert cost.images_per_s == pytest.approx(250)
+    assert cost.fixed_seconds == pytest.approx(13)
+    assert cost.spread == pytest.approx(2 / 29)
+    with pytest.raises(JobError, match="raise --images"):
+        slope(25, 200, [20.0], [19.5])
+
+
+def test_few_are_the_first_of_many(tmp_path):
+    with objects.corpus("crops", tmp_path, 3, 20, 0) as made:
+        assert [uri.rpartition("/")[2] for uri in made.uris("few")] == ["000000.jpg", "000001.jpg", "000002.jpg"]
+        contents = [(tmp_path / "many" / f"{number:06d}.jpg").read_bytes() for number in range(20)]
+        assert len(set(contents)) == 20
+        assert [path.read_bytes() for path in sorted((tmp_path / "few").iterdir())] == contents[:3]
+
+
+def test_photographs_are_many_names_of_a_handful(tmp_path, monkeypatch):
+    monkeypatch.setattr(objects, "_WIDTH", 400)
+    monkeypatch.setattr(objects, "_HEIGHT", 304)
+    with objects.corpus("photographs", tmp_path, 10, 20, 0) as made:
+        files = [path.stat() for path in (tmp_path / "many").iterdir()]
+        assert len(files) == 20
+        assert len({file.st_ino for file in files}) == 8
+        with Image.open(made.sample()[7]) as photograph:
+            assert photograph.size == (400, 304)
+            amplitudes = np.abs(np.fft.rfft2(np.asarray(photograph.convert("L"), float)))[0]
+        assert 3 < amplitudes[2:10].mean() / amplitudes[20:40].mean() < 30, "coarse detail is stronger than fine"
+
+
+def test_store_lists_and_serves_after_its_latency(tmp_path):
+    import s3fs
+
+    with objects.corpus("s3", tmp_path, 5, 1200, 20) as made:
+        keys = {"key": made.environment["AWS_ACCESS_KEY_ID"], "secret": made.environment["AWS_SECRET_ACCESS_KEY"]}
+        endpoint = made.environment["AWS_ENDPOINT_URL"]
+        store = s3fs.S3FileSystem(endpoint_url=endpoint, skip_instance_cache=True, use_listings_cache=False, **keys)
+        assert sorted(store.ls("bench")) == ["bench/few", "bench/many"]
+        assert len(store.find("bench/many")) == 1200, "more than a page"
+        first = (tmp_path / "many" / "000000.jpg").read_bytes()
+        start = time.perf_counter()
+        assert store.cat_file("bench/many/000000.jpg", start=2, end=10) == first[2:10]
+        assert time.perf_counter() - start > 0.02
+        assert store.cat_file("bench/many/000000.jpg") == first
+        with pytest.raises(FileNotFoundError):
+            store.cat_file("bench/many/none.jpg")
+        assert made.uris("few")[0] == "s3://bench/few/000000.jpg"
+        assert stages.fetch_alone(made, repeats=1) > 0
+
+
+def test_stages_are_measured_alone(tmp_path, model_folder):
+    with objects.corpus("crops", tmp_path, 25, 200, 0) as made:
+        assert stages.fetch_alone(made, repeats=1) > stages.decode_alone(made, 32, repeats=1) > 10
+        alone = model.model_alone(made, str(model_folder), repeats=1)
+    assert alone.images_per_s > 1
+    assert 1 <= alone.views_per_row <= 4
+    assert alone.correction is not None
+    assert alone.correction.cost < 1
+
+
+def test_sampler_sees_what_a_child_takes():
+    child = "import time; held = bytearray(200_000_000); end = time.time() + 1.5\nwhile time.time() < end: pass"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent]) as process, processes.sampled(process.pid) as sampler:
+        process.wait()
+    usage = sampler.usage()
+    assert set(usage) == {DRIVER, RAY, ALL}
+    assert usage[DRIVER].peak_mb < 100
+    assert 200 < usage[RAY].peak_mb < 300
+    assert usage[ALL].peak_mb >= usage[RAY].peak_mb
+    assert usage[ALL].processes == 2
+    assert usage[RAY].cpu_seconds > 0.2
+
+
+def test_gpu_is_sampled_where_its_tool_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with gpu.busy() as shares:
+        pass
+    assert shares == []
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 0\necho 50\necho '[N/A]'\nread wait\n")
+    tool.chmod(0o755)
+    with gpu.busy() as shares:
+        time.sleep(0.5)
+    assert shares == [0.0, 0.5]
+
+
+USAGE = {MODEL: Usage(1, 900.0, 20.0), ALL: Usage(12, 2500.0, 30.0)}
+RUN = Run(30.0, 12.0, {"fetch": 2.0, "decode": 4.0, "model": 14.0}, USAGE, gpu_busy=None)
+PIPELINE = Pipeline(Slope(200.0, 11.0, 0.02), [13.0], [30.0], RUN)
+MACHINE = Machine(2, "a processor", [], 16.0, "Linux", load=0.1, versions={})
+RESULT = Result(
+    MACHINE,
+    Objects("crops", 500, 4000, 8000.0, None),
+    "model",
+    repeats=1,
+    price=3.6,
+    decode_images_per_s=1000.0,
+    model=model.Model(250.0, 1.1, None),
+    pipeline=PIPELINE,
+)
+
+
+def test_limit_is_the_work_of_both_stages():
+    assert RESULT.limit_images_per_s == pytest.approx(200)
+    assert RESULT.share_of_limit == pytest.approx(1)
+    assert RESULT.cost_per_million == pytest.approx(5)
+    assert replace(RESULT, machine=replace(MACHINE, gpus=["a GPU"])).limit_images_per_s == 250
+    assert replace(RESULT, model=None).share_of_limit is None
+
+
+def test_pipeline_alternates_sizes_and_keeps_the_middle_run(tmp_path, monkeypatch):
+    seconds = iter([12.0, 30.0, 11.0, 50.0, 13.0, 31.0])
+    monkeypatch.setattr(pipeline, "label", lambda *_: replace(RUN, seconds=next(seconds)))
+    with objects.corpus("crops", tmp_path, 25, 200, 0) as made:
+        found = pipeline.measure(made, "model", 3)
+    assert (found.few_seconds, found.many_seconds) == ([12.0, 11.0, 13.0], [30.0, 50.0, 31.0])
+    assert found.middle.seconds == 31
+    assert found.cost.images_per_s == pytest.approx(175 / 19)
+
+
+def test_label_is_run_and_watched(tmp_path, model_folder):
+    with objects.corpus("crops", tmp_path, 20, 100, 0) as made:
+        run = pipeline.label(made.many, 100, str(model_folder), made.environment)
+        assert run.seconds > run.seconds_to_first_row > 0
+        assert set(run.stage_seconds) == {"fetch", "decode", "model"}
+        assert {DRIVER, MODEL, RAY, ALL} <= set(run.usage)
+        assert run.usage[MODEL].peak_mb > 100, "it holds torch"
+        with pytest.raises(JobError, match="no-such-model"):
+            pipeline.label(made.many, 100, "no-such-model", made.environment)
+
+
+def test_bench_label_writes_and_shows(tmp_path, monkeypatch, capsys, model_folder):
+    monkeypatch.setattr(pipeline, "measure", lambda *_: PIPELINE)
+    options = BenchOptions(output=str(tmp_path), model=str(model_folder), images=200, repeats=1, price=3.6)
+    assert label.run(options) == 0
+    written = json.loads((tmp_path / "label.json").read_text())
+    assert written["objects"]["many"] == 200
+    assert written["pipeline"]["middle"]["usage"][MODEL]["peak_mb"] == 900
+    assert written["cost_per_million"] == pytest.approx(5)
+    assert written["machine"]["versions"]["torch"]
+    shown = capsys.readouterr().out
+    for words in ("fetching alone", "share of the limit", "process s", "model actor", "Cost of correction", "5.00"):
+        assert words in shown
+        assert words in (tmp_path / "label.md").read_text()
+
+
+def test_one_stage_alone_is_measured_alone(tmp_path, capsys, model_folder):
+    options = BenchOptions(output=str(tmp_path), model=str(model_folder), images=200, repeats=1, stage_only="decode")
+    assert label.run(options) == 0
+    written = json.loads((tmp_path / "label-decode.json").read_text())
+    assert written["decode_images_per_s"] > 0
+    assert [name for name in ("fetch_images_per_s", "model", "pipeline") if written[name] is not None] == []
+    assert "fetching" not in capsys.readouterr().out

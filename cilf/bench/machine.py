@@ -1,0 +1,54 @@
+"""What figures were measured on; without it they mean nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from cilf.provenance import versions
+
+_BUSY = 0.25
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This machine."""
+
+    cores: int
+    """That this process may use."""
+    cpu: str
+    gpus: list[str]
+    memory_gb: float
+    """GB (10⁹ bytes)."""
+    system: str
+    load: float
+    """Processes that wanted to run in the minute before."""
+    versions: dict[str, str]
+
+    @property
+    def busy(self) -> bool:
+        """Whether something else runs here, so that figures come out too low."""
+        return self.load > _BUSY * self.cores
+
+
+def this_machine() -> Machine:
+    """As it is now."""
+    import torch
+
+    models = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = next((line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "MemTotal: 0 kB")
+    return Machine(
+        cores=len(os.sched_getaffinity(0)),
+        cpu=models[0].partition(":")[2].strip() if models else platform.machine(),
+        gpus=[torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+        memory_gb=round(int(memory.split()[1]) * 1024 / 1e9, 1),
+        system=f"{platform.system()} {platform.release()}",
+        load=round(os.getloadavg()[0], 2),
+        versions=versions(),
+    )
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,155 @@
+"""What the bench labels: files made for it, in two sizes of one corpus, locally or behind a store with a latency."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+from cilf.bench.latent_store import serving
+
+Kind = Literal["crops", "photographs", "s3"]
+
+_BUCKET = "bench"
+_SAMPLE_OBJECTS, _SAMPLE_BYTES = 512, 64_000_000  # of which decoding and the model are measured alone
+_DISTINCT = 8
+_WIDTH, _HEIGHT = 4032, 3024
+_SHARPNESS = 0.3  # periods per pixel at which a lens lets a third through; makes files of 2 to 3 MB
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Files of one kind: many of them, and few, which are the first of the many."""
+
+    kind: Kind
+    folder: Path
+    """Holds the folders `few` and `many`."""
+    few_count: int
+    many_count: int
+    place: str
+    """Folder or URL below which a job finds `few` and `many`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables with which a process reaches `place`."""
+
+    @property
+    def few(self) -> str:
+        return f"{self.place}/few"
+
+    @property
+    def many(self) -> str:
+        return f"{self.place}/many"
+
+    def uris(self, size: Literal["few", "many"]) -> list[str]:
+        """What a job is to label, by name."""
+        return [f"{self.place}/{size}/{path.name}" for path in sorted((self.folder / size).iterdir())]
+
+    def sample(self) -> list[Path]:
+        """As many local files as are enough to measure a stage with."""
+        first = sorted((self.folder / "many").iterdir())
+        each = max(1, first[0].stat().st_size)
+        return list(islice(first, max(_DISTINCT, min(_SAMPLE_OBJECTS, _SAMPLE_BYTES // each))))
+
+
+@contextmanager
+def corpus(kind: Kind, folder: Path, few: int, many: int, latency_ms: float) -> Iterator[Corpus]:
+    """Make a corpus below `folder`, and serve it over S3 for as long as the context lasts where `kind` says so.
+
+    Args:
+        kind: crops: 200 x 200 pixels. photographs: 12 megapixels. s3: crops that an S3 store serves.
+        folder: empty or not there yet.
+        few, many: how many objects.
+        latency_ms: what the store waits before each answer.
+    """
+    for name in ("few", "many"):
+        (folder / name).mkdir(parents=True)
+    files = photographs(many) if kind == "photographs" else crops(many)
+    originals: dict[int, Path] = {}
+    for number, (original, encoded) in enumerate(files):
+        path = folder / "many" / f"{number:06d}.jpg"
+        if original in originals:
+            path.hardlink_to(originals[original])
+        else:
+            path.write_bytes(encoded)
+            originals[original] = path
+        if number < few:
+            (folder / "few" / path.name).hardlink_to(path)
+    if kind != "s3":
+        yield Corpus(kind, folder, few, many, str(folder))
+        return
+    with serving(folder, _BUCKET, latency_ms) as endpoint:
+        environment = {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "bench",
+            "AWS_SECRET_ACCESS_KEY": "bench",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            # A profile of the user's would win over the keys, and lead elsewhere.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+        yield Corpus(kind, folder, few, many, f"s3://{_BUCKET}", environment)
+
+
+def crops(count: int) -> Iterator[tuple[int, bytes]]:
+    """Places of a real portrait, 200 x 200 pixels, no two alike: (which one, JPEG file)."""
+    portrait = Image.fromarray(data.astronaut())
+    draw = np.random.default_rng(0)
+    for number in range(count):
+        left, top = draw.integers(0, 512 - 200, 2)
+        yield number, _jpeg(portrait.crop((left, top, left + 200, top + 200)), quality=90)
+
+
+def photographs(count: int) -> Iterator[tuple[int, bytes]]:
+    """A real portrait before a background as rich in detail as nature's, 4032 x 3024 pixels: (which one, JPEG file).
+
+    Only a handful are distinct: to a decoder a file is as much work the second time.
+    """
+    draw = np.random.default_rng(0)
+    background = _natural(draw)
+    portrait = Image.fromarray(data.astronaut())
+    made: list[bytes] = []
+    for number in range(min(count, _DISTINCT)):
+        down, right = draw.integers(0, (_HEIGHT, _WIDTH))
+        photograph = Image.fromarray(np.roll(background, (down, right), axis=(0, 1)))
+        side = int(draw.integers(_HEIGHT // 4, _HEIGHT // 2))
+        place = (int(draw.integers(0, _WIDTH - side)), int(draw.integers(0, _HEIGHT - side)))
+        photograph.paste(portrait.resize((side, side), Image.Resampling.BICUBIC), place)
+        made.append(_jpeg(photograph, quality=85))
+        yield number, made[-1]
+    for number in range(_DISTINCT, count):
+        yield number % _DISTINCT, made[number % _DISTINCT]
+
+
+def _natural(draw: np.random.Generator) -> np.ndarray:
+    """uint8 [H, W, 3]: grey detail of every size, and colours that change slowly."""
+    grey = _falling(draw, _HEIGHT, _WIDTH)
+    red, blue = (np.kron(_falling(draw, _HEIGHT // 8, _WIDTH // 8), np.ones((8, 8), np.float32)) for _ in range(2))
+    channels = np.stack([grey + red / 4, grey - (red + blue) / 8, grey + blue / 4], axis=-1)
+    return np.clip(128 + 30 * channels, 0, 255).astype(np.uint8)
+
+
+def _falling(draw: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """float32 [H, W] of mean 0 and deviation 1, whose opposite edges fit together.
+
+    Amplitudes fall as 1/f, as in natural scenes, and the finest detail is softened, as by a lens.
+    """
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]).astype(np.float32)
+    frequency *= np.exp((frequency / _SHARPNESS) ** 2)
+    frequency[0, 0] = np.inf
+    waves = draw.standard_normal((2, *frequency.shape), np.float32) / frequency
+    detail: np.ndarray = np.fft.irfft2(waves[0] + 1j * waves[1], (height, width))
+    return detail / detail.std()
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

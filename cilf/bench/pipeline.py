@@ -1,0 +1,100 @@
+"""The whole of `cilf label`, in a process of its own, and what it takes while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cilf.bench.gpu import busy
+from cilf.bench.objects import Corpus
+from cilf.bench.processes import Usage, sampled
+from cilf.bench.timing import Slope, slope
+from cilf.errors import JobError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One `cilf label`."""
+
+    seconds: float
+    """From command to exit."""
+    seconds_to_first_row: float
+    stage_seconds: Mapping[str, float]
+    """Process seconds in fetch (most of it is waiting), decode and model."""
+    usage: Mapping[str, Usage]
+    """By kind of process."""
+    gpu_busy: float | None
+    """Share of the time from the first row on; None without a GPU."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Runs of two sizes. What the runs of the larger one took is that of the one in the middle by seconds."""
+
+    cost: Slope
+    few_seconds: list[float]
+    many_seconds: list[float]
+    middle: Run
+
+
+def measure(corpus: Corpus, model: str, repeats: int) -> Pipeline:
+    """Label both sizes in turns.
+
+    Raises:
+        JobError: a run failed, or the runs are too small to tell.
+    """
+    few: list[Run] = []
+    many: list[Run] = []
+    for _ in range(repeats):
+        few.append(label(corpus.few, corpus.few_count, model, corpus.environment))
+        many.append(label(corpus.many, corpus.many_count, model, corpus.environment))
+    few_seconds, many_seconds = [run.seconds for run in few], [run.seconds for run in many]
+    cost = slope(corpus.few_count, corpus.many_count, few_seconds, many_seconds)
+    middle = statistics.median_low(many_seconds)
+    return Pipeline(cost, few_seconds, many_seconds, next(run for run in many if run.seconds == middle))
+
+
+def label(objects: str, count: int, model: str, environment: Mapping[str, str]) -> Run:
+    """Label into a folder that is gone afterwards.
+
+    Args:
+        objects: folder or URL.
+        count: how many there are.
+        model: name, path or URL.
+        environment: variables beside this process's own.
+
+    Raises:
+        JobError: it failed, or not every object is `ok`.
+    """
+    # A cluster that the user works with is not the machine that is measured.
+    variables = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | dict(environment)
+    with tempfile.TemporaryDirectory(prefix="cilf-bench-") as output, tempfile.TemporaryFile("w+") as errors:
+        command = [sys.executable, "-m", "cilf.cli", "label", objects, output, "--model", model]
+        start = time.perf_counter()
+        with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=errors) as process:
+            with sampled(process.pid) as sampler, busy() as shares:
+                code = process.wait()
+            seconds = time.perf_counter() - start
+        if code:
+            errors.seek(0)
+            raise JobError(f"cilf label failed: {(errors.read().strip().splitlines() or ['no word of why'])[-1]}")
+        (file,) = (Path(output) / "runs").glob("*.json")
+        summary = json.loads(file.read_text(encoding="utf-8"))
+    if summary["counts"] != {"ok": count}:
+        raise JobError(f"of {count} objects that are all well, cilf label made {summary['counts']}")
+    working = shares[int(len(shares) * min(1, summary["seconds_to_first_row"] / seconds)) :]
+    return Run(
+        seconds=seconds,
+        seconds_to_first_row=summary["seconds_to_first_row"],
+        stage_seconds=summary["stage_seconds"],
+        usage=sampler.usage(),
+        gpu_busy=statistics.mean(working) if working else None,
+    )

@@ -1,0 +1,140 @@
+"""What a process and all that it starts take while they run: memory and CPU seconds, by kind of process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+DRIVER, FETCHING, MODEL = "driver", "fetch and decode tasks", "model actor"
+RAY = "Ray's own"
+"""With its idle workers, and those that read the manifest and write labels."""
+SHARED = "object store"
+ALL = "all"
+
+_EVERY_S = 0.5
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Of all processes of one kind together."""
+
+    processes: int
+    """At most at once."""
+    peak_mb: float
+    """MB (10⁶ bytes) at most at once, of memory that is the processes' own."""
+    cpu_seconds: float
+    """User and system time, but for the last half second of each process."""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    title: str
+    own: int
+    """Bytes. Without pages of libraries and other files, which the kernel drops when it needs the room."""
+    shared: int
+    """Bytes of shared memory that the process has looked at."""
+    cpu_s: float
+
+
+class Sampler:
+    """What a process tree takes, as often as somebody looks."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._peaks: Counter[str] = Counter()
+        self._most: Counter[str] = Counter()
+        self._cpu: dict[int, float] = {}
+        self._kinds: dict[int, str] = {}
+
+    def look(self) -> None:
+        """Take one sample."""
+        samples = {pid: sample for pid in _tree(self._root) if (sample := _sample(pid))}
+        own: Counter[str] = Counter()
+        number: Counter[str] = Counter()
+        for pid, sample in samples.items():
+            kind = self._kinds[pid] = _kind(sample.title, pid == self._root, self._kinds.get(pid))
+            for name in (kind, ALL):
+                own[name] += sample.own
+                number[name] += 1
+            self._cpu[pid] = sample.cpu_s
+        # Nobody looks at more than all of the store, and raylet, which fills it, at little less.
+        own[SHARED] = max((sample.shared for sample in samples.values()), default=0)
+        own[ALL] += own[SHARED]
+        self._peaks |= own
+        self._most |= number
+
+    def usage(self) -> dict[str, Usage]:
+        """By kind of process. The peak of ALL is less than the sum of the others', which come at other times."""
+        cpu: Counter[str] = Counter()
+        for pid, seconds in self._cpu.items():
+            for name in (self._kinds[pid], ALL):
+                cpu[name] += seconds  # type: ignore[assignment]  # typed for whole numbers
+        kinds = [kind for kind in (DRIVER, FETCHING, MODEL, RAY, SHARED, ALL) if self._peaks[kind]]
+        return {kind: Usage(self._most[kind], self._peaks[kind] / 1e6, cpu[kind]) for kind in kinds}
+
+
+@contextmanager
+def sampled(root: int) -> Iterator[Sampler]:
+    """Look at the process `root` and all below it every half second for as long as the context lasts."""
+    sampler, stop = Sampler(root), threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(_EVERY_S):
+            sampler.look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield sampler
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _kind(title: str, is_root: bool, before: str | None) -> str:
+    """A worker of Ray's is named for what it does just now; what it has once done, it keeps the memory of."""
+    if is_root:
+        return DRIVER
+    if "AgeActor" in title or before == MODEL:
+        return MODEL
+    return FETCHING if "fetch_decode" in title or before == FETCHING else RAY
+
+
+def _tree(root: int) -> list[int]:
+    """A process and all below it."""
+    children: dict[int, list[int]] = defaultdict(list)
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (fields := _stat(int(folder.name))):
+            children[int(fields[1])].append(int(folder.name))
+    found = [root]
+    for pid in found:
+        found += children[pid]
+    return found
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat behind the name: state, parent and so on; None where the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _sample(pid: int) -> _Sample | None:
+    fields = _stat(pid)
+    try:
+        title = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    if fields is None:
+        return None
+    kb = {line.partition(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("Rss", "VmSwap"))}
+    own, shared = kb.get("RssAnon", 0) + kb.get("VmSwap", 0), kb.get("RssShmem", 0)
+    return _Sample(title, own * 1024, shared * 1024, (int(fields[11]) + int(fields[12])) / _TICKS)

@@ -1,0 +1,151 @@
+"""Results as tables, the same ones for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from cilf.bench.machine import Machine
+from cilf.bench.model import Model
+from cilf.bench.pipeline import Pipeline
+from cilf.bench.result import Result
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; all but the first and the last column are numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+    def shown(self) -> Table:
+        """For a terminal."""
+        table = Table(box=None, header_style="bold", title=self.title, title_justify="left", title_style="bold")
+        for number, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if 0 < number < len(self.columns) - 1 else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """For a page."""
+        rule = ("---", *("---:" for _ in self.columns[1:-1]), "---")
+        lines = [f"| {' | '.join(row)} |" for row in (self.columns, rule, *self.rows)]
+        return "\n".join((f"## {self.title}", "", *lines, ""))
+
+
+def grids(result: Result) -> list[Grid]:
+    """All that there is to tell of a result."""
+    out = [Grid("Images per second", ("", "images/s", ""), _speeds(result))]
+    if result.pipeline:
+        out.append(Grid("A run", ("", "", ""), _run(result, result.pipeline)))
+        out.append(
+            Grid("Where the time went", ("stage", "process s", "ms/image", ""), _stages(result, result.pipeline))
+        )
+        columns = ("processes", "at most", "peak MB", "CPU s", "")
+        out.append(Grid("What it took", columns, _processes(result, result.pipeline)))
+    if result.model and result.model.correction:
+        out.append(Grid("Cost of correction", ("", "images/s", ""), _correction(result.model)))
+    return out
+
+
+def heading(machine: Machine) -> str:
+    """This machine in one line."""
+    devices = [f"{machine.cores} cores ({machine.cpu})", *machine.gpus, f"{machine.memory_gb:g} GB of memory"]
+    return ", ".join(devices)
+
+
+def caution(machine: Machine) -> str | None:
+    """What a reader has to know of a machine that was not idle."""
+    if not machine.busy:
+        return None
+    return f"Something else was running (load {machine.load:g} on {machine.cores} cores): figures are too low."
+
+
+def labelled(result: Result) -> str:
+    """What was labelled, and how often, in one line."""
+    kinds = {
+        "crops": "200 x 200 JPEG crops",
+        "photographs": "4032 x 3024 JPEG photographs",
+        "s3": "200 x 200 JPEG crops",
+    }
+    latency = result.objects.latency_ms
+    place = "local files" if latency is None else f"a local S3 store that answers after {latency:g} ms"
+    counts = f"runs of {result.objects.few:,} and {result.objects.many:,}, medians of {result.repeats}"
+    return f"{kinds[result.objects.kind]} of {result.objects.mean_bytes / 1e3:.0f} kB from {place}; {counts}"
+
+
+def _speeds(result: Result) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    if result.fetch_images_per_s is not None:
+        rows.append(("fetching alone", _rate(result.fetch_images_per_s), "a process per core"))
+    if result.decode_images_per_s is not None:
+        rows.append(("decoding alone", _rate(result.decode_images_per_s), "a process per core"))
+    if result.model is not None:
+        views = f"{result.model.views_per_row:.2f} views per image"
+        rows.append(("the model alone", _rate(result.model.images_per_s), views))
+    if result.limit_images_per_s is not None:
+        why = (
+            "the slower of decoding and the model"
+            if result.machine.gpus
+            else "decoding and the model on the same cores"
+        )
+        rows.append(("limit", _rate(result.limit_images_per_s), why))
+    if result.pipeline is not None:
+        spread = f"per further image; runs differ by {result.pipeline.cost.spread:.0%}"
+        rows.append(("the whole pipeline", _rate(result.pipeline.cost.images_per_s), spread))
+    if result.share_of_limit is not None:
+        rows.append(("share of the limit", f"{result.share_of_limit:.2f}", ""))
+    return rows
+
+
+def _run(result: Result, pipeline: Pipeline) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [
+        ("fixed cost", f"{pipeline.cost.fixed_seconds:.1f}", "s"),
+        ("first row after", f"{pipeline.middle.seconds_to_first_row:.1f}", "s"),
+    ]
+    if pipeline.middle.gpu_busy is not None:
+        rows.append(("GPU busy", f"{pipeline.middle.gpu_busy:.0%}", "of the time from then on"))
+    if result.cost_per_million is not None:
+        rows.append(("cost per million images", f"{result.cost_per_million:,.2f}", f"at {result.price:g} per hour"))
+    return rows
+
+
+def _stages(result: Result, pipeline: Pipeline) -> list[tuple[str, ...]]:
+    notes = {"fetch": "most of it is waiting"}
+    return [
+        (stage, f"{seconds:.1f}", f"{1e3 * seconds / result.objects.many:.2f}", notes.get(stage, ""))
+        for stage, seconds in pipeline.middle.stage_seconds.items()
+    ]
+
+
+def _processes(result: Result, pipeline: Pipeline) -> list[tuple[str, ...]]:
+    available = result.machine.cores * pipeline.middle.seconds
+    return [
+        (
+            kind,
+            str(usage.processes or ""),
+            f"{usage.peak_mb:,.0f}",
+            f"{usage.cpu_seconds:.1f}",
+            f"{usage.cpu_seconds / available:.0%} of the cores' time" if usage.cpu_seconds else "",
+        )
+        for kind, usage in pipeline.middle.usage.items()
+    ]
+
+
+def _correction(model: Model) -> list[tuple[str, ...]]:
+    correction = model.correction
+    assert correction is not None
+    like = f"{correction.fired:.1%} of rows ask for more, {correction.views_per_row:.2f} views per row"
+    return [
+        ("the model without correction", _rate(correction.without_images_per_s), ""),
+        ("with it, on rows like those of calibration", _rate(correction.with_images_per_s), like),
+        ("cost", f"{correction.cost:.1%}", "of images/s"),
+    ]
+
+
+def _rate(images_per_s: float) -> str:
+    return f"{images_per_s:,.0f}" if images_per_s >= 100 else f"{images_per_s:.1f}"
