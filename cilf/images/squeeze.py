@@ -11,33 +11,44 @@ import numpy as np
 cv2.setNumThreads(1)
 
 _COVERED = 1.6
-"""Up to so many pixels of the image to one of the result, along a side, a bilinear sample averages over as good as
-the whole of it: its variance is that of an area 1.4 pixels wide."""
 
 
 def squeeze(image_HWC: np.ndarray, size: int) -> np.ndarray:
-    """All of an image, uint8 [H, W, C], in uint8 [size, size, C]; within a level of what Pillow's BILINEAR gives.
+    """All of an image, uint8 [H, W, C], in uint8 [size, size, C]; within a level or so of Pillow's BILINEAR.
 
-    Bilinear samples of an image that is much finer than the result would alias: show its fine patterns as coarse
-    ones that are not there. So there are 2, 4, 8 ... of them to a pixel along a long side, and what is left is
-    blurred away. That is about as smooth as averages over areas, in a fraction of the time of OpenCV's INTER_AREA.
+    Bilinear samples of an image that is finer than the result would alias: show its fine patterns as coarse ones
+    that are not there. So long sides are first averaged down to twice the result, and what is then still finer than
+    the result is blurred away. That is smoother than averages over areas, as OpenCV's INTER_AREA has them, in a
+    third of the time.
     """
-    return _resample(image_HWC, size, size)
+    rows, columns = image_HWC.shape[:2]
+    height, width = min(rows, 2 * size), min(columns, 2 * size)
+    image_HWC = _average(image_HWC, height, width)
+    if max(height, width) > size:
+        across, down = _blur(columns, width, size), _blur(rows, height, size)
+        image_HWC = cv2.sepFilter2D(image_HWC, -1, across, down, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(image_HWC, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-def _resample(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+def _average(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """To `height` x `width` by bilinear samples, of which each pixel gets 1, 2, 4 ... along a side: as many as there
+    are pixels for."""
     down, across = image_HWC.shape[0] / height, image_HWC.shape[1] / width
-    if max(down, across) >= 2:
-        finer = _resample(image_HWC, height * (1 + (down >= 2)), width * (1 + (across >= 2)))
-        return cv2.resize(finer, (width, height), interpolation=cv2.INTER_AREA)
+    if down == across == 1:
+        return image_HWC
     if max(down, across) > _COVERED:
-        image_HWC = cv2.sepFilter2D(image_HWC, -1, _blur(across), _blur(down), borderType=cv2.BORDER_REPLICATE)
+        image_HWC = _average(image_HWC, height * (1 + (down > _COVERED)), width * (1 + (across > _COVERED)))
     return cv2.resize(image_HWC, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 @lru_cache
-def _blur(ratio: float) -> np.ndarray:
-    """Three weights, whose variance is what bilinear sampling lacks of an average over `ratio` pixels."""
-    sampling, area = 1 / 6, ratio**2 / 12
-    side = max(area - sampling, 0) / 2
-    return np.array([side, 1 - 2 * side, side], np.float32)
+def _blur(side: int, averaged: int, size: int) -> np.ndarray:
+    """Three weights to blur a side with that was `side` pixels, is `averaged` and will be `size`.
+
+    Their variance is what two times of bilinear sampling, 1/6 of a square pixel each, lack of the triangle, two
+    pixels of the result wide, that Pillow weighs with.
+    """
+    triangle, sampling = (averaged / size) ** 2 / 6, 1 / 6
+    first_sampling = (averaged / side) ** 2 / 6 if averaged < side else 0
+    weight = max(triangle - sampling - first_sampling, 0) / 2
+    return np.array([weight, 1 - 2 * weight, weight], np.float32)

@@ -77,14 +77,17 @@ def test_kinds(portrait, options):
 @pytest.mark.parametrize(
     "name", ["utkface/utkface-00-of-08.parquet", "fgnet/fgnet-00-of-04.parquet", "photos/photos.parquet"]
 )
+@pytest.mark.parametrize("size", [128, 160])
 @pytest.mark.shared_data
-def test_real_photographs(name):
+def test_real_photographs(name, size):
     if not (SHARED / name).exists():
         pytest.skip(f"no {name} in ../shared/data")
     images = pq.read_table(SHARED / name, columns=["image"])["image"].to_pylist()[:100]
     upright = [image for image in images if Image.open(io.BytesIO(image)).getexif().get(0x0112, 1) == 1]
     assert len(upright) > 10
-    assert max(difference(image, 128) for image in upright) <= MOST
+    differences = [difference(image, size) for image in upright]
+    assert np.mean(differences) <= MOST / 2
+    assert max(differences) <= MOST
 
 
 @pytest.mark.parametrize("side", [140, 200, 256, 257, 300, 500, 511, 1000, 1999])
@@ -93,9 +96,8 @@ def test_a_downscale_does_not_alias(side):
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     averaged = cv2.resize(noise, (128, 128), interpolation=cv2.INTER_AREA).std()
     sampled = cv2.resize(noise, (128, 128), interpolation=cv2.INTER_NEAREST).std()
-    assert squeeze(noise, 128).std() <= 1.35 * averaged
-    if side > 500:
-        assert squeeze(noise, 128).std() <= 0.35 * sampled
+    assert squeeze(noise, 128).std() <= 1.02 * averaged
+    assert averaged < sampled
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 10_000), (10_000, 1), (3, 2), (5, 700), (65_500, 8)])
