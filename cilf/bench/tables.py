@@ -139,10 +139,10 @@ def _processes(result: Result, pipeline: Pipeline) -> list[tuple[str, ...]]:
 def _correction(model: Model) -> list[tuple[str, ...]]:
     correction = model.correction
     assert correction is not None
-    like = f"{correction.fired:.1%} of rows ask for more, {correction.views_per_row:.2f} views per row"
+    like = f"{correction.fired:.1%} of rows ask for more, {correction.views_per_row:.2f} views each"
     return [
         ("the model without correction", _rate(correction.without_images_per_s), ""),
-        ("with it, on rows like those of calibration", _rate(correction.with_images_per_s), like),
+        ("with it, on rows as in calibration", _rate(correction.with_images_per_s), like),
         ("cost", f"{correction.cost:.1%}", "of images/s"),
     ]
 

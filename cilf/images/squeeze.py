@@ -11,6 +11,7 @@ import numpy as np
 cv2.setNumThreads(1)
 
 _COVERED = 1.6
+"""Pixels along a side that a bilinear sample averages over well enough, where the result will be halved again."""
 
 
 def squeeze(image_HWC: np.ndarray, size: int) -> np.ndarray:
@@ -31,8 +32,7 @@ def squeeze(image_HWC: np.ndarray, size: int) -> np.ndarray:
 
 
 def _average(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
-    """To `height` x `width` by bilinear samples, of which each pixel gets 1, 2, 4 ... along a side: as many as there
-    are pixels for."""
+    """To `height` x `width` by bilinear samples: 1, 2, 4 ... of them a pixel along a side, enough to cover all."""
     down, across = image_HWC.shape[0] / height, image_HWC.shape[1] / width
     if down == across == 1:
         return image_HWC
