@@ -48,7 +48,12 @@ def test_the_average_follows_the_weights_and_is_what_estimates():
     learning.learn([batch(0)], first_epoch=True)
     name = "joint.weight"
     now = learning.model.state_dict()[name]
-    assert torch.allclose(learning.average[name], (before[name] + now) / 2)
+    # The first of all steps remembers a tenth of the start, whatever `ema`; from the ninth on it is `ema` that counts.
+    assert torch.allclose(learning.average[name], 0.1 * before[name] + 0.9 * now)
+    learning.step = 100
+    held = learning.average[name].clone()
+    learning.learn([batch(1)], first_epoch=True)
+    assert torch.allclose(learning.average[name], (held + learning.model.state_dict()[name]) / 2, atol=1e-7)
     own = weights(learning).clone()
     with learning.averaged():
         assert torch.equal(learning.model.state_dict()[name], learning.average[name])
