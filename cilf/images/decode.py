@@ -116,10 +116,10 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         # 32-bit greys have no agreed white: the image's own range is taken.
         values = np.array(image, dtype=np.float32)
-        values[~np.isfinite(values)] = 0
+        values[~(np.abs(values) < 1e30)] = 0  # also what is no number
         low, high = values.min(), values.max()
         values -= low
-        values *= 255 / max(high - low, 1e-9)
+        values *= 255 / max(float(high - low), 1e-9)
         return Image.fromarray(values.astype(np.uint8))
     mode = "RGBA" if image.has_transparency_data else "L" if image.mode == "L" else "RGB"
     return image if image.mode == mode else image.convert(mode)  # which would copy
