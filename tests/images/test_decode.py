@@ -1,4 +1,5 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -103,6 +104,15 @@ def test_first_frame_counts(picture):
     frames = [Image.new("RGB", (50, 50), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert (decode(data, SIZE, PLENTY).crop == [255, 0, 0]).all()
+
+
+def test_threads_do_not_disturb_each_other(picture):
+    sizes = [(60 + 10 * number, 300 - 10 * number) for number in range(20)]
+    files = [encoded(picture.resize(size), kind) for size in sizes for kind in ("JPEG", "PNG")]
+    alone = [decode(data, SIZE, PLENTY).crop for data in files]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda data: decode(data, SIZE, PLENTY).crop, files * 5))
+    assert all((a == b).all() for a, b in zip(alone * 5, together, strict=True))
 
 
 def test_large_jpegs_are_decoded_scaled(monkeypatch):

@@ -1,5 +1,6 @@
 import os
 
+import fsspec
 import pytest
 
 from cilf.images.fetch import FetchError, fetch
@@ -38,6 +39,15 @@ def test_s3(bucket):
 
 def test_a_missing_bucket_is_missing(s3_server):
     assert statuses(fetch(["s3://no-such-bucket/key"], [None], 10)) == ["missing"]
+
+
+def test_any_other_store(monkeypatch):
+    """What fsspec opens and has no reader of its own here, as gs://."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/bucket/a b#?": b"abc", "/bucket/empty": b"", "/bucket/long": bytes(11)})
+    monkeypatch.setattr("cilf.images.fetch.filesystem", lambda scheme: memory)
+    uris = [f"gs://bucket/{name}" for name in ("a b#?", "empty", "long", "gone")]
+    assert statuses(fetch(uris, [None] * 4, max_bytes=10)) == [b"abc", b"", "too_large", "missing"]
 
 
 def test_a_kind_of_url_that_cannot_be_opened(tmp_path):

@@ -56,11 +56,13 @@ class Peer:
 
 
 _SCRIPT = ("{listing}", "{output}", "{model}")
+_DAFT = (str(HERE / "daft_labelling.py"), *_SCRIPT)
 
 CILF = Peer("CILF", ("-m", "cilf.cli", "label", *_SCRIPT[:2], "--model", "{model}"), get_args(Kind), "labels")
 PEERS = (
     CILF,
-    Peer("Daft", (str(HERE / "daft_labelling.py"), *_SCRIPT), get_args(Kind), libraries=DAFT),
+    Peer("Daft", (*_DAFT, "1"), get_args(Kind), libraries=DAFT),
+    Peer("Daft, a replica per core", (*_DAFT, str(len(os.sched_getaffinity(0)))), get_args(Kind), libraries=DAFT),
     Peer("Ray Data", (str(HERE / "documented_ray.py"), *_SCRIPT), ("crops", "photographs")),
 )
 
@@ -176,7 +178,7 @@ def _ages(folder: Path) -> dict[str, float]:
     """Years by the name of the file, which every peer spells alike."""
     rows = pads.dataset(folder, format="parquet", partitioning=None).to_table()
     if "faces" in rows.column_names:
-        rows = rows.append_column("age", pc.list_element(pc.struct_field(rows["faces"], "age"), 0))
+        rows = rows.append_column("age", pc.struct_field(pc.list_element(rows["faces"], 0), "age"))
     uris, ages = rows["uri"].to_pylist(), rows["age"].to_pylist()
     return {uri.rpartition("/")[2]: age for uri, age in zip(uris, ages, strict=True)}
 

@@ -1,6 +1,8 @@
 """Labelling with Daft as its documentation has it: download, decode, resize, a class with a batch method, Parquet.
 
-python tests/peers/daft_labelling.py LISTING OUTPUT MODEL
+python tests/peers/daft_labelling.py LISTING OUTPUT MODEL [REPLICAS]
+
+REPLICAS of the model share the cores; more than one run as processes of their own.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from cilf.storage import model_folder
 BATCH = 64
 
 
-@daft.cls(max_concurrency=1, gpus=min(1, torch.cuda.device_count()))
 class Labeller:
-    """One replica on all cores."""
+    """One replica."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, threads: int) -> None:
+        torch.set_num_threads(threads)
         self.estimator = Estimator(model_folder(model))
 
     @daft.method.batch(return_dtype=DataType.float32(), batch_size=BATCH)
@@ -37,14 +39,18 @@ class Labeller:
         return self.estimator(np.stack(images.to_pylist())).age
 
 
-def main(listing: str, output: str, model: str) -> None:
+def main(listing: str, output: str, model: str, replicas: str = "1") -> None:
     """Label the column `uri` of a Parquet file: uri and age, in years."""
+    number = int(replicas)
+    # Where there are GPUs, each replica has one.
+    resources = {"max_concurrency": number, "use_process": number > 1, "gpus": min(1, torch.cuda.device_count())}
+    labeller = daft.cls(Labeller, **resources)(model, max(1, len(os.sched_getaffinity(0)) // number))
     size = read_card(model_folder(model)).model.images.size
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     store = IOConfig(s3=S3Config(endpoint_url=endpoint)) if endpoint else None
     frame = daft.read_parquet(listing)
     frame = frame.with_column("image", resize(decode_image(download(col("uri"), io_config=store)), size, size))
-    frame = frame.with_column("age", Labeller(model).age(col("image")))
+    frame = frame.with_column("age", labeller.age(col("image")))
     frame.select("uri", "age").write_parquet(output)
 
 
