@@ -8,7 +8,7 @@ print(estimator(images).age)
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,13 +19,15 @@ from torch import Tensor
 from cilf.card import ModelFolderError
 from cilf.models.checkpoint import load_model
 from cilf.models.cilf import CILF
+from cilf.models.corrector import Judged
 from cilf.models.evidence import Predictions
+from cilf.models.folding import fold_batch_norms
 from cilf.models.pixels import Normalise
 from cilf.models.views import views
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-_LEAST_PIECE = 8  # images that one thread takes at once; fewer leave the processor's vectors half empty
+_CHUNK = 16  # views that a CPU thread computes at once; of more, the first layers' maps are fresh pages each time
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ class Estimates:
 class Estimator:
     """A model folder, ready to estimate.
 
-    On a CPU a batch is cut into pieces, and each thread computes one of its own: threads that share every operation
-    wait for each other at the end of each, which costs a quarter on an idle machine and more on a busy one.
+    On a CPU a batch is cut into small chunks, and each thread computes the next: threads that share every operation
+    wait for each other at the end of each, which costs a quarter on an idle machine and more on a busy one. Calls
+    from several threads share these, so that none waits for the end of another's batch.
 
     Args:
         folder: a model folder, with its correction calibrated.
@@ -79,6 +82,8 @@ class Estimator:
         if corrector is None:
             raise ModelFolderError(f"{folder} has no calibrated correction, so it can judge no estimate")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        size = self.card.model.images.size
+        fold_batch_norms(self.model, torch.zeros(1, 3, size, size, device=self.device))
         if compiled:
             self.model.compile(dynamic=True)
         self.corrector = corrector.to(self.device)
@@ -105,23 +110,7 @@ class Estimator:
         if not len(images_NHWC):
             empty = np.empty(0, np.float32)
             return Estimates(empty, empty, empty, empty, empty, empty.astype(np.int32), empty.astype(bool))
-        pieces = min(self.threads, -(-len(images_NHWC) // _LEAST_PIECE))
-        if pieces == 1:
-            return self._judge(images_NHWC)
-        judged = list(self._pool.map(self._judge, np.array_split(images_NHWC, pieces)))
-        return Estimates(*(np.concatenate([getattr(part, f.name) for part in judged]) for f in fields(Estimates)))
-
-    @torch.inference_mode()
-    def _judge(self, images_NHWC: np.ndarray) -> Estimates:
-        images = torch.from_numpy(images_NHWC)
-        if self.device.type == "cuda":
-            images = images.pin_memory()
-        pixels_BCHW = self.normalise(images.to(self.device, non_blocking=True))
-
-        def predict(rows: Tensor, first_view: int, count: int) -> Predictions:
-            return predictions(self.model, pixels_BCHW[rows], first_view, count, self.dtype)
-
-        judged = self.corrector.label(predictions(self.model, pixels_BCHW, 0, 1, self.dtype), predict)
+        judged = self._judge(torch.from_numpy(images_NHWC))
         return Estimates(
             age=judged.age_B.cpu().numpy(),
             age_low=judged.low_B.cpu().numpy(),
@@ -131,6 +120,30 @@ class Estimator:
             corrections=judged.corrections_B.cpu().numpy().astype(np.int32),
             accepted=judged.accepted_B.cpu().numpy(),
         )
+
+    @torch.inference_mode()
+    def _judge(self, images_NHWC: Tensor) -> Judged:
+        if self.device.type == "cuda":
+            images_NHWC = images_NHWC.pin_memory().to(self.device, non_blocking=True)
+        first = self.predict(images_NHWC, 0, 1)
+        return self.corrector.label(first, lambda rows, view, count: self.predict(images_NHWC[rows], view, count))
+
+    def predict(self, images_NHWC: Tensor, first_view: int, count: int) -> Predictions:
+        """What the network says of some views of each image, before anything is judged.
+
+        Args:
+            images_NHWC: uint8 [N, S, S, 3] on the estimator's device.
+            first_view, count: which of cilf.models.views.
+        """
+
+        def of(images_NHWC: Tensor) -> Predictions:
+            return predictions(self.model, self.normalise(images_NHWC), first_view, count, self.dtype)
+
+        if self.device.type == "cuda":
+            return of(images_NHWC)
+        per_image = 2 * count if self.model.spec.mirrored else count
+        chunks = images_NHWC.split(max(1, _CHUNK // per_image))
+        return Predictions.concatenated(list(self._pool.map(of, chunks)))
 
 
 @torch.inference_mode()

@@ -150,9 +150,8 @@ class Brightness:
 class BrightnessActor(AgeActor):
     """The real actor, but for the 15 CPU seconds that importing a model's libraries takes."""
 
-    def __init__(self, model: str, precision: str, compiled: bool, batch_size: int, actors_per_node: int) -> None:
-        self.estimator = Brightness()
-        self.batch_size = batch_size
+    def load(self, *_: object) -> Brightness:  # type: ignore[override]
+        return Brightness()
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from PIL import Image
 
 from cilf.bench import correction, gpu, label, mixers, model, objects, pipeline, processes, stages
 from cilf.bench.machine import Machine
-from cilf.bench.pipeline import Pipeline, Run
+from cilf.bench.pipeline import Run
 from cilf.bench.processes import ALL, DRIVER, MODEL, RAY, Usage
 from cilf.bench.result import Objects, Result
-from cilf.bench.timing import Slope, slope
+from cilf.bench.timing import slope
 from cilf.config import BenchOptions
 from cilf.errors import JobError
 
@@ -119,17 +119,17 @@ def test_store_lists_and_serves_after_its_latency(tmp_path):
         with pytest.raises(FileNotFoundError):
             store.cat_file("bench/many/none.jpg")
         assert made.uris("few")[0] == "s3://bench/few/000000.jpg"
-        assert stages.fetch_alone(made, repeats=1) > 0
+        assert stages.fetch_alone(made) > 0
 
 
 def test_stages_are_measured_alone(tmp_path, model_folder):
     with objects.corpus("crops", tmp_path, 25, 200, 0) as made:
-        assert stages.fetch_alone(made, repeats=1) > stages.decode_alone(made, 32, repeats=1) > 10
-        alone = model.model_alone(made, str(model_folder), repeats=1)
-    assert alone.images_per_s > 1
-    assert 1 <= alone.views_per_row <= 4
-    assert alone.correction is not None
-    assert alone.correction.cost < 1
+        assert stages.fetch_alone(made) > stages.decode_alone(made, 32) > 10
+        alone = model.ModelAlone(made, str(model_folder))
+    measured = alone.measure()
+    assert measured.images_per_s > 1
+    assert 1 <= measured.views_per_row <= 4
+    assert alone.correction(repeats=1).cost < 1
 
 
 def test_sampler_sees_what_a_child_takes():
@@ -161,17 +161,16 @@ def test_gpu_is_sampled_where_its_tool_is(tmp_path, monkeypatch):
 
 USAGE = {MODEL: Usage(1, 900.0, 20.0), ALL: Usage(12, 2500.0, 30.0)}
 RUN = Run(30.0, 12.0, {"fetch": 2.0, "decode": 4.0, "model": 14.0}, USAGE, gpu_busy=None)
-PIPELINE = Pipeline(Slope(200.0, 11.0, 0.02), [13.0], [30.0], RUN)
 MACHINE = Machine(2, "a processor", [], 16.0, "Linux", load=0.1, versions={})
 RESULT = Result(
     MACHINE,
-    Objects("crops", 500, 4000, 8000.0, None),
+    Objects("crops", 500, 4000, None),
     "model",
-    repeats=1,
     price=3.6,
-    decode_images_per_s=1000.0,
-    model=model.Model(250.0, 1.1, None),
-    pipeline=PIPELINE,
+    decode=[1000.0, 100.0, 1100.0],
+    model=[model.Model(rate, 1.1) for rate in (250.0, 240.0, 260.0)],
+    few=[replace(RUN, seconds=seconds) for seconds in (12.0, 13.0, 13.5)],
+    many=[replace(RUN, seconds=seconds) for seconds in (50.0, 30.5, 29.0)],
 )
 
 
@@ -179,18 +178,9 @@ def test_limit_is_the_work_of_both_stages():
     assert RESULT.limit_images_per_s == pytest.approx(200)
     assert RESULT.share_of_limit == pytest.approx(1)
     assert RESULT.cost_per_million == pytest.approx(5)
+    assert RESULT.middle.seconds == 30.5
     assert replace(RESULT, machine=replace(MACHINE, gpus=["a GPU"])).limit_images_per_s == 250
-    assert replace(RESULT, model=None).share_of_limit is None
-
-
-def test_pipeline_alternates_sizes_and_keeps_the_middle_run(tmp_path, monkeypatch):
-    seconds = iter([12.0, 30.0, 11.0, 50.0, 13.0, 31.0])
-    monkeypatch.setattr(pipeline, "label", lambda *_: replace(RUN, seconds=next(seconds)))
-    with objects.corpus("crops", tmp_path, 25, 200, 0) as made:
-        found = pipeline.measure(made, "model", 3)
-    assert (found.few_seconds, found.many_seconds) == ([12.0, 11.0, 13.0], [30.0, 50.0, 31.0])
-    assert found.middle.seconds == 31
-    assert found.cost.images_per_s == pytest.approx(175 / 19)
+    assert replace(RESULT, model=[]).share_of_limit is None
 
 
 def test_label_is_run_and_watched(tmp_path, model_folder):
@@ -205,12 +195,13 @@ def test_label_is_run_and_watched(tmp_path, model_folder):
 
 
 def test_bench_label_writes_and_shows(tmp_path, monkeypatch, capsys, model_folder):
-    monkeypatch.setattr(pipeline, "measure", lambda *_: PIPELINE)
+    monkeypatch.setattr(pipeline, "label", lambda _, count, *__: replace(RUN, seconds=13 + count / 200))
     options = BenchOptions(output=str(tmp_path), model=str(model_folder), images=200, repeats=1, price=3.6)
     assert label.run(options) == 0
     written = json.loads((tmp_path / "label.json").read_text())
     assert written["objects"]["many"] == 200
-    assert written["pipeline"]["middle"]["usage"][MODEL]["peak_mb"] == 900
+    assert written["many"][0]["usage"][MODEL]["peak_mb"] == 900
+    assert written["share_of_limit"] == pytest.approx(200 / written["limit_images_per_s"])
     assert written["cost_per_million"] == pytest.approx(5)
     assert written["machine"]["versions"]["torch"]
     shown = capsys.readouterr().out
@@ -223,6 +214,6 @@ def test_one_stage_alone_is_measured_alone(tmp_path, capsys, model_folder):
     options = BenchOptions(output=str(tmp_path), model=str(model_folder), images=200, repeats=1, stage_only="decode")
     assert label.run(options) == 0
     written = json.loads((tmp_path / "label-decode.json").read_text())
-    assert written["decode_images_per_s"] > 0
-    assert [name for name in ("fetch_images_per_s", "model", "pipeline") if written[name] is not None] == []
+    assert written["decode"][0] > 0
+    assert [name for name in ("fetch", "model", "many", "correction") if written[name]] == []
     assert "fetching" not in capsys.readouterr().out

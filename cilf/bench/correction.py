@@ -75,10 +75,10 @@ def usual_rows(corrections_N: np.ndarray, views_per_row: float) -> np.ndarray:
 
 @torch.inference_mode()
 def estimate_only(estimator: Estimator, images_NHWC: np.ndarray) -> np.ndarray:
-    """Ages by the posterior of the plain view alone, [N] years: what there would be without a corrector."""
-    pixels = estimator.normalise(torch.from_numpy(images_NHWC).to(estimator.device))
-    posterior = estimator.model(pixels).posterior_BK
-    return decode_age(posterior, estimator.model.ages, estimator.corrector.constants.decode).cpu().numpy()
+    """Ages by the posterior of the first view alone, [N] years: what there would be without a corrector."""
+    first = estimator.predict(torch.from_numpy(images_NHWC).to(estimator.device), 0, 1)
+    decode = estimator.corrector.constants.decode
+    return decode_age(first.probs_BVK[:, 0], estimator.model.ages, decode).cpu().numpy()
 
 
 def corrections(estimator: Estimator, images_NHWC: np.ndarray) -> np.ndarray:

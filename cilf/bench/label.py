@@ -6,15 +6,14 @@ import json
 import statistics
 import tempfile
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from cilf.bench import pipeline, stages
 from cilf.bench.machine import this_machine
-from cilf.bench.model import model_alone
-from cilf.bench.objects import Corpus, corpus
+from cilf.bench.model import ModelAlone
+from cilf.bench.objects import corpus
 from cilf.bench.result import Objects, Result
 from cilf.bench.tables import caution, grids, heading, labelled
 from cilf.card import read_card
@@ -36,32 +35,38 @@ def run(options: BenchOptions) -> int:
 
 def _measured(options: BenchOptions) -> Result:
     size = read_card(model_folder(options.model)).model.images.size
-    latency_ms = options.latency_ms if options.objects == "s3" else None
-    objects = Objects(options.objects, options.images // 8, options.images, 0.0, latency_ms)
-    result = Result(this_machine(), objects, options.model, options.repeats, options.price)
+    objects = Objects(
+        options.objects,
+        few=options.images // 8,
+        many=options.images,
+        latency_ms=options.latency_ms if options.objects == "s3" else None,
+    )
+    result = Result(this_machine(), objects, options.model, options.price)
+    asked = (options.stage_only,) if options.stage_only else ("fetch", "decode", "model", "pipeline")
     with ExitStack() as context:
         status = context.enter_context(Console(stderr=True).status("making objects"))
         folder = Path(context.enter_context(tempfile.TemporaryDirectory(prefix="cilf-bench-")))
         made = context.enter_context(
             corpus(options.objects, folder / "objects", objects.few, objects.many, options.latency_ms)
         )
-        mean_bytes = statistics.mean(path.stat().st_size for path in made.sample())
-        result = replace(result, objects=replace(objects, mean_bytes=mean_bytes))
-        for stage in ("fetch", "decode", "model") if options.stage_only is None else (options.stage_only,):
-            status.update(f"{stage} alone")
-            result = _with_stage(result, stage, made, size)
-        if options.stage_only is None:
-            status.update("the whole pipeline")
-            result = replace(result, pipeline=pipeline.measure(made, options.model, options.repeats))
+        objects.mean_bytes = statistics.mean(path.stat().st_size for path in made.sample())
+        model = ModelAlone(made, options.model) if "model" in asked else None
+        # In turns, as the speed of a machine drifts by more than what is to be told.
+        for number in range(options.repeats):
+            status.update(f"round {number + 1} of {options.repeats}")
+            if "fetch" in asked:
+                result.fetch.append(stages.fetch_alone(made))
+            if "decode" in asked:
+                result.decode.append(stages.decode_alone(made, size))
+            if model:
+                result.model.append(model.measure())
+            if "pipeline" in asked:
+                result.few.append(pipeline.label(made.few, made.few_count, options.model, made.environment))
+                result.many.append(pipeline.label(made.many, made.many_count, options.model, made.environment))
+        if model and options.objects != "photographs":  # of which only a handful are distinct
+            status.update("correction")
+            result.correction = model.correction(options.repeats)
     return result
-
-
-def _with_stage(result: Result, stage: str, made: Corpus, size: int) -> Result:
-    if stage == "fetch":
-        return replace(result, fetch_images_per_s=stages.fetch_alone(made, result.repeats))
-    if stage == "decode":
-        return replace(result, decode_images_per_s=stages.decode_alone(made, size, result.repeats))
-    return replace(result, model=model_alone(made, result.model_name, result.repeats))
 
 
 def _name(options: BenchOptions) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 
-from cilf.bench.correction import BATCH, Correction, batches, corrections, measure, views_per_row
+from cilf.bench.correction import BATCH, Correction, corrections, measure, views_per_row
 from cilf.bench.objects import Corpus
-from cilf.bench.timing import median_seconds
 from cilf.config import LabelOptions
 from cilf.estimator import Estimator
 from cilf.images.decode import decode
@@ -25,19 +24,31 @@ class Model:
     images_per_s: float
     views_per_row: float
     """How many views of an image the network saw on average; what correction asks for depends on the images."""
-    correction: Correction | None
-    """None where too few of the images are distinct to tell."""
 
 
-def model_alone(corpus: Corpus, model: str, repeats: int) -> Model:
-    """Images per second in full batches that are already decoded, and what correction takes of that."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    estimator = Estimator(model_folder(model))
-    decoded = np.stack(
-        [decode(path.read_bytes(), estimator.image_size, LabelOptions.max_pixels).crop for path in corpus.sample()]
-    )
-    images = decoded[np.arange(max(2, len(decoded) // BATCH) * BATCH) % len(decoded)]
-    fired = corrections(estimator, images)
-    seconds = sum(median_seconds(repeats, *(partial(estimator, batch) for batch in batches(images))))
-    correction = None if corpus.kind == "photographs" else measure(estimator, images, fired, repeats)
-    return Model(len(images) / seconds, views_per_row(fired), correction)
+class ModelAlone:
+    """A model and images that are already decoded, in full batches.
+
+    Args:
+        corpus: what a sample is taken of.
+        model: name, path or URL.
+    """
+
+    def __init__(self, corpus: Corpus, model: str) -> None:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        self._estimator = Estimator(model_folder(model))
+        size = self._estimator.image_size
+        decoded = np.stack([decode(path.read_bytes(), size, LabelOptions.max_pixels).crop for path in corpus.sample()])
+        self._images = decoded[np.arange(max(2, len(decoded) // BATCH) * BATCH) % len(decoded)]
+        self._corrections = corrections(self._estimator, self._images)
+
+    def measure(self) -> Model:
+        """Images per second, once over all of them."""
+        start = time.perf_counter()
+        corrections(self._estimator, self._images)
+        seconds = time.perf_counter() - start
+        return Model(len(self._images) / seconds, views_per_row(self._corrections))
+
+    def correction(self, repeats: int) -> Correction:
+        """What correction takes of it; with a few different images only, it cannot be told."""
+        return measure(self._estimator, self._images, self._corrections, repeats)

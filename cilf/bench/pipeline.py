@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cilf.bench.gpu import busy
-from cilf.bench.objects import Corpus
 from cilf.bench.processes import Usage, sampled
-from cilf.bench.timing import Slope, slope
 from cilf.errors import JobError
 
 
@@ -33,33 +31,6 @@ class Run:
     """By kind of process."""
     gpu_busy: float | None
     """Share of the time from the first row on; None without a GPU."""
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """Runs of two sizes. What the runs of the larger one took is that of the one in the middle by seconds."""
-
-    cost: Slope
-    few_seconds: list[float]
-    many_seconds: list[float]
-    middle: Run
-
-
-def measure(corpus: Corpus, model: str, repeats: int) -> Pipeline:
-    """Label both sizes in turns.
-
-    Raises:
-        JobError: a run failed, or the runs are too small to tell.
-    """
-    few: list[Run] = []
-    many: list[Run] = []
-    for _ in range(repeats):
-        few.append(label(corpus.few, corpus.few_count, model, corpus.environment))
-        many.append(label(corpus.many, corpus.many_count, model, corpus.environment))
-    few_seconds, many_seconds = [run.seconds for run in few], [run.seconds for run in many]
-    cost = slope(corpus.few_count, corpus.many_count, few_seconds, many_seconds)
-    middle = statistics.median_low(many_seconds)
-    return Pipeline(cost, few_seconds, many_seconds, next(run for run in many if run.seconds == middle))
 
 
 def label(objects: str, count: int, model: str, environment: Mapping[str, str]) -> Run:

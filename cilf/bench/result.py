@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import statistics
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cilf.bench.correction import Correction
 from cilf.bench.machine import Machine
 from cilf.bench.model import Model
 from cilf.bench.objects import Kind
-from cilf.bench.pipeline import Pipeline
+from cilf.bench.pipeline import Run
+from cilf.bench.timing import Slope, slope
 
 
-@dataclass(frozen=True)
+@dataclass
 class Objects:
     """What was labelled."""
 
@@ -19,53 +22,83 @@ class Objects:
     few: int
     many: int
     """Objects of the smaller and the larger runs."""
-    mean_bytes: float
     latency_ms: float | None
     """Of the store; None for local files."""
+    mean_bytes: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
-    """One bench. None: not asked for."""
+    """One bench. Every list has one measurement for each round; figures are their medians. Empty: not asked for."""
 
     machine: Machine
     objects: Objects
     model_name: str
-    repeats: int
-    """Measurements of each thing; figures are medians."""
     price: float | None
     """Of this machine per hour."""
-    fetch_images_per_s: float | None = None
-    decode_images_per_s: float | None = None
-    model: Model | None = None
-    pipeline: Pipeline | None = None
+    fetch: list[float] = field(default_factory=list)
+    decode: list[float] = field(default_factory=list)
+    """Images per second."""
+    model: list[Model] = field(default_factory=list)
+    correction: Correction | None = None
+    few: list[Run] = field(default_factory=list)
+    many: list[Run] = field(default_factory=list)
+    """Of the whole pipeline."""
+
+    @property
+    def rounds(self) -> int:
+        """Measurements of each thing."""
+        return max(len(self.fetch), len(self.decode), len(self.model), len(self.many))
+
+    @property
+    def model_images_per_s(self) -> float | None:
+        """Of the model alone."""
+        return statistics.median(model.images_per_s for model in self.model) if self.model else None
 
     @property
     def limit_images_per_s(self) -> float | None:
         """Decoding and the model share the cores; beside a GPU the slower one decides."""
-        if self.decode_images_per_s is None or self.model is None:
+        model = self.model_images_per_s
+        if not self.decode or model is None:
             return None
-        if self.machine.gpus:
-            return min(self.decode_images_per_s, self.model.images_per_s)
-        return 1 / (1 / self.decode_images_per_s + 1 / self.model.images_per_s)
+        decode = statistics.median(self.decode)
+        return min(decode, model) if self.machine.gpus else 1 / (1 / decode + 1 / model)
+
+    @property
+    def cost(self) -> Slope | None:
+        """Of the whole pipeline, fixed and marginal.
+
+        Raises:
+            JobError: the runs are too small to tell.
+        """
+        if not self.many:
+            return None
+        few, many = ([run.seconds for run in runs] for runs in (self.few, self.many))
+        return slope(self.objects.few, self.objects.many, few, many)
+
+    @property
+    def middle(self) -> Run | None:
+        """The larger run that stands in the middle by seconds."""
+        return sorted(self.many, key=lambda run: run.seconds)[(len(self.many) - 1) // 2] if self.many else None
 
     @property
     def share_of_limit(self) -> float | None:
         """What of it the whole pipeline reaches."""
-        limit = self.limit_images_per_s
-        return self.pipeline.cost.images_per_s / limit if self.pipeline and limit else None
+        limit, cost = self.limit_images_per_s, self.cost
+        return cost.images_per_s / limit if cost and limit else None
 
     @property
     def cost_per_million(self) -> float | None:
         """Of images, in the currency of `price`, without the fixed cost of a run."""
-        if self.price is None or self.pipeline is None:
+        if self.price is None or self.cost is None:
             return None
-        return self.price / 3600 / self.pipeline.cost.images_per_s * 1e6
+        return self.price / 3600 / self.cost.images_per_s * 1e6
 
     def record(self) -> dict[str, Any]:
         """As it is written: JSON types only."""
         return {
             **asdict(self),
+            "cost": asdict(self.cost) if self.cost else None,
             "limit_images_per_s": self.limit_images_per_s,
             "share_of_limit": self.share_of_limit,
             "cost_per_million": self.cost_per_million,

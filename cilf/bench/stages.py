@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cilf.config import LabelOptions
 from cilf.errors import JobError
@@ -25,32 +23,30 @@ if TYPE_CHECKING:
 CORES = len(os.sched_getaffinity(0))
 
 _START_S = 600  # until all processes are there, on a machine that does something else as well
+_WORK_S = 2.0
 
 
-def fetch_alone(corpus: Corpus, repeats: int) -> float:
+def fetch_alone(corpus: Corpus) -> float:
     """Objects per second, in blocks like those of labelling, in one process per core."""
-    block = block_rows(corpus.many_count, LabelOptions.batch_size)
-    return _on_all_cores(partial(_fetch_seconds, block=block), corpus.uris("few"), corpus.environment, repeats)
+    uris, block = corpus.uris("few"), block_rows(corpus.many_count, LabelOptions.batch_size)
+    share = min(block, -(-len(uris) // CORES))
+    return _on_all_cores(_fetch, [uris[first : first + share] for first in range(0, len(uris), share)], corpus)
 
 
-def decode_alone(corpus: Corpus, size: int, repeats: int) -> float:
+def decode_alone(corpus: Corpus, size: int) -> float:
     """Images per second, from bytes in memory to crops of `size` pixels, in one process per core."""
-    return _on_all_cores(partial(_decode_seconds, size=size), list(map(str, corpus.sample())), {}, repeats)
+    return _on_all_cores(partial(_decode, size=size), [[path.read_bytes()] for path in corpus.sample()], corpus)
 
 
 _all_ready: Barrier
 
 
-def _on_all_cores(
-    seconds_of: Callable[[list[str]], float], items: list[str], environment: Mapping[str, str], repeats: int
-) -> float:
-    """Items per second of a function that tells its own seconds; every round starts in all processes at once."""
+def _on_all_cores(work: Callable[[list[Any]], None], parts: list[list[Any]], corpus: Corpus) -> float:
+    """Items per second of all processes, each of which works at a share of the parts, over and over."""
     context = get_context("forkserver")  # a fork of this process may hang in what torch's threads held
-    setting = (context.Barrier(CORES), environment)
+    setting = (context.Barrier(CORES), corpus.environment)
     with ProcessPoolExecutor(CORES, context, initializer=_prepare, initargs=setting) as pool:
-        shares = [items[core::CORES] for core in range(CORES)]
-        by_process = list(pool.map(partial(_rounds, seconds_of, repeats=repeats), shares))
-    return len(items) / statistics.median(max(seconds) for seconds in zip(*by_process, strict=True))
+        return sum(pool.map(partial(_rate, work), [parts[core::CORES] for core in range(CORES)]))
 
 
 def _prepare(barrier: Barrier, environment: Mapping[str, str]) -> None:
@@ -59,28 +55,25 @@ def _prepare(barrier: Barrier, environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _rounds(seconds_of: Callable[[list[str]], float], items: list[str], repeats: int) -> list[float]:
-    """Seconds of each round, but for a first that opens connections and fills caches."""
-    seconds = []
-    for _ in range(repeats + 1):
-        _all_ready.wait(_START_S)
-        seconds.append(seconds_of(items))
-    return seconds[1:]
+def _rate(work: Callable[[list[Any]], None], parts: list[list[Any]]) -> float:
+    """Items per second. A first round counts for nothing: it opens connections and fills caches."""
+    for part in parts:
+        work(part)
+    _all_ready.wait(_START_S)
+    done, start = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - start) < _WORK_S:
+        for part in parts:
+            work(part)
+            done += len(part)
+    return done / seconds
 
 
-def _fetch_seconds(uris: list[str], block: int) -> float:
-    start = time.perf_counter()
-    for first in range(0, len(uris), block):
-        part = uris[first : first + block]
-        for answer in fetch(part, [None] * len(part), LabelOptions.max_bytes):
-            if isinstance(answer, FetchError):
-                raise JobError(f"the bench cannot fetch what it made: {answer.reason}")
-    return time.perf_counter() - start
+def _fetch(uris: list[str]) -> None:
+    for answer in fetch(uris, [None] * len(uris), LabelOptions.max_bytes):
+        if isinstance(answer, FetchError):
+            raise JobError(f"the bench cannot fetch what it made: {answer.reason}")
 
 
-def _decode_seconds(paths: list[str], size: int) -> float:
-    encoded = [Path(path).read_bytes() for path in paths]
-    start = time.perf_counter()
+def _decode(encoded: list[bytes], size: int) -> None:
     for data in encoded:
         decode(data, size, LabelOptions.max_pixels)
-    return time.perf_counter() - start

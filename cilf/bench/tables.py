@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
+from cilf.bench.correction import Correction
 from cilf.bench.machine import Machine
-from cilf.bench.model import Model
-from cilf.bench.pipeline import Pipeline
+from cilf.bench.pipeline import Run
 from cilf.bench.result import Result
+from cilf.bench.timing import Slope
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,15 @@ class Grid:
 def grids(result: Result) -> list[Grid]:
     """All that there is to tell of a result."""
     out = [Grid("Images per second", ("", "images/s", ""), _speeds(result))]
-    if result.pipeline:
-        out.append(Grid("A run", ("", "", ""), _run(result, result.pipeline)))
-        out.append(
-            Grid("Where the time went", ("stage", "process s", "ms/image", ""), _stages(result, result.pipeline))
-        )
+    if result.cost and result.middle:
         columns = ("processes", "at most", "peak MB", "CPU s", "")
-        out.append(Grid("What it took", columns, _processes(result, result.pipeline)))
-    if result.model and result.model.correction:
-        out.append(Grid("Cost of correction", ("", "images/s", ""), _correction(result.model)))
+        out += [
+            Grid("A run", ("", "", ""), _run(result, result.cost, result.middle)),
+            Grid("Where the time went", ("stage", "process s", "ms/image", ""), _stages(result, result.middle)),
+            Grid("What it took", columns, _processes(result.machine, result.middle)),
+        ]
+    if result.correction:
+        out.append(Grid("Cost of correction", ("", "images/s", ""), _correction(result.correction)))
     return out
 
 
@@ -74,56 +76,52 @@ def labelled(result: Result) -> str:
     }
     latency = result.objects.latency_ms
     place = "local files" if latency is None else f"a local S3 store that answers after {latency:g} ms"
-    counts = f"runs of {result.objects.few:,} and {result.objects.many:,}, medians of {result.repeats}"
+    counts = f"runs of {result.objects.few:,} and {result.objects.many:,}, medians of {result.rounds}"
     return f"{kinds[result.objects.kind]} of {result.objects.mean_bytes / 1e3:.0f} kB from {place}; {counts}"
 
 
 def _speeds(result: Result) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    if result.fetch_images_per_s is not None:
-        rows.append(("fetching alone", _rate(result.fetch_images_per_s), "a process per core"))
-    if result.decode_images_per_s is not None:
-        rows.append(("decoding alone", _rate(result.decode_images_per_s), "a process per core"))
-    if result.model is not None:
-        views = f"{result.model.views_per_row:.2f} views per image"
-        rows.append(("the model alone", _rate(result.model.images_per_s), views))
+    for title, rates in (("fetching alone", result.fetch), ("decoding alone", result.decode)):
+        if rates:
+            rows.append((title, _rate(statistics.median(rates)), "a process per core"))
+    if result.model_images_per_s is not None:
+        views = f"{result.model[0].views_per_row:.2f} views per image"
+        rows.append(("the model alone", _rate(result.model_images_per_s), views))
     if result.limit_images_per_s is not None:
-        why = (
-            "the slower of decoding and the model"
-            if result.machine.gpus
-            else "decoding and the model on the same cores"
-        )
+        shared = "decoding and the model on the same cores"
+        why = "the slower of decoding and the model" if result.machine.gpus else shared
         rows.append(("limit", _rate(result.limit_images_per_s), why))
-    if result.pipeline is not None:
-        spread = f"per further image; runs differ by {result.pipeline.cost.spread:.0%}"
-        rows.append(("the whole pipeline", _rate(result.pipeline.cost.images_per_s), spread))
+    if result.cost:
+        spread = f"per further image; runs differ by {result.cost.spread:.0%}"
+        rows.append(("the whole pipeline", _rate(result.cost.images_per_s), spread))
     if result.share_of_limit is not None:
         rows.append(("share of the limit", f"{result.share_of_limit:.2f}", ""))
     return rows
 
 
-def _run(result: Result, pipeline: Pipeline) -> list[tuple[str, ...]]:
+def _run(result: Result, cost: Slope, run: Run) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
-        ("fixed cost", f"{pipeline.cost.fixed_seconds:.1f}", "s"),
-        ("first row after", f"{pipeline.middle.seconds_to_first_row:.1f}", "s"),
+        ("fixed cost", f"{cost.fixed_seconds:.1f}", "s"),
+        ("first row after", f"{run.seconds_to_first_row:.1f}", "s"),
     ]
-    if pipeline.middle.gpu_busy is not None:
-        rows.append(("GPU busy", f"{pipeline.middle.gpu_busy:.0%}", "of the time from then on"))
+    if run.gpu_busy is not None:
+        rows.append(("GPU busy", f"{run.gpu_busy:.0%}", "of the time from then on"))
     if result.cost_per_million is not None:
         rows.append(("cost per million images", f"{result.cost_per_million:,.2f}", f"at {result.price:g} per hour"))
     return rows
 
 
-def _stages(result: Result, pipeline: Pipeline) -> list[tuple[str, ...]]:
+def _stages(result: Result, run: Run) -> list[tuple[str, ...]]:
     notes = {"fetch": "most of it is waiting"}
     return [
         (stage, f"{seconds:.1f}", f"{1e3 * seconds / result.objects.many:.2f}", notes.get(stage, ""))
-        for stage, seconds in pipeline.middle.stage_seconds.items()
+        for stage, seconds in run.stage_seconds.items()
     ]
 
 
-def _processes(result: Result, pipeline: Pipeline) -> list[tuple[str, ...]]:
-    available = result.machine.cores * pipeline.middle.seconds
+def _processes(machine: Machine, run: Run) -> list[tuple[str, ...]]:
+    available = machine.cores * run.seconds
     return [
         (
             kind,
@@ -132,13 +130,11 @@ def _processes(result: Result, pipeline: Pipeline) -> list[tuple[str, ...]]:
             f"{usage.cpu_seconds:.1f}",
             f"{usage.cpu_seconds / available:.0%} of the cores' time" if usage.cpu_seconds else "",
         )
-        for kind, usage in pipeline.middle.usage.items()
+        for kind, usage in run.usage.items()
     ]
 
 
-def _correction(model: Model) -> list[tuple[str, ...]]:
-    correction = model.correction
-    assert correction is not None
+def _correction(correction: Correction) -> list[tuple[str, ...]]:
     like = f"{correction.fired:.1%} of rows ask for more, {correction.views_per_row:.2f} views each"
     return [
         ("the model without correction", _rate(correction.without_images_per_s), ""),

@@ -89,7 +89,14 @@ def labelling(rows: Dataset, work: Work, options: LabelOptions, plan: Plan, bloc
                 "batch_size": options.batch_size,
                 "actors_per_node": plan.actors_per_node,
             },
-            compute=ActorPoolStrategy(min_size=plan.actors, max_size=plan.max_actors, max_concurrent_calls_per_actor=2),
+            compute=ActorPoolStrategy(
+                min_size=plan.actors,
+                max_size=plan.max_actors,
+                max_concurrent_calls_per_actor=2,
+                # Cores that one batch leaves idle at its end are the next one's. Two on a GPU would hold its
+                # memory twice.
+                enable_true_multi_threading=plan.actor_gpus is None,
+            ),
             num_cpus=plan.actor_cpus,
             num_gpus=plan.actor_gpus,
             **ACTOR_RETRIES,

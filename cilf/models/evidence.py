@@ -7,7 +7,7 @@ nats, or off an embedding that no fold has trained; never off a model's own late
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +31,20 @@ class Predictions:
     """D other decodes of the same views, years, [n, V, D]: score-map age, matching age."""
     frozen_BC: Tensor | None = None
     """An embedding that training never changed, [n, C]; of the first view, and needed only there."""
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Of all rows of parts that hold the same things."""
+        return cls(
+            torch.cat([part.probs_BVK for part in parts]),
+            _joined([part.others_BVD for part in parts]),
+            _joined([part.frozen_BC for part in parts]),
+        )
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    held = [part for part in parts if part is not None]
+    return torch.cat(held) if held else None
 
 
 Predict = Callable[[Tensor, int, int], Predictions]

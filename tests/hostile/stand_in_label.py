@@ -42,9 +42,8 @@ class Brightness:
 
 
 class StandIn(AgeActor):
-    def __init__(self, model: str, batch_size: int, **ignored: object) -> None:
-        self.estimator = Brightness(read_card(model_folder(model)).model.images.size)  # type: ignore[assignment]
-        self.batch_size = batch_size
+    def load(self, model: str, *_: object) -> Brightness:  # type: ignore[override]
+        return Brightness(read_card(model_folder(model)).model.images.size)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         if any("/poison-model" in uri for uri in table["uri"].to_pylist()):

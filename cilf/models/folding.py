@@ -1,0 +1,53 @@
+"""Batch normalisation folded into the convolutions before it, for inference."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+@torch.no_grad()
+def fold_batch_norms(network: nn.Module, image_1CHW: Tensor) -> None:
+    """Give every convolution that feeds a batch normalisation the weights of both, and drop the normalisation.
+
+    Which feeds which is seen in a forward pass, as the order in which a network's parts are listed need not be that
+    in which they are used. On a CPU the normalisations of a small network take a third of its time.
+
+    Args:
+        network: in eval mode; changed in place. Its outputs stay the same but for rounding.
+        image_1CHW: an input of it.
+    """
+    makers: dict[int, nn.Conv2d] = {}
+    outputs: list[Tensor] = []  # keeps them alive, so that no two of them have the same id
+    pairs: dict[str, nn.Conv2d] = {}
+    names = {module: name for name, module in network.named_modules()}
+
+    def made(conv: nn.Module, _: Any, output: Tensor) -> None:
+        makers[id(output)] = cast(nn.Conv2d, conv)
+        outputs.append(output)
+
+    def taken(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        conv = makers.get(id(inputs[0]))
+        if conv is not None:
+            pairs[names[norm]] = conv
+
+    hooks = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(made))
+        elif type(module) in (nn.BatchNorm2d, BatchNormAct2d):
+            hooks.append(module.register_forward_pre_hook(taken))
+    try:
+        network(image_1CHW)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name, conv in pairs.items():
+        norm = cast(nn.BatchNorm2d, network.get_submodule(name))
+        fused = fuse_conv_bn_eval(conv, norm)
+        conv.weight, conv.bias = fused.weight, fused.bias
+        network.set_submodule(name, norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity())
