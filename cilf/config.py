@@ -69,8 +69,12 @@ class LabelOptions:
     model: str = DEFAULT_MODEL
     """Name of a bundled model, or a path or URL of a model folder."""
 
-    faces: Literal["none"] = "none"
-    """How faces are found. none: the whole image is the one face."""
+    faces: Literal["detect", "auto", "none"] = "detect"
+    """How faces are found. detect: every face in the photograph. none: the whole image is the one face, for a corpus
+    of crops. auto: an image whose one face fills it like a crop is used whole, any other as with detect."""
+
+    thumbnails: Annotated[bool, _Flag] = False
+    """Keep the crops of the faces as a further column `thumbnails`, a JPEG file of about 5 kB each."""
 
     include: Annotated[tuple[str, ...], _Repeatable] = ()
     """Label only objects whose key below INPUT fits one of these globs, such as "*.jpg"; repeat the option
@@ -162,6 +166,11 @@ class EvaluateOptions:
 
     _: KW_ONLY
 
+    faces: Annotated[bool, _Flag] = False
+    """Measure how many faces are found instead of how well their ages are estimated. DATA is then a folder or URL of
+    Parquet files of photographs with the columns name, image and faces (how many there are), and possibly of XML files
+    with their boxes, as dlib's imglab writes them."""
+
     split: str = "val"
     """Rows whose column `split` has this value."""
 
@@ -186,9 +195,10 @@ class BenchOptions:
     model: str = DEFAULT_MODEL
     """Name of a bundled model, or a path or URL of a model folder. For `label`."""
 
-    objects: Literal["crops", "photographs", "s3"] = "crops"
-    """What is labelled. crops: 200 x 200 pixels, local files. photographs: 12 megapixels, local files. s3: crops from
-    an S3 store on this machine that answers after --latency-ms. For `label`."""
+    objects: Literal["crops", "snapshots", "photographs", "s3"] = "crops"
+    """What is labelled. crops: 200 x 200 pixels, local files. snapshots, photographs: local files of 1 and of 12
+    megapixels, in which the faces are found first. s3: crops from an S3 store on this machine that answers after
+    --latency-ms. For `label`."""
 
     images: Annotated[int, Parameter(validator=Number(gte=200))] = 4000
     """Objects of the larger of two runs; the smaller has an eighth. For `label`."""
@@ -196,7 +206,7 @@ class BenchOptions:
     latency_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 30
     """What the store waits before each answer, milliseconds. For `label --objects s3`."""
 
-    stage_only: Literal["fetch", "decode", "model"] | None = None
+    stage_only: Literal["fetch", "decode", "faces", "model"] | None = None
     """Measure this stage alone and nothing else. For `label`. Default: each of them, and the whole pipeline."""
 
     price: Annotated[float | None, _Positive] = None

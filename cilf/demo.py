@@ -16,10 +16,6 @@ from skimage import data
 from cilf.config import DemoOptions, LabelOptions
 from cilf.labelling import label
 
-# Where the face is in scikit-image's portrait of the astronaut Eileen Collins, framed like the faces that the
-# bundled model was trained on: eyes at a third of the height, forehead and chin just inside. Pixels of the original.
-_FACE = (169, 68, 275, 174)
-
 
 def demo(options: DemoOptions = DemoOptions()) -> int:
     """Make the photographs, label them as `cilf label` would, and show what came out."""
@@ -39,78 +35,103 @@ def demo(options: DemoOptions = DemoOptions()) -> int:
 Labels   {output / "labels"}   (Parquet, one row per photograph)
 Picture  {sheet}   (the photographs with their ages)
 
-The bundled model knows crops framed like face.jpg; of portrait.jpg it sees mostly space suit, and its age means little.
-
 Ask the labels anything, for example with DuckDB in Python:
     import duckdb
-    duckdb.sql("SELECT uri, status, faces[1].age AS age, reason FROM '{files}'").show()"""
+    duckdb.sql("SELECT uri, unnest(faces).age AS age FROM '{files}'").show()"""
     )
     return code
 
 
 def make_photographs(folder: Path) -> None:
-    """The astronaut's portrait and what becomes of such pictures in a real corpus, as files in `folder`."""
+    """The astronaut's portrait, an album of its prints, and what else a real corpus holds, as files in `folder`."""
     folder.mkdir(parents=True)
     portrait = Image.fromarray(data.astronaut())
-    face = portrait.crop(_FACE).resize((200, 200), Image.Resampling.LANCZOS)
     portrait.save(folder / "portrait.jpg", quality=92)
-    face.save(folder / "face.jpg", quality=92)
-    face.save(folder / "face.png")
-    face.save(folder / "face.webp", quality=85)
-    face.convert("L").save(folder / "face-grey.jpg", quality=92)
-    ImageOps.mirror(face).save(folder / "face-mirrored.jpg", quality=92)
-    face.resize((48, 48)).save(folder / "face-tiny.jpg", quality=80)
+    portrait.save(folder / "portrait.png")
+    portrait.save(folder / "portrait.webp", quality=85)
+    portrait.convert("L").save(folder / "portrait-grey.jpg", quality=92)
+    portrait.point(lambda level: level // 4).save(folder / "portrait-at-night.jpg", quality=92)
+    portrait.resize((128, 128), Image.Resampling.LANCZOS).save(folder / "portrait-small.jpg", quality=85)
     sideways = Image.Exif()
     sideways[0x0112] = 6  # stored turned to the left; a viewer turns it upright
-    face.transpose(Image.Transpose.ROTATE_90).save(folder / "face-rotated-by-exif.jpg", exif=sideways, quality=92)
-    whole = (folder / "face.jpg").read_bytes()
+    portrait.transpose(Image.Transpose.ROTATE_90).save(folder / "portrait-by-exif.jpg", exif=sideways, quality=92)
+    _album(portrait).save(folder / "album.jpg", quality=92)
+    for name, picture in (("cat.jpg", data.chelsea()), ("coffee.jpg", data.coffee())):
+        Image.fromarray(picture).save(folder / name, quality=92)
+    whole = (folder / "portrait.jpg").read_bytes()
     (folder / "broken.jpg").write_bytes(whole[: len(whole) // 3])
     (folder / "not-an-image.jpg").write_text("this is text with a photograph's name")
 
 
+def _album(portrait: Image.Image) -> Image.Image:
+    """Prints of several sizes, one of them mirrored and two askew, on a dark page."""
+    page = Image.new("RGB", (1200, 900), (58, 52, 46))
+    for side, left, top, degrees, mirrored in (
+        (420, 60, 60, 0, False),
+        (300, 560, 90, 12, True),
+        (220, 900, 60, 0, False),
+        (260, 620, 500, -15, False),
+        (150, 960, 560, 0, True),
+        (320, 160, 530, 0, True),
+    ):
+        picture = portrait.resize((side, side), Image.Resampling.LANCZOS)
+        picture = ImageOps.expand(ImageOps.mirror(picture) if mirrored else picture, side // 25, "white")
+        askew = picture.convert("RGBA").rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+        page.paste(askew, (left, top), askew)
+    return page
+
+
 def table(labels: list[dict[str, Any]]) -> Table:
-    """One line per photograph."""
+    """One line per face, and one per photograph without."""
     out = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("file", "status", "age", "90 % interval", "accepted", "why not"):
         justify: Literal["right", "left"] = "right" if heading in ("age", "90 % interval") else "left"
         out.add_column(heading, justify=justify, no_wrap=heading != "why not")
     for row in labels:
         colour = "green" if row["status"] == "ok" else "red"
-        cells = [
-            escape(Path(row["uri"]).name),
-            f"[{colour}]{row['status']}[/]",
-            "",
-            "",
-            "",
-            escape(row["reason"] or ""),
-        ]
-        for face in row["faces"][:1]:
+        name, status = escape(Path(row["uri"]).name), f"[{colour}]{row['status']}[/]"
+        for number, face in enumerate(row["faces"]):
             interval = f"{face['age_low']:.0f} to {face['age_high']:.0f}"
-            cells[2:5] = [f"{face['age']:.1f}", interval, "yes" if face["accepted"] else "no"]
-        out.add_row(*cells)
+            estimate = (f"{face['age']:.1f}", interval, "yes" if face["accepted"] else "no")
+            out.add_row(*(("", "") if number else (name, status)), *estimate)
+        if not row["faces"]:
+            out.add_row(name, status, "", "", "", escape(row["reason"] or ""))
     return out
 
 
-def contact_sheet(labels: list[dict[str, Any]], side: int = 220, columns: int = 4) -> Image.Image:
-    """All photographs in a grid, each with its age or with why it has none; `side` is a cell's width in pixels."""
-    caption, gap = 46, 12
+def contact_sheet(labels: list[dict[str, Any]], side: int = 300, columns: int = 4) -> Image.Image:
+    """All photographs in a grid, each face with its age; `side` is a cell's width in pixels."""
+    caption, gap = 30, 12
     rows = -(-len(labels) // columns)
     sheet = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + caption + gap) + gap), "white")
-    draw, large, small = ImageDraw.Draw(sheet), ImageFont.load_default(22), ImageFont.load_default(13)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for index, row in enumerate(labels):
         left = gap + index % columns * (side + gap)
         top = gap + index // columns * (side + caption + gap)
-        cell = (left, top, left + side, top + side)
-        if row["status"] == "ok":
-            with Image.open(row["uri"]) as image:
-                picture = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (side, side))
-            sheet.paste(picture, (left, top))
-            face = row["faces"][0]
-            label = f"{face['age']:.0f} years  ({face['age_low']:.0f}-{face['age_high']:.0f})"
-            colour = "#0b6e2e"
+        if row["width"]:
+            sheet.paste(_with_ages(row, side), (left, top))
         else:
-            draw.rectangle(cell, fill="#eeeeee", outline="#bbbbbb")
-            label, colour = row["status"], "#b3261e"
-        draw.text((left, top + side + 3), label, fill=colour, font=large)
-        draw.text((left, top + side + 29), Path(row["uri"]).name, fill="#555555", font=small)
+            draw.rectangle((left, top, left + side, top + side), fill="#eeeeee", outline="#bbbbbb")
+        words = Path(row["uri"]).name if row["faces"] else f"{Path(row['uri']).name}: {row['status']}"
+        draw.text((left, top + side + 5), words, fill="#222222" if row["faces"] else "#b3261e", font=font)
     return sheet
+
+
+def _with_ages(row: dict[str, Any], side: int) -> Image.Image:
+    """A photograph, fitted into a square, with its faces' boxes and ages."""
+    with Image.open(row["uri"]) as image:
+        picture = ImageOps.pad(ImageOps.exif_transpose(image).convert("RGB"), (side, side), color="white")
+    factor = side / max(row["width"], row["height"])
+    across, down = ((side - row[length] * factor) / 2 for length in ("width", "height"))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(17)
+    for face in row["faces"]:
+        left, top, right, bottom = (
+            face[name] * factor + shift
+            for name, shift in (("left", across), ("top", down), ("right", across), ("bottom", down))
+        )
+        draw.rectangle((left, top, right, bottom), outline="#ffb000", width=2)
+        text = f"{face['age']:.0f}"
+        box = draw.textbbox((left, bottom + 2), text, font=font)
+        draw.rectangle((box[0] - 3, box[1] - 2, box[2] + 3, box[3] + 2), fill="#ffb000")
+        draw.text((left, bottom + 2), text, fill="black", font=font)
+    return picture

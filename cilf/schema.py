@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 """Raised when a column changes its meaning or type; stored in the metadata of every label file."""
 
 STATUSES = ("ok", "no_face", "unreadable", "too_large", "missing", "unavailable", "crashed")
@@ -51,6 +51,7 @@ _OUTCOME = [
     pa.field("reason", pa.string()),
     pa.field("width", pa.int32()),
     pa.field("height", pa.int32()),
+    pa.field("face_count", pa.int32()),
 ]
 _STATUS = pa.field("status", pa.string(), nullable=False)
 
@@ -85,6 +86,9 @@ LABELS = pa.schema(
 )
 """One row per labelled object. The model's fingerprint is the partition, `model=…`, not a column of the file."""
 
+THUMBNAILS = pa.field("thumbnails", pa.list_(pa.binary()))
+"""On request, beside the labels: the crops of a row's faces as JPEG files, in the order of `faces`."""
+
 COUNTS = pa.schema(
     [
         ("status", pa.string()),
@@ -96,7 +100,7 @@ COUNTS = pa.schema(
 )
 """What the sink reports for each block it has committed: sums by status, and of what is BROKEN one reason."""
 
-RESERVED = frozenset({*LABELS.names, *FETCHED.names, *JUDGED.names, "model"} - set(MANIFEST.names))
+RESERVED = frozenset({*LABELS.names, *FETCHED.names, *JUDGED.names, "model", THUMBNAILS.name} - set(MANIFEST.names))
 """Names that a column carried through from a user's manifest may not have."""
 
 

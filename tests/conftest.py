@@ -168,10 +168,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 def label_truly(
     ray_session: None, model_folder: Path, rows: Callable[[str | Path], pa.Table]
 ) -> Callable[..., pa.Table]:
-    """Run `cilf label` with the tiny model and return all rows in OUTPUT by uri."""
+    """Run `cilf label` with the tiny model on crops and return all rows in OUTPUT by uri."""
 
     def run(source: str | Path, output: str | Path, *options: str) -> pa.Table:
-        assert cli.main(["label", str(source), str(output), "--model", str(model_folder), *options]) == 0
+        command = ["label", str(source), str(output), "--model", str(model_folder), "--faces", "none"]
+        assert cli.main([*command, *options]) == 0
         return rows(output)
 
     return run

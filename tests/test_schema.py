@@ -14,6 +14,7 @@ PROMISED = {
     "reason": "string",
     "width": "int32",
     "height": "int32",
+    "face_count": "int32",
     "faces": "list<item: struct<left: float, top: float, right: float, bottom: float, detection: float, "
     "age: float, age_low: float, age_high: float, first_age: float, expected_error: float, "
     "corrections: int32, accepted: bool>>",

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from cilf.images import jpeg
 from cilf.images.squeeze import squeeze
 
-DECODE_VERSION = 2
+DECODE_VERSION = 3
 """Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
 
 # What is wrong with a file's metadata is of no interest as long as its pixels can be read.
@@ -25,6 +25,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "
 other (EPS)."""
 
 _ORIENTATION = 0x0112
+
+_PIXELS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,24 @@ class Decoded:
     """uint8 [S, S, 3], RGB."""
 
 
+@dataclass(frozen=True)
+class Photograph:
+    """All of an image, at about the scale it is needed at."""
+
+    width: int
+    """Of the upright original, pixels."""
+    height: int
+    orientation: int
+    """EXIF's, 1..8: how `stored` has to be turned."""
+    stored: np.ndarray
+    """uint8 [H, W, 3], RGB, as the file has it."""
+
+    @property
+    def upright(self) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, contiguous, as a viewer shows it."""
+        return _upright(self.stored, self.orientation)
+
+
 class DecodeError(Exception):
     """Bytes that give no image."""
 
@@ -48,16 +68,33 @@ class DecodeError(Exception):
 
 
 def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
-    """Decode an image of any of _FORMATS, turn it upright and squeeze all of it into a square.
-
-    A JPEG is decoded at the smallest scale that is still twice the target. The first frame of an animation
-    counts. Transparent parts become white, which is what viewers and paper show behind an image; black, which
-    a plain conversion gives, would frame a cut-out face like night. A file that ends too early is unreadable; one
-    with damaged bytes in the midst that still decodes to its end is an image, as viewers have it.
+    """Decode an image, turn it upright and squeeze all of it into a square.
 
     Args:
         data: the file's bytes.
         size: S, side of the crop, pixels.
+        max_pixels: as in `read`.
+
+    Raises:
+        DecodeError: not an image, a damaged one, or one with too many pixels.
+    """
+    photograph = read(data, 2 * size, max_pixels)
+    # Turning the small square instead of the image is the same, and free.
+    crop = _upright(squeeze(photograph.stored, size), photograph.orientation)
+    return Decoded(photograph.width, photograph.height, crop)
+
+
+def read(data: bytes, least: int, max_pixels: int) -> Photograph:
+    """Decode an image of any of _FORMATS.
+
+    The first frame of an animation counts. Transparent parts become white, which is what viewers and paper show
+    behind an image; black, which a plain conversion gives, would frame a cut-out face like night. A file that ends
+    too early is unreadable; one with damaged bytes in the midst that still decodes to its end is an image, as viewers
+    have it.
+
+    Args:
+        data: the file's bytes.
+        least: a JPEG is decoded at the smallest scale that leaves both sides this many pixels.
         max_pixels: an image with more is refused by its header, before memory is spent on it.
 
     Raises:
@@ -68,12 +105,12 @@ def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
     header = jpeg.read_header(data)
     if header:
         _check_pixels(header.width, header.height, max_pixels)
-        pixels = jpeg.read_pixels(data, header, 2 * size)
+        pixels = jpeg.read_pixels(data, header, least)
         if pixels is not None:
             orientation = _jpeg_orientation(data) if header.has_metadata else 1
-            return _upright(header.width, header.height, squeeze(pixels, size), orientation)
+            return _photograph(header.width, header.height, orientation, pixels)
     try:
-        return _decode_any(data, size, max_pixels)
+        return _read_any(data, least, max_pixels)
     except DecodeError:
         raise
     except UnidentifiedImageError:
@@ -84,7 +121,7 @@ def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
         raise DecodeError("unreadable", _one_line(error)) from error
 
 
-def _decode_any(data: bytes, size: int, max_pixels: int) -> Decoded:
+def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
     """With Pillow: every format, every colour space, and its judgement of what is damaged."""
     # For images inside of images, such as an icon's, which are opened later; all others are checked here.
     Image.MAX_IMAGE_PIXELS = max_pixels
@@ -94,13 +131,15 @@ def _decode_any(data: bytes, size: int, max_pixels: int) -> Decoded:
         _check_pixels(width, height, max_pixels)
         if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * width * height > jpeg.MAX_SCANS * max_pixels:
             raise DecodeError("unreadable", "more scans than any photograph has")
-        image.draft(None, (2 * size, 2 * size))
+        image.draft(None, (least, least))
         image.load()
-        crop = _plain(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        orientation = _orientation(image)
-    if crop.mode == "RGBA":
-        crop = Image.alpha_composite(Image.new("RGBA", crop.size, "white"), crop)
-    return _upright(width, height, np.asarray(crop.convert("RGB")), orientation)
+        return _photograph(width, height, _orientation(image), _rgb(image))
+
+
+def _photograph(width: int, height: int, orientation: int, stored: np.ndarray) -> Photograph:
+    if orientation >= 5:
+        width, height = height, width
+    return Photograph(width, height, orientation, stored)
 
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:
@@ -108,11 +147,11 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
         raise DecodeError("too_large", f"{width} x {height} pixels, more than the {max_pixels} allowed")
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """The image as L or RGB, or as RGBA where it has transparent parts."""
+def _rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3]."""
     if image.mode.startswith("I;16"):
         # Pillow clips 16-bit greys at 255 instead of scaling them. The low byte is dropped, as it does for RGB.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return _from_grey((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         # 32-bit greys have no agreed white: the image's own range is taken.
         values = np.array(image, dtype=np.float32)
@@ -120,21 +159,36 @@ def _plain(image: Image.Image) -> Image.Image:
         low, high = values.min(), values.max()
         values -= low
         values *= 255 / max(float(high - low), 1e-9)
-        return Image.fromarray(values.astype(np.uint8))
-    mode = "RGBA" if image.has_transparency_data else "L" if image.mode == "L" else "RGB"
-    return image if image.mode == mode else image.convert(mode)  # which would copy
+        return _from_grey(values.astype(np.uint8))
+    if image.has_transparency_data:
+        return _on_white(image if image.mode == "RGBA" else image.convert("RGBA"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # which would copy
 
 
-def _upright(width: int, height: int, crop: np.ndarray, orientation: int) -> Decoded:
-    """Turning the small square instead of the image is the same, and free. `orientation` is EXIF's, 1..8."""
+def _from_grey(grey_HW: np.ndarray) -> np.ndarray:
+    return np.repeat(grey_HW[:, :, None], 3, axis=2)
+
+
+def _on_white(image: Image.Image) -> np.ndarray:
+    """RGBA -> RGB, a few rows at a time, as the whole of a large image is held once already."""
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _PIXELS_AT_ONCE // image.width)
+    for top in range(0, image.height, rows):
+        part = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))), dtype=np.float32)
+        alpha = part[..., 3:] / 255
+        out[top : top + rows] = np.rint(part[..., :3] * alpha + 255 * (1 - alpha))
+    return out
+
+
+def _upright(stored_HWC: np.ndarray, orientation: int) -> np.ndarray:
+    """`orientation` is EXIF's, 1..8."""
     if orientation >= 5:
-        width, height = height, width
-        crop = crop.transpose(1, 0, 2)
+        stored_HWC = stored_HWC.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
-        crop = crop[:, ::-1]
+        stored_HWC = stored_HWC[:, ::-1]
     if orientation in (3, 4, 7, 8):
-        crop = crop[::-1]
-    return Decoded(width, height, np.ascontiguousarray(crop))
+        stored_HWC = stored_HWC[::-1]
+    return np.ascontiguousarray(stored_HWC)
 
 
 def _jpeg_orientation(data: bytes) -> int:

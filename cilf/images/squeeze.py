@@ -24,20 +24,23 @@ def squeeze(image_HWC: np.ndarray, size: int) -> np.ndarray:
     """
     rows, columns = image_HWC.shape[:2]
     height, width = min(rows, 2 * size), min(columns, 2 * size)
-    image_HWC = _average(image_HWC, height, width)
+    image_HWC = average(image_HWC, height, width)
     if max(height, width) > size:
         across, down = _blur(columns, width, size), _blur(rows, height, size)
         image_HWC = cv2.sepFilter2D(image_HWC, -1, across, down, borderType=cv2.BORDER_REPLICATE)
     return cv2.resize(image_HWC, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-def _average(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
-    """To `height` x `width` by bilinear samples: 1, 2, 4 ... of them a pixel along a side, enough to cover all."""
+def average(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image, uint8 [H, W, C], at a smaller size: every pixel counts.
+
+    By bilinear samples, 1, 2, 4 ... of them a pixel along a side, enough to cover all.
+    """
     down, across = image_HWC.shape[0] / height, image_HWC.shape[1] / width
     if down == across == 1:
         return image_HWC
     if max(down, across) > _COVERED:
-        image_HWC = _average(image_HWC, height * (1 + (down > _COVERED)), width * (1 + (across > _COVERED)))
+        image_HWC = average(image_HWC, height * (1 + (down > _COVERED)), width * (1 + (across > _COVERED)))
     return cv2.resize(image_HWC, (width, height), interpolation=cv2.INTER_LINEAR)
 
 

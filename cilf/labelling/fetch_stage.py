@@ -1,21 +1,41 @@
-"""The first stage: a block of the manifest -> uint8 crops. A CPU task that never imports torch."""
+"""The first stage: a block of the manifest -> uint8 crops of faces. A CPU task that never imports torch."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from simplejpeg import encode_jpeg
 
 from cilf import schema
-from cilf.images.decode import Decoded, DecodeError, decode
+from cilf.card import Frame
+from cilf.images.decode import DecodeError
+from cilf.images.faces import LEAST_SIDE, Faces, find, whole, whole_or_found
 from cilf.images.fetch import FetchError, fetch
 
 _BYTES_AT_ONCE = 256_000_000  # encoded bytes a task holds; together with one decoded image, its memory
 _GUESS = 4_000_000  # bytes of an object whose size the manifest does not tell
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is made of an object's bytes."""
+
+    size: int
+    """S, side of a crop, pixels."""
+    frame: Frame
+    """How faces are cut out."""
+    faces: Literal["detect", "auto", "none"]
+    thumbnails: bool
+    max_bytes: int
+    """Larger objects are not fetched."""
+    max_pixels: int
+    """Larger images are not decoded."""
 
 
 @dataclass(frozen=True)
@@ -26,40 +46,39 @@ class _Broken:
     status: str = schema.BROKEN
 
 
-_Outcome = Decoded | DecodeError | FetchError | _Broken
+_Failure = DecodeError | FetchError | _Broken
+_Outcome = Faces | _Failure
 
 
-def fetch_decode(table: pa.Table, size: int, max_bytes: int, max_pixels: int) -> pa.Table:
-    """Fetch and decode every object of a manifest block.
+def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
+    """Fetch every object of a manifest block, decode it and cut out its faces.
 
-    Both in one task, so that encoded bytes never enter Ray's object store. Whatever happens to an object
+    All in one task, so that encoded bytes never enter Ray's object store. Whatever happens to an object
     becomes its status and reason; an exception of our own becomes schema.BROKEN.
 
     Args:
         table: schema.MANIFEST and the user's own columns.
-        size: S, side of a crop, pixels.
-        max_bytes: larger objects are not fetched.
-        max_pixels: larger images are not decoded.
+        sight: what is made of an object.
 
     Returns:
-        schema.FETCHED and the user's own columns; rows in the order of `table`.
+        schema.FETCHED and the user's own columns, with schema.THUMBNAILS where asked; rows in the order of `table`.
     """
     outcomes: list[_Outcome] = []
     seconds: list[tuple[float, float]] = []
     try:
-        for rows in _portions(table["bytes"].to_pylist(), max_bytes):
+        for rows in _portions(table["bytes"].to_pylist(), sight.max_bytes):
             part = table.slice(rows.start, len(rows))
             start = time.perf_counter()
-            answers = fetch(part["uri"].to_pylist(), part["bytes"].to_pylist(), max_bytes)
+            answers = fetch(part["uri"].to_pylist(), part["bytes"].to_pylist(), sight.max_bytes)
             fetching = (time.perf_counter() - start) / len(answers)
             for answer in answers:
                 start = time.perf_counter()
-                outcomes.append(_decode(answer, size, max_pixels))
+                outcomes.append(answer if isinstance(answer, FetchError) else _faces(answer, sight))
                 seconds.append((fetching, time.perf_counter() - start))
+        return _fetched(table, outcomes, seconds, sight.thumbnails)
     except Exception:
         broken = _Broken(traceback.format_exc())
-        return _fetched(table, [broken] * len(table), [(0.0, 0.0)] * len(table))
-    return _fetched(table, outcomes, seconds)
+        return _fetched(table, [broken] * len(table), [(0.0, 0.0)] * len(table), sight.thumbnails)
 
 
 def _portions(sizes: list[int | None], max_bytes: int) -> Iterator[range]:
@@ -75,45 +94,66 @@ def _portions(sizes: list[int | None], max_bytes: int) -> Iterator[range]:
         yield range(start, len(sizes))
 
 
-def _decode(answer: bytes | FetchError, size: int, max_pixels: int) -> _Outcome:
-    if isinstance(answer, FetchError):
-        return answer
+def _faces(data: bytes, sight: Sight) -> Faces | DecodeError:
     try:
-        return decode(answer, size, max_pixels)
+        if sight.faces == "none":
+            return whole(data, sight.size, sight.max_pixels)
+        cut_out = find if sight.faces == "detect" else whole_or_found
+        return cut_out(data, sight.size, sight.frame, sight.max_pixels)
     except DecodeError as error:
         return error
 
 
-def _fetched(table: pa.Table, outcomes: list[_Outcome], seconds: list[tuple[float, float]]) -> pa.Table:
+def _fetched(
+    table: pa.Table, outcomes: Sequence[_Outcome], seconds: list[tuple[float, float]], thumbnails: bool
+) -> pa.Table:
     wanted = schema.extend(schema.FETCHED, schema.carried(table.schema))
-    images = [outcome if isinstance(outcome, Decoded) else None for outcome in outcomes]
-    failures = [None if isinstance(outcome, Decoded) else outcome for outcome in outcomes]
+    images = [outcome if isinstance(outcome, Faces) else None for outcome in outcomes]
+    crops = [image.crops_NHWC if image else np.empty(0, np.uint8) for image in images]
     columns = {
-        "status": [failure.status if failure else "ok" for failure in failures],
-        "reason": [failure.reason if failure else None for failure in failures],
+        "status": [_status(outcome) for outcome in outcomes],
+        "reason": [_reason(outcome) for outcome in outcomes],
         "width": [image.width if image else None for image in images],
         "height": [image.height if image else None for image in images],
-        "boxes": [[_whole(image)] if image else [] for image in images],
-        "crops": _crops([image.crop if image else None for image in images]),
+        "face_count": [image.found if image else None for image in images],
+        "boxes": [_boxes(image) if image else [] for image in images],
+        "crops": _binary(crops),
         "fetch_s": [fetching for fetching, _ in seconds],
         "decode_s": [decoding for _, decoding in seconds],
     }
     arrays = [
         pa.array(columns[field.name], field.type) if field.name in columns else table[field.name] for field in wanted
     ]
-    return pa.table(arrays, schema=wanted)
+    out = pa.table(arrays, schema=wanted)
+    if thumbnails:
+        files = [[encode_jpeg(crop, quality=85) for crop in image.crops_NHWC] if image else [] for image in images]
+        out = out.append_column(schema.THUMBNAILS, pa.array(files, schema.THUMBNAILS.type))
+    return out
 
 
-def _whole(image: Decoded) -> dict[str, float]:
-    """--faces none: the whole upright image is the one face."""
-    return {"left": 0, "top": 0, "right": image.width, "bottom": image.height, "detection": 1}
+def _status(outcome: _Outcome) -> str:
+    if isinstance(outcome, Faces):
+        return "ok" if outcome.found else "no_face"
+    return outcome.status
 
 
-def _crops(crops: list[np.ndarray | None]) -> pa.Array:
+def _reason(outcome: _Outcome) -> str | None:
+    if not isinstance(outcome, Faces):
+        return outcome.reason
+    if outcome.found:
+        return None
+    return f"only faces of less than {LEAST_SIDE:g} pixels" if outcome.smaller else "no face found"
+
+
+def _boxes(image: Faces) -> list[dict[str, float]]:
+    names = [field.name for field in schema.BOX]
+    rows = np.column_stack([image.boxes_N4, image.scores_N]).tolist()
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _binary(crops: list[np.ndarray]) -> pa.Array:
     """One large_binary per row; copied once, into one buffer."""
-    lengths = [0 if crop is None else crop.size for crop in crops]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    pixels = [crop.reshape(-1) for crop in crops if crop is not None]
-    values = np.concatenate(pixels) if pixels else np.empty(0, np.uint8)
+    offsets = np.concatenate([[0], np.cumsum([crop.size for crop in crops])]).astype(np.int64)
+    values = np.concatenate([crop.reshape(-1) for crop in crops]) if crops else np.empty(0, np.uint8)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(values)]
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(crops), buffers)

@@ -14,6 +14,7 @@ from cilf.cluster import running, this_machine
 from cilf.config import LabelOptions
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import DECODE_VERSION
+from cilf.images.faces import FACES_VERSION
 from cilf.labelling.compaction import recover
 from cilf.labelling.dry_run import SAMPLE, forecast, sample, try_out
 from cilf.labelling.lease import Lease
@@ -91,6 +92,8 @@ def _check(options: LabelOptions) -> None:
 
 def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
     numbers = {"faces": options.faces, "precision": options.precision, "decode": DECODE_VERSION}
+    if options.faces != "none":
+        numbers["detection"] = FACES_VERSION
     # A path may be relative to this process; a bundled name or a URL is found by every machine by itself.
     found_everywhere = is_bundled(options.model) or split(options.model)[0] != "file"
     name, output = new_run_id(), locate(options.output)
@@ -101,7 +104,7 @@ def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
         labels=output / "labels" / f"model={print_of_model}",
         lease=output / "leases" / f"{print_of_model}.json",
         model=options.model if found_everywhere else str(folder),
-        image_size=card.model.images.size,
+        images=card.model.images,
     )
 
 

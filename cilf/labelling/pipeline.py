@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cilf.card import Images
 from cilf.config import LabelOptions
 from cilf.labelling.age_actor import AgeActor
-from cilf.labelling.fetch_stage import fetch_decode
+from cilf.labelling.fetch_stage import Sight, fetch_decode
 from cilf.labelling.runtime import ACTOR_RETRIES, FETCH_CPUS, LIGHT_CPUS, TASK_RETRIES, Plan
 from cilf.labelling.sink import counts, write_labels
 from cilf.storage import Location
@@ -30,8 +31,8 @@ class Work:
     """File that says which run may write there."""
     model: str
     """Name, path or URL of the model, the same on every machine."""
-    image_size: int
-    """Side of the model's input, pixels."""
+    images: Images
+    """What the model takes."""
 
 
 def shards(manifest: Location) -> Dataset:
@@ -62,6 +63,14 @@ def labelling(rows: Dataset, work: Work, options: LabelOptions, plan: Plan, bloc
     from ray.data import ActorPoolStrategy
 
     rows.context.max_errored_blocks = -1
+    sight = Sight(
+        size=work.images.size,
+        frame=work.images.frame,
+        faces=options.faces,
+        thumbnails=options.thumbnails,
+        max_bytes=options.max_bytes,
+        max_pixels=options.max_pixels,
+    )
     judged = (
         rows.repartition(target_num_rows_per_block=block_rows)
         .map_batches(
@@ -69,11 +78,7 @@ def labelling(rows: Dataset, work: Work, options: LabelOptions, plan: Plan, bloc
             batch_size=block_rows,
             batch_format="pyarrow",
             zero_copy_batch=True,
-            fn_kwargs={
-                "size": work.image_size,
-                "max_bytes": options.max_bytes,
-                "max_pixels": options.max_pixels,
-            },
+            fn_kwargs={"sight": sight},
             num_cpus=FETCH_CPUS,
             **TASK_RETRIES,
         )

@@ -22,7 +22,7 @@ from cilf import cli
 from cilf.card import read_card
 from cilf.labelling import pipeline
 from cilf.labelling.age_actor import AgeActor
-from cilf.labelling.fetch_stage import fetch_decode
+from cilf.labelling.fetch_stage import Sight, fetch_decode
 from cilf.storage import model_folder
 
 SLOW = float(os.environ.get("SLOW", "0")) / 1000
@@ -52,13 +52,13 @@ class StandIn(AgeActor):
         return super().__call__(table)
 
 
-def poisonous_fetch(table: pa.Table, **arguments: int) -> pa.Table:
+def poisonous_fetch(table: pa.Table, sight: Sight) -> pa.Table:
     if any("/poison-fetch" in uri for uri in table["uri"].to_pylist()):
         ctypes.string_at(0)  # this very thread, this very moment
-    return fetch_decode(table, **arguments)
+    return fetch_decode(table, sight)
 
 
 if __name__ == "__main__":
     pipeline.AgeActor = StandIn  # type: ignore[misc]
     pipeline.fetch_decode = poisonous_fetch
-    sys.exit(cli.main(["label", *sys.argv[1:]]))
+    sys.exit(cli.main(["label", *sys.argv[1:], "--faces", "none"]))

@@ -11,9 +11,11 @@ import pytest
 from hostile_files import MAX_PIXELS, expected_status, hostile_files
 
 from cilf import schema
-from cilf.labelling.fetch_stage import fetch_decode
+from cilf.card import Frame
+from cilf.labelling.fetch_stage import Sight, fetch_decode
 
 SIZE = 32
+SIGHT = Sight(SIZE, Frame(), faces="none", thumbnails=False, max_bytes=10**9, max_pixels=MAX_PIXELS)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pytest takes back what decode.py says of PIL's
 
@@ -61,7 +63,7 @@ def check(rows: list[dict], names: list[str]) -> None:
 def test_each_on_a_disk_gets_its_row(folder, capfd):
     names = list(hostile_files())
     table = manifest([f"{folder}/{name}" for name in names], [None] * len(names))
-    check(fetch_decode(table, SIZE, 10**9, MAX_PIXELS).to_pylist(), names)
+    check(fetch_decode(table, SIGHT).to_pylist(), names)
     # A line for each damaged file of a hundred million would bury everything else.
     assert capfd.readouterr().err == ""
 
@@ -71,7 +73,7 @@ def test_each_in_a_bucket_gets_its_row(bucket: Callable[[dict[str, bytes]], str]
     url = bucket(hostile_files())
     sizes: list[int | None] = [len(data) for data in hostile_files().values()]
     table = manifest([f"{url}/{name}" for name in names], sizes)
-    check(fetch_decode(table, SIZE, 10**9, MAX_PIXELS).to_pylist(), names)
+    check(fetch_decode(table, SIGHT).to_pylist(), names)
 
 
 ODD = (
@@ -87,7 +89,7 @@ def test_what_is_good_looks_like_what_it_shows(folder):
     names = [name for name in good if not any(word in name for word in ODD)]
     assert len(names) > 60
     table = manifest([f"{folder}/{name}" for name in names], [None] * len(names))
-    for name, row in zip(names, fetch_decode(table, SIZE, 10**9, MAX_PIXELS).to_pylist(), strict=True):
+    for name, row in zip(names, fetch_decode(table, SIGHT).to_pylist(), strict=True):
         grey = np.frombuffer(row["crops"], np.uint8).reshape(SIZE, SIZE, 3).mean(axis=2)
         assert grey[:4, :4].mean() > 150, name
         assert grey[-4:, -4:].mean() < 100, name
@@ -99,7 +101,7 @@ def test_orientations_are_upright(folder):
     corner = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}
     for value in range(10):
         name = f"ok/jpeg/exif orientation {value}.jpg"
-        (row,) = fetch_decode(manifest([f"{folder}/{name}"], [None]), SIZE, 10**9, MAX_PIXELS).to_pylist()
+        (row,) = fetch_decode(manifest([f"{folder}/{name}"], [None]), SIGHT).to_pylist()
         grey = np.frombuffer(row["crops"], np.uint8).reshape(SIZE, SIZE, 3).mean(axis=2)
         bright = [grey[a : a + 16, b : b + 16].mean() for a in (0, 16) for b in (0, 16)]
         assert divmod(int(np.argmax(bright)), 2) == corner.get(value, (0, 0)), name

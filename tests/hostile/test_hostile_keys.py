@@ -11,9 +11,11 @@ from picture import encoded
 from PIL import Image
 from test_hostile_files import manifest
 
-from cilf.labelling.fetch_stage import fetch_decode
+from cilf.card import Frame
+from cilf.labelling.fetch_stage import Sight, fetch_decode
 
 SIZE = 8
+SIGHT = Sight(SIZE, Frame(), faces="none", thumbnails=False, max_bytes=10**6, max_pixels=10**6)
 
 NAMES = [
     *("plain.jpg", "a b.jpg", " a", "a ", "  ", "a\u00a0b", "no extension", "wrong.txt", "PHOTO.JPG", "a.jpg.png"),
@@ -43,7 +45,7 @@ def image(number: int) -> bytes:
 
 
 def check(uris: list[str]) -> None:
-    table = fetch_decode(manifest(uris, [None] * len(uris)), SIZE, 10**6, 10**6)
+    table = fetch_decode(manifest(uris, [None] * len(uris)), SIGHT)
     assert table["uri"].to_pylist() == uris
     for number, row in enumerate(table.to_pylist()):
         assert (row["status"], row["reason"]) == ("ok", None), row["uri"]
@@ -74,5 +76,5 @@ def test_keys_next_to_others_are_missing(bucket: Callable[[dict[str, bytes]], st
     keys = ["a", "b/", "c/d", "é", "f%20g", "h "]
     alike = ["a/", "b", "/a", "c//d", "c/./d", "c/x/../d", "e\u0301", "f g", "h", "A", "a?versionId=null", "a#"]
     url = bucket({key: image(0) for key in keys})
-    table = fetch_decode(manifest([f"{url}/{key}" for key in alike], [None] * len(alike)), SIZE, 10**6, 10**6)
+    table = fetch_decode(manifest([f"{url}/{key}" for key in alike], [None] * len(alike)), SIGHT)
     assert dict(zip(alike, table["status"].to_pylist(), strict=True)) == dict.fromkeys(alike, "missing")

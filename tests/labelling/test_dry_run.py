@@ -48,7 +48,7 @@ def test_a_dry_run_tells_of_failures_and_writes_nothing(
     photos.mkdir()
     for number in range(200):
         (photos / f"{number}").write_bytes(b"" if number % 4 == 0 else photograph(number))
-    command = ["label", str(photos), str(out), "--model", str(model_folder), "--dry-run"]
+    command = ["label", str(photos), str(out), "--model", str(model_folder), "--faces", "none", "--dry-run"]
     assert cli.main([*command, "--limit", "150", "--price", "2"]) == 0
     said = capsys.readouterr().out
     assert "dry run: 150 of 200 objects labelled, nothing written" in said

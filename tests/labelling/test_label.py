@@ -233,7 +233,8 @@ def test_a_model_that_fails_fails_the_job(
 
     monkeypatch.setattr("cilf.labelling.pipeline.AgeActor._faces", fail)
     photos = fill(tmp_path / "photos", {"a.jpg": photograph(1)})
-    code = cli.main(["label", str(photos), str(tmp_path / "out"), "--model", str(model_folder)])
+    command = ["label", str(photos), str(tmp_path / "out"), "--model", str(model_folder), "--faces", "none"]
+    code = cli.main(command)
     message = capsys.readouterr().err
     assert code == 1
     assert "labelling stopped after 0 objects: RuntimeError: out of memory" in message

@@ -1,0 +1,176 @@
+"""From a photograph's bytes to its faces, cut out as the model was trained to see them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cilf.card import Frame
+from cilf.images.crop import Square, cut
+from cilf.images.decode import decode, read
+from cilf.images.detector import Detections, detect, distinct
+from cilf.images.squeeze import average
+
+FACES_VERSION = 1
+"""Raised whenever the same bytes may give other faces; part of the fingerprint of every label."""
+
+MOST_FACES = 100
+"""Of one photograph that are aged, the biggest ones; more are only counted."""
+
+LEAST_SIDE = 24.0
+"""Pixels of the photograph: mean of a box's width and height from which a face tells enough of an age."""
+
+THRESHOLD = 0.4
+"""Score from which something is a face."""
+
+_DOUBTFUL = 0.1
+"""Score from which something might be one."""
+
+_LOOK = (416, 1024)
+"""Longer side at which faces are looked for, pixels, within which _SHARE of the photograph's own is taken."""
+
+_SHARE = 0.4
+"""Faces of LEAST_SIDE are then 10 pixels high, the least that the detector finds; of photographs that are more than
+2,560 pixels long it does not find the smallest."""
+
+_FRAMED = 0.25
+"""How far, as shares of its sides, an image may differ from a crop of its face and still count as one."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What a photograph shows."""
+
+    width: int
+    """Of the upright original, pixels."""
+    height: int
+    found: int
+    """Faces of LEAST_SIDE, counting those beyond MOST_FACES."""
+    smaller: int
+    """Faces below LEAST_SIDE."""
+    boxes_N4: np.ndarray
+    """float32: left, top, right, bottom in the upright original, pixels, biggest first."""
+    scores_N: np.ndarray
+    """float32, 0..1: how sure the detection is."""
+    squares: list[Square]
+    """What the crops show of the upright original."""
+    crops_NHWC: np.ndarray
+    """uint8 [N, S, S, 3], RGB."""
+
+
+def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
+    """Find and cut out the faces of an encoded image.
+
+    They are looked for in a small version of it, and cut out of one that is large enough for each to keep its pixels.
+
+    Args:
+        data: the file's bytes.
+        size: S, side of the crops, pixels.
+        frame: what of a face's surroundings a crop shows.
+        max_pixels: as in cilf.images.decode.read.
+
+    Raises:
+        DecodeError: not an image, a damaged one, or one with too many pixels.
+    """
+    photograph = read(data, _LOOK[0], max_pixels)
+    width, height = photograph.width, photograph.height
+    side = min(max(width, height), max(_LOOK[0], min(_LOOK[1], round(_SHARE * max(width, height)))))
+    image = photograph.upright
+    if max(image.shape[:2]) < side:
+        image = read(data, math.ceil(side * min(width, height) / max(width, height)), max_pixels).upright
+    seen = look(image, side).scaled(width / image.shape[1], height / image.shape[0])
+    large = seen.at(_wanted(seen, width, height))
+    chosen = large.at(np.argsort(-large.sides_N, kind="stable")[:MOST_FACES])
+    squares = [square(box, points, frame) for box, points in zip(chosen.boxes_N4, chosen.points_N52, strict=True)]
+    if squares:
+        # The smallest face decides; below `size` pixels it has no more than the original gives it.
+        scale = min(1.0, size / min(square.side for square in squares))
+        if image.shape[1] < 0.99 * scale * width:
+            image = read(data, math.ceil(scale * min(width, height)), max_pixels).upright
+    crops = [cut(image, square.scaled(image.shape[1] / width), size) for square in squares]
+    return Faces(
+        width,
+        height,
+        found=len(large),
+        smaller=len(seen) - len(large),
+        boxes_N4=np.clip(chosen.boxes_N4, 0, np.array([width, height, width, height], np.float32)),
+        scores_N=chosen.scores_N,
+        squares=squares,
+        crops_NHWC=np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8),
+    )
+
+
+def whole(data: bytes, size: int, max_pixels: int) -> Faces:
+    """An encoded image that is a crop of a face already.
+
+    Raises:
+        DecodeError: not an image, a damaged one, or one with too many pixels.
+    """
+    image = decode(data, size, max_pixels)
+    box_14 = np.array([[0, 0, image.width, image.height]], np.float32)
+    return Faces(image.width, image.height, 1, 0, box_14, np.ones(1, np.float32), [], image.crop[None])
+
+
+def whole_or_found(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
+    """The whole of an image that shows one face, framed as a crop is, and the faces of any other.
+
+    Raises:
+        DecodeError: not an image, a damaged one, or one with too many pixels.
+    """
+    faces = find(data, size, frame, max_pixels)
+    if faces.found == 1 and _fills(faces, faces.squares[0]):
+        return whole(data, size, max_pixels)
+    return faces
+
+
+def _fills(image: Faces, one: Square) -> bool:
+    limits = ((image.width, one.x), (image.height, one.y))
+    return all(abs(one.side / length - 1) < _FRAMED and abs(at / length - 0.5) < _FRAMED / 2 for length, at in limits)
+
+
+def look(image_HWC: np.ndarray, side: int) -> Detections:
+    """Detections in an image, looked for at a longer side of `side` pixels; coordinates are the image's.
+
+    Where that leaves doubts, it is looked at again twice as closely.
+    """
+    seen = _look(image_HWC, side)
+    sure = seen.at(seen.scores_N >= THRESHOLD)
+    if len(sure) == len(seen) or side >= max(image_HWC.shape[:2]):
+        return sure
+    closer = _look(image_HWC, 2 * side)
+    return distinct(sure, closer.at(closer.scores_N >= THRESHOLD))
+
+
+def _look(image_HWC: np.ndarray, side: int) -> Detections:
+    height, width = image_HWC.shape[:2]
+    factor = min(1.0, side / max(height, width))
+    small = average(image_HWC, max(1, round(height * factor)), max(1, round(width * factor)))
+    return detect(small, _DOUBTFUL).scaled(width / small.shape[1], height / small.shape[0])
+
+
+def _wanted(seen: Detections, width: int, height: int) -> np.ndarray:
+    """bool [N]: large enough, and with its middle inside of the photograph."""
+    middles_N2 = (seen.boxes_N4[:, :2] + seen.boxes_N4[:, 2:]) / 2
+    inside = ((middles_N2 >= 0) & (middles_N2 < [width, height])).all(axis=1)
+    return inside & (seen.sides_N >= LEAST_SIDE)
+
+
+def square(box_4: np.ndarray, points_52: np.ndarray, frame: Frame) -> Square:
+    """The part of a photograph that a crop of one face shows, turned as the face is.
+
+    Its middle and its turn are those of the similarity that brings the frame's points nearest to the face's. Its side
+    is the mean of what the points and what the box say, as their mistakes have little to do with each other.
+    """
+    x_5, y_5 = points_52.T.astype(float)
+    u_5, v_5 = np.array(frame.points).T
+    x, y, u, v = x_5.mean(), y_5.mean(), u_5.mean(), v_5.mean()
+    x_5, y_5, u_5, v_5 = x_5 - x, y_5 - y, u_5 - u, v_5 - v
+    spread = (u_5**2 + v_5**2).sum()
+    across, down = (u_5 * x_5 + v_5 * y_5).sum() / spread, (u_5 * y_5 - v_5 * x_5).sum() / spread
+    radians = math.atan2(down, across)
+    left, top, right, bottom = map(float, box_4)
+    side = math.sqrt(math.hypot(across, down) * (right - left + bottom - top) / 2 / frame.box)
+    cos, sin = side * math.cos(radians), side * math.sin(radians)
+    return Square(x + (0.5 - u) * cos - (0.5 - v) * sin, y + (0.5 - u) * sin + (0.5 - v) * cos, side, radians)

@@ -1,0 +1,170 @@
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from cilf.card import Frame
+from cilf.images import faces
+from cilf.images.decode import DecodeError
+from cilf.images.detector import detect
+from cilf.images.faces import Faces, find, whole, whole_or_found
+
+SIZE = 96
+PLENTY = 10**8
+FACE = (169.0, 68.0, 275.0, 174.0)
+"""Where the astronaut's face is, by eye."""
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Image.Image:
+    return Image.fromarray(data.astronaut())
+
+
+def found(image: Image.Image, kind: str = "PNG", **options: object) -> Faces:
+    return find(encoded(image, kind, **options), SIZE, Frame(), PLENTY)
+
+
+def is_inside(box: np.ndarray, outer: tuple[float, ...], slack: float = 0.15) -> bool:
+    room = slack * (outer[2] - outer[0])
+    return bool((np.array(outer[:2]) - room <= box[:2]).all() and (box[2:] <= np.array(outer[2:]) + room).all())
+
+
+def on(canvas: tuple[int, int], *places: tuple[Image.Image, int, int]) -> Image.Image:
+    """Pictures on a grey ground."""
+    ground = Image.new("RGB", canvas, (120, 130, 140))
+    for picture, left, top in places:
+        ground.paste(picture, (left, top))
+    return ground
+
+
+def test_a_portrait_has_one_face_where_it_is(portrait):
+    one = found(portrait)
+    assert (one.width, one.height, one.found, one.smaller) == (512, 512, 1, 0)
+    assert is_inside(one.boxes_N4[0], FACE)
+    assert one.scores_N[0] > 0.7
+    assert one.crops_NHWC.shape == (1, SIZE, SIZE, 3)
+
+
+def test_points_are_eyes_nose_and_mouth(portrait):
+    (points,) = detect(np.asarray(portrait)[50:200, 150:300], 0.5).points_N52
+    left_eye, right_eye, nose, left_mouth, right_mouth = points + np.array([150, 50])
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert left_mouth[0] < right_mouth[0]
+    assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])
+
+
+def test_biggest_first(portrait):
+    face = portrait.crop((130, 20, 310, 230))
+    several = on((900, 500), (face.resize((90, 105)), 40, 300), (face, 300, 100), (face.resize((140, 163)), 650, 250))
+    three = found(several)
+    assert three.found == 3
+    assert (np.diff(three.boxes_N4[:, 2] - three.boxes_N4[:, 0]) < 0).all()
+    assert 300 < three.boxes_N4[0, 0] < 480
+    assert three.boxes_N4[2, 0] < 130
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_lie_as_exif_says(portrait, orientation):
+    backwards = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    wide = portrait.crop((100, 0, 400, 400))
+    stored = wide if backwards is None else wide.transpose(backwards)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    one = found(stored, "JPEG", quality=95, exif=exif)
+    straight = found(wide, "JPEG", quality=95)
+    assert (one.width, one.height) == (300, 400)
+    np.testing.assert_allclose(one.boxes_N4, straight.boxes_N4, atol=4)
+    assert np.abs(one.crops_NHWC.astype(float) - straight.crops_NHWC).mean() < 4
+
+
+def test_a_face_keeps_its_pixels_in_a_large_photograph(portrait):
+    """Looked for in a small version, cut out of the large one."""
+    face = portrait.crop((130, 20, 310, 230)).resize((90, 105), Image.Resampling.LANCZOS)
+    large = on((3200, 2400), (face, 1500, 1100))
+    alone = found(on((400, 300), (face, 150, 100)))
+    one = find(encoded(large, "JPEG", quality=95), SIZE, Frame(), PLENTY)
+    assert one.found == alone.found == 1
+    np.testing.assert_allclose(one.boxes_N4[0] - [1350, 1000, 1350, 1000], alone.boxes_N4[0], atol=12)
+    detail = [np.diff(crop[0].astype(float), axis=1).std() for crop in (one.crops_NHWC, alone.crops_NHWC)]
+    assert detail[0] > 0.8 * detail[1]
+
+
+def test_pictures_without_people():
+    for picture in (data.coffee(), data.chelsea(), data.rocket()):
+        nothing = found(Image.fromarray(picture))
+        assert (nothing.found, nothing.smaller, len(nothing.crops_NHWC)) == (0, 0, 0)
+
+
+def test_too_small_faces_are_told_apart(portrait):
+    tiny = portrait.crop((130, 20, 310, 230)).resize((30, 35), Image.Resampling.LANCZOS)
+    none = found(on((320, 240), (tiny, 150, 100)))
+    assert (none.found, none.smaller) == (0, 1)
+
+
+def test_more_faces_than_are_aged_are_counted(portrait, monkeypatch):
+    monkeypatch.setattr(faces, "MOST_FACES", 3)
+    face = portrait.crop((130, 20, 310, 230)).resize((90, 105))
+    crowd = on((600, 240), *((face, 10 + 118 * column, 10 + 115 * row) for row in range(2) for column in range(5)))
+    many = found(crowd)
+    assert many.found == 10
+    assert len(many.boxes_N4) == len(many.crops_NHWC) == len(many.scores_N) == 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (6000, 60), (60, 6000), (33, 2), (700, 500)])
+def test_odd_pictures_are_just_pictures(size):
+    assert found(Image.new("RGB", size)).found == 0
+
+
+def test_whole_is_all_of_it(portrait):
+    one = whole(encoded(portrait), SIZE, PLENTY)
+    assert one.found == 1
+    assert one.boxes_N4.tolist() == [[0, 0, 512, 512]]
+
+
+def test_auto_tells_crops_from_photographs(portrait):
+    (one,) = found(portrait).squares
+    left, top = round(one.x - one.side / 2), round(one.y - one.side / 2)
+    crop = portrait.crop((left, top, left + round(one.side), top + round(one.side)))
+    assert whole_or_found(encoded(crop), SIZE, Frame(), PLENTY).boxes_N4.tolist() == [[0, 0, *crop.size]]
+    photograph = whole_or_found(encoded(portrait), SIZE, Frame(), PLENTY)
+    np.testing.assert_array_equal(photograph.boxes_N4, found(portrait).boxes_N4)
+
+
+@pytest.mark.parametrize("degrees", [0, 20, -50])
+def test_a_crop_has_the_face_where_its_frame_says(degrees):
+    frame = Frame()
+    turn = math.radians(degrees)
+    matrix = 150 * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    points = np.array(frame.points) @ matrix.T + [300, 200]
+    middle = matrix @ [0.5, 0.5] + [300, 200]
+    half = 150 * frame.box / 2
+    one = faces.square(np.concatenate([middle - half, middle + half]), points, frame)
+    assert (one.x, one.y, one.side) == pytest.approx((*middle, 150))
+    assert one.radians == pytest.approx(turn)
+    larger_box = np.concatenate([middle - 1.21 * half, middle + 1.21 * half])
+    assert faces.square(larger_box, points, frame).side == pytest.approx(150 * 1.1)
+
+
+def test_what_is_no_image_is_said():
+    for way in (lambda data: find(data, SIZE, Frame(), PLENTY), lambda data: whole(data, SIZE, PLENTY)):
+        with pytest.raises(DecodeError) as info:
+            way(b"text")
+        assert info.value.status == "unreadable"
