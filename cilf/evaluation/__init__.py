@@ -8,10 +8,12 @@ from cilf.config import EvaluateOptions
 def evaluate(options: EvaluateOptions) -> int:
     """Estimate the ages of labelled faces, show how good the estimates are, and write tables, figures and rows.
 
+    With `faces`, find the faces of photographs instead.
+
     Raises:
         UsageError, ModelFolderError: the data, the model or the output cannot be used.
         JobError: the data could not be read to its end.
     """
-    from cilf.evaluation.job import run
+    from cilf.evaluation import detection, job
 
-    return run(options)
+    return detection.run(options) if options.faces else job.run(options)

@@ -1,0 +1,160 @@
+"""`cilf evaluate --faces`: how many of a set's faces are found, and how many of what is found are none."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.table import Table
+from scipy.optimize import linear_sum_assignment
+
+from cilf.card import Frame
+from cilf.config import EvaluateOptions, LabelOptions
+from cilf.datasets.photographs import KnownPhotograph, photographs
+from cilf.images.decode import read
+from cilf.images.faces import Faces, find
+from cilf.storage import CHECKING, check_output, locate, write
+
+LEAST_SIDE = 40.0
+"""Pixels: smaller faces, known or found, count neither for nor against."""
+
+SAME_IOU = 0.3
+"""From which a known and a found box are one face: people draw boxes from the brows or from the hairline on."""
+
+_SHEET_SIDE = 360
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Faces of LEAST_SIDE in one photograph."""
+
+    name: str
+    known: int
+    found: int
+    right: int
+    """Of those found."""
+    by: str
+    """What is known of them: boxes, or their number, of which no more than so many found ones can be right."""
+
+
+def run(options: EvaluateOptions) -> int:
+    """Show and write recall and precision, and the photographs with what was found in them."""
+    target = locate(options.output or "runs/evaluate/faces", CHECKING)
+    check_output(target)
+    tallies: list[Tally] = []
+    cells: list[Image.Image] = []
+    for photograph in photographs(options.data):
+        faces = find(photograph.data, 32, Frame(), LabelOptions.max_pixels)
+        tallies.append(tally(photograph, faces))
+        cells.append(_cell(photograph, faces, tallies[-1]))
+    record = {
+        "least_side": LEAST_SIDE,
+        "same_iou": SAME_IOU,
+        **sums(tallies),
+        "photographs": [vars(t) for t in tallies],
+    }
+    picture = io.BytesIO()
+    _sheet(cells).save(picture, "PNG")
+    write(target / "faces.json", json.dumps(record, indent=2).encode())
+    write(target / "faces.png", picture.getvalue())
+    Console(highlight=False).print(_shown(record, tallies))
+    print(f"faces.json and faces.png are in {target.url}")
+    return 0
+
+
+def tally(photograph: KnownPhotograph, faces: Faces) -> Tally:
+    """Compare what was found with what is known."""
+    if photograph.boxes_N4 is None:
+        found = int((_sides(faces.boxes_N4) >= LEAST_SIDE).sum())
+        # Only faces of that size were counted, as far as anybody knows.
+        return Tally(photograph.name, photograph.count, found, min(found, photograph.count), "number")
+    iou_KF = overlaps(photograph.boxes_N4, faces.boxes_N4)
+    rows, columns = linear_sum_assignment(-iou_KF)
+    same = iou_KF[rows, columns] >= SAME_IOU
+    rows, columns = rows[same], columns[same]
+    counted_K = _sides(photograph.boxes_N4) >= LEAST_SIDE
+    counted_F = _sides(faces.boxes_N4) >= LEAST_SIDE
+    counted_F[columns] = counted_K[rows]
+    return Tally(photograph.name, int(counted_K.sum()), int(counted_F.sum()), int(counted_K[rows].sum()), "boxes")
+
+
+def overlaps(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
+    """Intersection over union of each two boxes, [N, M]."""
+    low_NM2 = np.maximum(a_N4[:, None, :2], b_M4[None, :, :2])
+    high_NM2 = np.minimum(a_N4[:, None, 2:], b_M4[None, :, 2:])
+    both_NM = (high_NM2 - low_NM2).clip(min=0).prod(axis=2)
+    area_N, area_M = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a_N4, b_M4))
+    return both_NM / (area_N[:, None] + area_M[None] - both_NM).clip(min=1e-9)
+
+
+def sums(tallies: Sequence[Tally]) -> dict[str, Any]:
+    """Recall and precision by what is known of the photographs, and of all."""
+    out: dict[str, Any] = {}
+    for by in ("boxes", "number", "all"):
+        rows = [t for t in tallies if by in (t.by, "all")]
+        known, found, right = (sum(getattr(t, name) for t in rows) for name in ("known", "found", "right"))
+        out[by] = {
+            "photographs": len(rows),
+            "known": known,
+            "found": found,
+            "recall": right / known if known else None,
+            "precision": right / found if found else None,
+        }
+    empty = [t for t in tallies if not t.known]
+    out["without_faces"] = {"photographs": len(empty), "nothing_found": sum(not t.found for t in empty)}
+    return out
+
+
+def _sides(boxes_N4: np.ndarray) -> np.ndarray:
+    return np.asarray((boxes_N4[:, 2:] - boxes_N4[:, :2]).mean(axis=1))
+
+
+def _shown(record: dict[str, Any], tallies: Sequence[Tally]) -> Table:
+    title = f"faces of at least {LEAST_SIDE:g} pixels"
+    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="bold")
+    for number, heading in enumerate(("what is known of them", "photographs", "known", "found", "recall", "precision")):
+        table.add_column(heading, justify="right" if number else "left")
+    for by, name in (("boxes", "boxes"), ("number", "only their number"), ("all", "all")):
+        row = record[by]
+        shares = ["–" if row[share] is None else f"{row[share]:.1%}" for share in ("recall", "precision")]
+        table.add_row(name, *(str(row[name]) for name in ("photographs", "known", "found")), *shares)
+    empty = record["without_faces"]
+    table.add_section()
+    table.add_row(
+        "without faces", str(empty["photographs"]), "0", "", "", f"{empty['nothing_found']} with nothing found"
+    )
+    for t in tallies:
+        if (t.known, t.found) != (t.right, t.right):
+            table.add_row(f"  {t.name}", "", str(t.known), str(t.found), "", f"by {t.by}")
+    return table
+
+
+def _cell(photograph: KnownPhotograph, faces: Faces, counted: Tally) -> Image.Image:
+    """A photograph with known boxes in blue and found ones in orange."""
+    image = Image.fromarray(read(photograph.data, _SHEET_SIDE, LabelOptions.max_pixels).upright)
+    image.thumbnail((_SHEET_SIDE, _SHEET_SIDE))
+    factor = image.width / faces.width
+    draw = ImageDraw.Draw(image)
+    for box in [] if photograph.boxes_N4 is None else photograph.boxes_N4:
+        draw.rectangle([float(side * factor) for side in box], outline="#1a6fdf", width=2)
+    for box in faces.boxes_N4:
+        draw.rectangle([float(side * factor) for side in box], outline="#ff8c00", width=2)
+    cell = Image.new("RGB", (_SHEET_SIDE, _SHEET_SIDE + 22), "white")
+    cell.paste(image, (0, 0))
+    text = f"{photograph.name.rpartition('/')[2][:36]}: {counted.found} of {counted.known}"
+    ImageDraw.Draw(cell).text((2, _SHEET_SIDE + 4), text, fill="black")
+    return cell
+
+
+def _sheet(cells: Sequence[Image.Image], columns: int = 6) -> Image.Image:
+    width, height = cells[0].size
+    sheet = Image.new("RGB", (columns * width, -(-len(cells) // columns) * height), "white")
+    for number, cell in enumerate(cells):
+        sheet.paste(cell, (number % columns * width, number // columns * height))
+    return sheet
