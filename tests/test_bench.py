@@ -90,8 +90,7 @@ def test_few_are_the_first_of_many(tmp_path):
 
 
 def test_photographs_are_many_names_of_a_handful(tmp_path, monkeypatch):
-    monkeypatch.setattr(objects, "_WIDTH", 400)
-    monkeypatch.setattr(objects, "_HEIGHT", 304)
+    monkeypatch.setitem(objects._SIZES, "photographs", (400, 304))
     with objects.corpus("photographs", tmp_path, 10, 20, 0) as made:
         files = [path.stat() for path in (tmp_path / "many").iterdir()]
         assert len(files) == 20
@@ -185,13 +184,13 @@ def test_limit_is_the_work_of_both_stages():
 
 def test_label_is_run_and_watched(tmp_path, model_folder):
     with objects.corpus("crops", tmp_path, 20, 100, 0) as made:
-        run = pipeline.label(made.many, 100, str(model_folder), made.environment)
+        run = pipeline.label(made.many, 100, str(model_folder), "none", made.environment)
         assert run.seconds > run.seconds_to_first_row > 0
         assert set(run.stage_seconds) == {"fetch", "decode", "model"}
         assert {DRIVER, MODEL, RAY, ALL} <= set(run.usage)
         assert run.usage[MODEL].peak_mb > 100, "it holds torch"
         with pytest.raises(JobError, match="no-such-model"):
-            pipeline.label(made.many, 100, "no-such-model", made.environment)
+            pipeline.label(made.many, 100, "no-such-model", "none", made.environment)
 
 
 def test_bench_label_writes_and_shows(tmp_path, monkeypatch, capsys, model_folder):

@@ -34,7 +34,7 @@ def run(options: BenchOptions) -> int:
 
 
 def _measured(options: BenchOptions) -> Result:
-    size = read_card(model_folder(options.model)).model.images.size
+    images = read_card(model_folder(options.model)).model.images
     objects = Objects(
         options.objects,
         few=options.images // 8,
@@ -42,7 +42,7 @@ def _measured(options: BenchOptions) -> Result:
         latency_ms=options.latency_ms if options.objects == "s3" else None,
     )
     result = Result(this_machine(), objects, options.model, options.price)
-    asked = (options.stage_only,) if options.stage_only else ("fetch", "decode", "model", "pipeline")
+    asked = (options.stage_only,) if options.stage_only else ("fetch", "decode", "faces", "model", "pipeline")
     with ExitStack() as context:
         status = context.enter_context(Console(stderr=True).status("making objects"))
         folder = Path(context.enter_context(tempfile.TemporaryDirectory(prefix="cilf-bench-")))
@@ -57,13 +57,16 @@ def _measured(options: BenchOptions) -> Result:
             if "fetch" in asked:
                 result.fetch.append(stages.fetch_alone(made))
             if "decode" in asked:
-                result.decode.append(stages.decode_alone(made, size))
+                result.decode.append(stages.decode_alone(made, images.size))
+            if "faces" in asked and made.faces == "detect":
+                result.faces.append(stages.faces_alone(made, images))
             if model:
                 result.model.append(model.measure())
             if "pipeline" in asked:
-                result.few.append(pipeline.label(made.few, made.few_count, options.model, made.environment))
-                result.many.append(pipeline.label(made.many, made.many_count, options.model, made.environment))
-        if model and options.objects != "photographs":  # of which only a handful are distinct
+                how = (options.model, made.faces, made.environment)
+                result.few.append(pipeline.label(made.few, made.few_count, *how))
+                result.many.append(pipeline.label(made.many, made.many_count, *how))
+        if model and made.faces == "none":  # of the others only a handful are distinct
             status.update("correction")
             result.correction = model.correction(options.repeats)
     return result

@@ -17,12 +17,12 @@ from skimage import data
 
 from cilf.bench.latent_store import serving
 
-Kind = Literal["crops", "photographs", "s3"]
+Kind = Literal["crops", "snapshots", "photographs", "s3"]
 
 _BUCKET = "bench"
 _SAMPLE_OBJECTS, _SAMPLE_BYTES = 512, 64_000_000  # of which decoding and the model are measured alone
 _DISTINCT = 8
-_WIDTH, _HEIGHT = 4032, 3024
+_SIZES: dict[Kind, tuple[int, int]] = {"snapshots": (1152, 864), "photographs": (4032, 3024)}
 _SHARPNESS = 0.3  # periods per pixel at which a lens lets a third through; makes files of 2 to 3 MB
 
 
@@ -39,6 +39,11 @@ class Corpus:
     """Folder or URL below which a job finds `few` and `many`."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables with which a process reaches `place`."""
+
+    @property
+    def faces(self) -> Literal["detect", "none"]:
+        """How they are to be labelled."""
+        return "detect" if self.kind in _SIZES else "none"
 
     @property
     def few(self) -> str:
@@ -64,14 +69,15 @@ def corpus(kind: Kind, folder: Path, few: int, many: int, latency_ms: float) -> 
     """Make a corpus below `folder`, and serve it over S3 for as long as the context lasts where `kind` says so.
 
     Args:
-        kind: crops: 200 x 200 pixels. photographs: 12 megapixels. s3: crops that an S3 store serves.
+        kind: crops: 200 x 200 pixels. snapshots, photographs: portraits of 1 and of 12 megapixels. s3: crops that an
+            S3 store serves.
         folder: empty or not there yet.
         few, many: how many objects.
         latency_ms: what the store waits before each answer.
     """
     for name in ("few", "many"):
         (folder / name).mkdir(parents=True)
-    files = photographs(many) if kind == "photographs" else crops(many)
+    files = photographs(many, *_SIZES[kind]) if kind in _SIZES else crops(many)
     originals: dict[int, Path] = {}
     for number, (original, encoded) in enumerate(files):
         path = folder / "many" / f"{number:06d}.jpg"
@@ -107,20 +113,20 @@ def crops(count: int) -> Iterator[tuple[int, bytes]]:
         yield number, _jpeg(portrait.crop((left, top, left + 200, top + 200)), quality=90)
 
 
-def photographs(count: int) -> Iterator[tuple[int, bytes]]:
-    """A real portrait before a background as rich in detail as nature's, 4032 x 3024 pixels: (which one, JPEG file).
+def photographs(count: int, width: int, height: int) -> Iterator[tuple[int, bytes]]:
+    """A real portrait before a background as rich in detail as nature's: (which one, JPEG file).
 
     Only a handful are distinct: to a decoder a file is as much work the second time.
     """
     draw = np.random.default_rng(0)
-    background = _natural(draw)
+    background = _natural(draw, width, height)
     portrait = Image.fromarray(data.astronaut())
     made: list[bytes] = []
     for number in range(min(count, _DISTINCT)):
-        down, right = draw.integers(0, (_HEIGHT, _WIDTH))
+        down, right = draw.integers(0, (height, width))
         photograph = Image.fromarray(np.roll(background, (down, right), axis=(0, 1)))
-        side = int(draw.integers(_HEIGHT // 4, _HEIGHT // 2))
-        place = (int(draw.integers(0, _WIDTH - side)), int(draw.integers(0, _HEIGHT - side)))
+        side = int(draw.integers(height // 4, height // 2))
+        place = (int(draw.integers(0, width - side)), int(draw.integers(0, height - side)))
         photograph.paste(portrait.resize((side, side), Image.Resampling.BICUBIC), place)
         made.append(_jpeg(photograph, quality=85))
         yield number, made[-1]
@@ -128,10 +134,10 @@ def photographs(count: int) -> Iterator[tuple[int, bytes]]:
         yield number % _DISTINCT, made[number % _DISTINCT]
 
 
-def _natural(draw: np.random.Generator) -> np.ndarray:
+def _natural(draw: np.random.Generator, width: int, height: int) -> np.ndarray:
     """uint8 [H, W, 3]: grey detail of every size, and colours that change slowly."""
-    grey = _falling(draw, _HEIGHT, _WIDTH)
-    red, blue = (np.kron(_falling(draw, _HEIGHT // 8, _WIDTH // 8), np.ones((8, 8), np.float32)) for _ in range(2))
+    grey = _falling(draw, height, width)
+    red, blue = (np.kron(_falling(draw, height // 8, width // 8), np.ones((8, 8), np.float32)) for _ in range(2))
     channels = np.stack([grey + red / 4, grey - (red + blue) / 8, grey + blue / 4], axis=-1)
     return np.clip(128 + 30 * channels, 0, 255).astype(np.uint8)
 

@@ -33,13 +33,14 @@ class Run:
     """Share of the time from the first row on; None without a GPU."""
 
 
-def label(objects: str, count: int, model: str, environment: Mapping[str, str]) -> Run:
+def label(objects: str, count: int, model: str, faces: str, environment: Mapping[str, str]) -> Run:
     """Label into a folder that is gone afterwards.
 
     Args:
         objects: folder or URL.
         count: how many there are.
         model: name, path or URL.
+        faces: how faces are found in them.
         environment: variables beside this process's own.
 
     Raises:
@@ -48,7 +49,7 @@ def label(objects: str, count: int, model: str, environment: Mapping[str, str]) 
     # A cluster that the user works with is not the machine that is measured.
     variables = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | dict(environment)
     with tempfile.TemporaryDirectory(prefix="cilf-bench-") as output, tempfile.TemporaryFile("w+") as errors:
-        command = [sys.executable, "-m", "cilf.cli", "label", objects, output, "--model", model]
+        command = [sys.executable, "-m", "cilf.cli", "label", objects, output, "--model", model, "--faces", faces]
         start = time.perf_counter()
         with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=errors) as process:
             with sampled(process.pid) as sampler, busy() as shares:

@@ -38,7 +38,8 @@ class Result:
     """Of this machine per hour."""
     fetch: list[float] = field(default_factory=list)
     decode: list[float] = field(default_factory=list)
-    """Images per second."""
+    faces: list[float] = field(default_factory=list)
+    """Images per second; of faces with the decoding that they need."""
     model: list[Model] = field(default_factory=list)
     correction: Correction | None = None
     few: list[Run] = field(default_factory=list)
@@ -48,7 +49,7 @@ class Result:
     @property
     def rounds(self) -> int:
         """Measurements of each thing."""
-        return max(len(self.fetch), len(self.decode), len(self.model), len(self.many))
+        return max(len(self.fetch), len(self.decode), len(self.faces), len(self.model), len(self.many))
 
     @property
     def model_images_per_s(self) -> float | None:
@@ -57,12 +58,20 @@ class Result:
 
     @property
     def limit_images_per_s(self) -> float | None:
-        """Decoding and the model share the cores; beside a GPU the slower one decides."""
-        model = self.model_images_per_s
-        if not self.decode or model is None:
+        """Decoding, or finding faces, and the model share the cores; beside a GPU the slower one decides."""
+        model, before = self.model_images_per_s, self.faces or self.decode
+        if not before or model is None:
             return None
-        decode = statistics.median(self.decode)
-        return min(decode, model) if self.machine.gpus else 1 / (1 / decode + 1 / model)
+        rate = statistics.median(before)
+        return min(rate, model) if self.machine.gpus else 1 / (1 / rate + 1 / model)
+
+    @property
+    def cost_of_faces(self) -> float | None:
+        """What finding and cutting them out adds to the time of decoding and estimating one crop, as a share of it."""
+        if not self.faces or not self.decode or self.model_images_per_s is None:
+            return None
+        decode = 1 / statistics.median(self.decode)
+        return (1 / statistics.median(self.faces) - decode) / (decode + 1 / self.model_images_per_s)
 
     @property
     def cost(self) -> Slope | None:
@@ -101,5 +110,6 @@ class Result:
             "cost": asdict(self.cost) if self.cost else None,
             "limit_images_per_s": self.limit_images_per_s,
             "share_of_limit": self.share_of_limit,
+            "cost_of_faces": self.cost_of_faces,
             "cost_per_million": self.cost_per_million,
         }

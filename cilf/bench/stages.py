@@ -1,4 +1,4 @@
-"""Fetching and decoding, each alone on all of this machine's cores. Their processes never import torch."""
+"""Fetching, decoding and finding faces, each alone on all cores, in processes that never import torch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from typing import TYPE_CHECKING, Any
 
+from cilf.card import Images
 from cilf.config import LabelOptions
 from cilf.errors import JobError
 from cilf.images.decode import decode
+from cilf.images.faces import find
 from cilf.images.fetch import FetchError, fetch
 from cilf.labelling.runtime import block_rows
 
@@ -36,6 +38,12 @@ def fetch_alone(corpus: Corpus) -> float:
 def decode_alone(corpus: Corpus, size: int) -> float:
     """Images per second, from bytes in memory to crops of `size` pixels, in one process per core."""
     return _on_all_cores(partial(_decode, size=size), [[path.read_bytes()] for path in corpus.sample()], corpus)
+
+
+def faces_alone(corpus: Corpus, images: Images) -> float:
+    """Images per second, from bytes in memory to the crops of their faces, in one process per core."""
+    parts = [[path.read_bytes()] for path in corpus.sample()]
+    return _on_all_cores(partial(_find, images=images), parts, corpus)
 
 
 _all_ready: Barrier
@@ -72,6 +80,11 @@ def _fetch(uris: list[str]) -> None:
     for answer in fetch(uris, [None] * len(uris), LabelOptions.max_bytes):
         if isinstance(answer, FetchError):
             raise JobError(f"the bench cannot fetch what it made: {answer.reason}")
+
+
+def _find(encoded: list[bytes], images: Images) -> None:
+    for data in encoded:
+        find(data, images.size, images.frame, LabelOptions.max_pixels)
 
 
 def _decode(encoded: list[bytes], size: int) -> None:

@@ -71,6 +71,7 @@ def labelled(result: Result) -> str:
     """What was labelled, and how often, in one line."""
     kinds = {
         "crops": "200 x 200 JPEG crops",
+        "snapshots": "1152 x 864 JPEG photographs",
         "photographs": "4032 x 3024 JPEG photographs",
         "s3": "200 x 200 JPEG crops",
     }
@@ -82,19 +83,23 @@ def labelled(result: Result) -> str:
 
 def _speeds(result: Result) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for title, rates in (("fetching alone", result.fetch), ("decoding alone", result.decode)):
+    stages = (("fetching", result.fetch), ("decoding", result.decode), ("decoding and finding faces", result.faces))
+    for title, rates in stages:
         if rates:
-            rows.append((title, _rate(statistics.median(rates)), "a process per core"))
+            rows.append((f"{title} alone", _rate(statistics.median(rates)), "a process per core"))
     if result.model_images_per_s is not None:
         views = f"{result.model[0].views_per_row:.2f} views per image"
         rows.append(("the model alone", _rate(result.model_images_per_s), views))
     if result.limit_images_per_s is not None:
-        shared = "decoding and the model on the same cores"
-        why = "the slower of decoding and the model" if result.machine.gpus else shared
+        before = "decoding and faces" if result.faces else "decoding"
+        shared = f"{before} and the model on the same cores"
+        why = f"the slower of {before} and the model" if result.machine.gpus else shared
         rows.append(("limit", _rate(result.limit_images_per_s), why))
     if result.cost:
         spread = f"per further image; runs differ by {result.cost.spread:.0%}"
         rows.append(("the whole pipeline", _rate(result.cost.images_per_s), spread))
+    if result.cost_of_faces is not None:
+        rows.append(("finding faces adds", f"{result.cost_of_faces:.0%}", "to decoding and estimating one crop"))
     if result.share_of_limit is not None:
         rows.append(("share of the limit", f"{result.share_of_limit:.2f}", ""))
     return rows

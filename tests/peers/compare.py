@@ -58,7 +58,8 @@ class Peer:
 _SCRIPT = ("{listing}", "{output}", "{model}")
 _DAFT = (str(HERE / "daft_labelling.py"), *_SCRIPT)
 
-CILF = Peer("CILF", ("-m", "cilf.cli", "label", *_SCRIPT[:2], "--model", "{model}"), get_args(Kind), "labels")
+_LABEL = ("-m", "cilf.cli", "label", *_SCRIPT[:2], "--model", "{model}", "--faces", "none")
+CILF = Peer("CILF", _LABEL, get_args(Kind), "labels")
 PEERS = (
     CILF,
     Peer("Daft", (*_DAFT, "1"), get_args(Kind), libraries=DAFT),
