@@ -111,6 +111,19 @@ class CILF(nn.Module):
         """Store the prompts' vectors, so that inference needs no text tower."""
         cast(Tensor, self.text_KC).copy_(self.text_vectors())
 
+    @torch.no_grad()
+    def unweigh(self, weights: Tensor) -> None:
+        """Take back what weights of the rows by their age have done to the age posterior: p_k becomes ∝ p_k / w_k.
+
+        To the loss, rows that count double are rows that come twice as often; but the faces to be labelled come as they
+        come (prior shift, Saerens et al. 2002, equation 2.4).
+
+        Args:
+            weights: float, above 0, of each age in whole years from 0 on.
+        """
+        bias_K = cast(nn.Linear, self.head[-1]).bias
+        bias_K.sub_(weights[self.ages.youngest : self.ages.oldest + 1].log().to(bias_K))
+
     def forward(self, pixels_BCHW: Tensor, text_KC: Tensor | None = None) -> Output:
         """Normalised pixels, float [B, 3, S, S], and the prompts' vectors (default: those cached) -> Output."""
         text_KC = cast(Tensor, self.text_KC) if text_KC is None else text_KC

@@ -73,6 +73,7 @@ def _run(recipe: Recipe, output: Location, cluster: Cluster) -> None:
     model.load_state_dict(average, strict=False)
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
     model.cache_text()
+    model.unweigh(torch.from_numpy(weights_K))
 
     plan, folds, subjects = Plan(), None, keys.unique()
     if recipe.folds:

@@ -97,6 +97,7 @@ def fit_fold(
                 learner.learn([portion], first_epoch=epoch == 0)
     with learner.averaged(), torch.inference_mode():
         learner.model.cache_text()
+        learner.model.unweigh(torch.from_numpy(weights_K))
         table = correction_table(learner.model, rows.take(unseen), number_N[unseen], max_views)
     said = table.predictions
     assert said.others_BVD is not None

@@ -125,3 +125,15 @@ def test_compiled_model_gives_the_same_numbers(tiny_model):
         expected = tiny_model(pixels).logits_BK
         found = torch.compile(tiny_model, backend="aot_eager")(pixels).logits_BK
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_of_rows_are_taken_back(tiny_model):
+    """Bayes: a posterior learned from rows that count w is, for faces as they come, p / w."""
+    weights, pixels = torch.linspace(0.5, 2, 130), torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        before = tiny_model(pixels).posterior_BK
+    tiny_model.unweigh(weights)
+    with torch.inference_mode():
+        after = tiny_model(pixels).posterior_BK
+    expected = before / weights[: before.shape[1]]
+    torch.testing.assert_close(after, expected / expected.sum(dim=1, keepdim=True))
