@@ -149,9 +149,6 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
 
 def _rgb(image: Image.Image) -> np.ndarray:
     """uint8 [H, W, 3]."""
-    if image.mode.startswith("I;16"):
-        # Pillow clips 16-bit greys at 255 instead of scaling them. The low byte is dropped, as it does for RGB.
-        return _from_grey((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         # 32-bit greys have no agreed white: the image's own range is taken.
         values = np.array(image, dtype=np.float32)
@@ -159,25 +156,26 @@ def _rgb(image: Image.Image) -> np.ndarray:
         low, high = values.min(), values.max()
         values -= low
         values *= 255 / max(float(high - low), 1e-9)
-        return _from_grey(values.astype(np.uint8))
-    if image.has_transparency_data:
-        return _on_white(image if image.mode == "RGBA" else image.convert("RGBA"))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # which would copy
-
-
-def _from_grey(grey_HW: np.ndarray) -> np.ndarray:
-    return np.repeat(grey_HW[:, :, None], 3, axis=2)
-
-
-def _on_white(image: Image.Image) -> np.ndarray:
-    """RGBA -> RGB, a few rows at a time, as the whole of a large image is held once already."""
+        image = Image.fromarray(values.astype(np.uint8))
+    # A few rows at a time: Pillow's own ways hold the whole of an image two or three times.
     out = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _PIXELS_AT_ONCE // image.width)
     for top in range(0, image.height, rows):
-        part = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))), dtype=np.float32)
-        alpha = part[..., 3:] / 255
-        out[top : top + rows] = np.rint(part[..., :3] * alpha + 255 * (1 - alpha))
+        part = image.crop((0, top, image.width, min(top + rows, image.height)))
+        out[top : top + rows] = _rows(part)
     return out
+
+
+def _rows(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3], or [H, W, 1] of a grey image."""
+    if image.mode.startswith("I;16"):
+        # Pillow clips 16-bit greys at 255 instead of scaling them. The low byte is dropped, as it does for RGB.
+        return (np.asarray(image) >> 8).astype(np.uint8)[:, :, None]
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"))
+    rgba = np.asarray(image.convert("RGBA"), dtype=np.float32)
+    alpha = rgba[..., 3:] / 255
+    return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
 def _upright(stored_HWC: np.ndarray, orientation: int) -> np.ndarray:

@@ -35,6 +35,9 @@ _SHARE = 0.4
 """Faces of LEAST_SIDE are then 10 pixels high, the least that the detector finds; of photographs that are more than
 2,560 pixels long it does not find the smallest."""
 
+_NEAR = 0.9
+"""Share of the pixels along a side that one wants at which decoding again at a finer scale is not worth it."""
+
 _FRAMED = 0.25
 """How far, as shares of its sides, an image may differ from a crop of its face and still count as one."""
 
@@ -78,7 +81,7 @@ def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
     width, height = photograph.width, photograph.height
     side = min(max(width, height), max(_LOOK[0], min(_LOOK[1], round(_SHARE * max(width, height)))))
     image = photograph.upright
-    if max(image.shape[:2]) < side:
+    if max(image.shape[:2]) < _NEAR * side:
         image = read(data, math.ceil(side * min(width, height) / max(width, height)), max_pixels).upright
     seen = look(image, side).scaled(width / image.shape[1], height / image.shape[0])
     large = seen.at(_wanted(seen, width, height))
@@ -87,7 +90,7 @@ def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
     if squares:
         # The smallest face decides; below `size` pixels it has no more than the original gives it.
         scale = min(1.0, size / min(square.side for square in squares))
-        if image.shape[1] < 0.99 * scale * width:
+        if image.shape[1] < _NEAR * scale * width:
             image = read(data, math.ceil(scale * min(width, height)), max_pixels).upright
     crops = [cut(image, square.scaled(image.shape[1] / width), size) for square in squares]
     return Faces(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from skimage import data
 
 from cilf import cli, schema
 from cilf.estimator import Estimator
@@ -48,9 +51,9 @@ BOUNDS = ("--max-pixels", "100000", "--max-bytes", "50000")
 
 
 def fill(folder: Path, corpus: dict[str, bytes]) -> Path:
-    for key, data in corpus.items():
+    for key, content in corpus.items():
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
-        (folder / key).write_bytes(data)
+        (folder / key).write_bytes(content)
     return folder
 
 
@@ -268,3 +271,40 @@ def test_numbers_of_many_blocks_stay_with_their_rows(label: Label, tmp_path):
             assert face["corrections"] == 2
             assert face["accepted"] is False
             assert face["right"] == 20 + number
+
+
+def test_every_face_of_a_photograph_is_a_row_entry(label: Label, photograph, tmp_path):
+    def encoded(image: Image.Image) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=95)
+        return buffer.getvalue()
+
+    portrait = Image.fromarray(data.astronaut())
+    two = Image.new("RGB", (900, 560), "grey")
+    two.paste(portrait.resize((300, 300)), (560, 100))
+    two.paste(portrait, (20, 20))
+    corpus = {
+        "one.jpg": encoded(portrait),
+        "two.jpg": encoded(two),
+        "cup.jpg": encoded(Image.fromarray(data.coffee())),
+        "words.txt": b"no image",
+    }
+    photos = fill(tmp_path / "photos", corpus)
+    options = ("--faces", "detect", "--thumbnails")
+    found = {Path(row["uri"]).name: row for row in label(photos, tmp_path / "out", *options).to_pylist()}
+    statuses = {name: (row["status"], row["face_count"], row["reason"]) for name, row in found.items()}
+    assert statuses["one.jpg"] == ("ok", 1, None)
+    assert statuses["two.jpg"] == ("ok", 2, None)
+    assert statuses["cup.jpg"] == ("no_face", 0, "no face found")
+    assert statuses["words.txt"][:2] == ("unreadable", None)
+    assert (found["cup.jpg"]["width"], found["cup.jpg"]["faces"], found["cup.jpg"]["thumbnails"]) == (600, [], [])
+    large, small = found["two.jpg"]["faces"]
+    assert large["right"] < 560 < small["left"]
+    for row in found.values():
+        assert len(row["thumbnails"]) == len(row["faces"])
+    # The model is stood in for by brightness, so a thumbnail tells its age.
+    for thumbnail, face in zip(found["two.jpg"]["thumbnails"], found["two.jpg"]["faces"], strict=True):
+        with Image.open(io.BytesIO(thumbnail)) as crop:
+            assert crop.size == (32, 32)
+            assert np.asarray(crop).mean() == pytest.approx(face["age"], abs=3)
+    assert label(photos, tmp_path / "out", *options).num_rows == 4, "the same command again"
