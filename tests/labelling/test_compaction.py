@@ -56,7 +56,7 @@ def test_the_same_rows_in_fewer_files(output, rows, capsys):
     assert rows(output.url).equals(before)
     assert len(labelled(labels).done) == 35
     with output.fs.open(next(f"{labels.path}/{name}" for name in names(labels)), "rb") as file:
-        assert pq.read_schema(file).metadata[b"cilf_schema"] == b"1"
+        assert pq.read_schema(file).metadata[b"cilf_schema"] == str(schema.VERSION).encode()
     assert cli.main(["compact", output.url]) == 0
     assert "2 files before, 2 now" in capsys.readouterr().out
 
