@@ -118,7 +118,7 @@ def _run(result: Result, cost: Slope, run: Run) -> list[tuple[str, ...]]:
 
 
 def _stages(result: Result, run: Run) -> list[tuple[str, ...]]:
-    notes = {"fetch": "most of it is waiting"}
+    notes = {"fetch": "most of it is waiting"} | ({"decode": "with finding faces"} if result.faces else {})
     return [
         (stage, f"{seconds:.1f}", f"{1e3 * seconds / result.objects.many:.2f}", notes.get(stage, ""))
         for stage, seconds in run.stage_seconds.items()

@@ -74,7 +74,8 @@ def forecast(of: int, progress: Progress, nodes: int, price: float | None) -> st
     )
     fetch, decode, model = (1000 * progress.stage_seconds[stage] / labelled for stage in ("fetch", "decode", "model"))
     lines.append(
-        f"per image {fetch:.1f} ms fetching (mostly waiting), {decode:.1f} ms decoding, {model:.1f} ms in the model"
+        f"per image {fetch:.1f} ms fetching (mostly waiting), {decode:.1f} ms decoding and finding faces, "
+        f"{model:.1f} ms in the model"
     )
     lines.append(f"so a replica of the model keeps {max(1, math.ceil(decode / max(model, 1e-9)))} core(s) decoding")
     lost = progress.total - labelled

@@ -35,7 +35,7 @@ def test_the_forecast_counts_start_and_pace_apart():
     assert "110 of 1,000,000 objects" in said
     assert re.search(r"unreadable\s+10.0%", said)
     assert "10.0 images/s after 20 s of start: all of it in 27:47:00" in said
-    assert "100.0 ms fetching (mostly waiting), 20.0 ms decoding, 10.0 ms in the model" in said
+    assert "100.0 ms fetching (mostly waiting), 20.0 ms decoding and finding faces, 10.0 ms in the model" in said
     assert "keeps 2 core(s) decoding" in said
     # 100,020 s on two machines at 0.001 per second.
     assert "cost 200.04 on 2 machine(s) at 3.6 per hour, 200.04 per million" in said
