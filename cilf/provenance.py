@@ -44,7 +44,7 @@ def fingerprint(folder: Path, numbers: Mapping[str, object]) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of CILF, Python and the libraries that a result may depend on."""
-    libraries = ("ray", "torch", "pyarrow", "pillow", "numpy")
+    libraries = ("ray", "torch", "pyarrow", "pillow", "simplejpeg", "opencv-python-headless", "onnxruntime", "numpy")
     return {
         "cilf": cilf.__version__,
         "python": platform.python_version(),
