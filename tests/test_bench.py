@@ -216,3 +216,24 @@ def test_one_stage_alone_is_measured_alone(tmp_path, capsys, model_folder):
     assert written["decode"][0] > 0
     assert [name for name in ("fetch", "model", "many", "correction") if written[name]] == []
     assert "fetching" not in capsys.readouterr().out
+
+
+def test_finding_faces_is_a_stage_of_photographs(tmp_path, capsys, model_folder):
+    options = BenchOptions(
+        output=str(tmp_path),
+        model=str(model_folder),
+        objects="snapshots",
+        images=200,
+        repeats=1,
+        stage_only="faces",
+    )
+    assert label.run(options) == 0
+    assert json.loads((tmp_path / "label-snapshots-faces.json").read_text())["faces"][0] > 0
+    assert "decoding and finding faces alone" in capsys.readouterr().out
+
+
+def test_cost_of_faces_is_what_they_add_to_a_crop():
+    found = replace(RESULT, decode=[1000.0], faces=[200.0], model=[model.Model(250.0, 1.0)])
+    assert found.cost_of_faces == pytest.approx((1 / 200 - 1 / 1000) / (1 / 1000 + 1 / 250))
+    assert found.limit_images_per_s == pytest.approx(1 / (1 / 200 + 1 / 250))
+    assert RESULT.cost_of_faces is None
