@@ -37,8 +37,7 @@ def cut(image_HWC: np.ndarray, square: Square, size: int) -> np.ndarray:
         square: where.
         size: side of the result, pixels.
     """
-    if square.side > 2 * size:
-        image_HWC, square = _coarser(image_HWC, square, square.side / (2 * size))
+    image_HWC, square = _around(image_HWC, square, max(1.0, square.side / (2 * size)))
     side = max(size, min(2 * size, round(square.side)))
     across, down = math.cos(square.radians), math.sin(square.radians)
     step = square.side / side
@@ -55,8 +54,11 @@ def cut(image_HWC: np.ndarray, square: Square, size: int) -> np.ndarray:
     return squeeze(found, size)
 
 
-def _coarser(image_HWC: np.ndarray, square: Square, factor: float) -> tuple[np.ndarray, Square]:
-    """The image around a square, `factor` times as coarse, and the square in it."""
+def _around(image_HWC: np.ndarray, square: Square, factor: float) -> tuple[np.ndarray, Square]:
+    """The image around a square, `factor` times as coarse, and the square in it.
+
+    Never all of a long panorama: OpenCV 4 warps no image of more than 32,767 pixels a side.
+    """
     reach = math.ceil(square.side * math.sqrt(0.5)) + 1
     left, right = (max(0, min(image_HWC.shape[1] - 1, int(square.x + d))) for d in (-reach, reach))
     top, bottom = (max(0, min(image_HWC.shape[0] - 1, int(square.y + d))) for d in (-reach, reach))

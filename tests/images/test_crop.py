@@ -54,6 +54,14 @@ def test_beyond_the_edge_are_the_edges_colours(image):
     assert (far == image[0, 0]).all()
 
 
+def test_a_long_panorama_is_cut_like_any_image(image):
+    long = np.zeros((300, 40_000, 3), np.uint8)
+    long[:, 39_000:39_400] = image
+    for side in (60, 100, 250):
+        there, here = cut(long, Square(39_200, 150, side, 0.2), 40), cut(image, Square(200, 150, side, 0.2), 40)
+        assert difference(there, here) < 0.1
+
+
 def test_fine_patterns_leave_no_coarse_ones():
     stripes = np.zeros((400, 400, 3), np.uint8)
     stripes[:, ::2] = 255

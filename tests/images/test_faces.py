@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
+from test_decode import STORED
 
 from cilf.card import Frame
 from cilf.images import faces
@@ -72,20 +73,11 @@ def test_biggest_first(portrait):
     assert three.boxes_N4[2, 0] < 130
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", STORED)
 def test_photographs_lie_as_exif_says(portrait, orientation):
-    backwards = {
-        1: None,
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }[orientation]
+    turn = STORED[orientation]
     wide = portrait.crop((100, 0, 400, 400))
-    stored = wide if backwards is None else wide.transpose(backwards)
+    stored = wide if turn is None else wide.transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
     one = found(stored, "JPEG", quality=95, exif=exif)
