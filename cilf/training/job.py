@@ -35,6 +35,7 @@ from cilf.training.out_of_fold import out_of_fold
 from cilf.training.recipe import Data, Recipe, read_recipe
 from cilf.training.rows import OLDEST, Rows, check_share, fitted_rows, read_rows, subject_keys, subject_numbers
 from cilf.training.run_folder import METRICS_FILE, prepare, write_bad_rows
+from cilf.training.start import Weights, start_weights
 from cilf.training.trainer import train, worker_resources
 
 logger = logging.getLogger(__name__)
@@ -43,16 +44,17 @@ logger = logging.getLogger(__name__)
 def run(options: TrainOptions) -> int:
     """See cilf.training.train."""
     recipe, output = read_recipe(Path(options.recipe)), locate(options.output)
+    start = start_weights(recipe)
     prepare(recipe, output)
     with running(options.cluster) as cluster:
         handler = RichHandler(show_path=False)
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
         worker_resources(recipe, cluster)
-        _run(recipe, output, cluster)
+        _run(recipe, start, output, cluster)
     return 0
 
 
-def _run(recipe: Recipe, output: Location, cluster: Cluster) -> None:
+def _run(recipe: Recipe, start: Weights | None, output: Location, cluster: Cluster) -> None:
     data = recipe.data
     known = read_rows(data.path, data.fit)
     chosen = read_rows(data.choose_path or data.path, data.choose)
@@ -68,8 +70,8 @@ def _run(recipe: Recipe, output: Location, cluster: Cluster) -> None:
         "%d faces to learn from, %d held out to calibrate on, %d to choose by; %d rows left out",
         *(int(fitted_N.sum()), int((~fitted_N).sum()), len(chosen), len(known.bad) + len(chosen.bad)),
     )
-    average = train(recipe, fit, int(fitted_N.sum()), chosen.good, weights_K, output, cluster)
-    model = CILF(recipe.model, load_weights=False)
+    average = train(recipe, start, fit, int(fitted_N.sum()), chosen.good, weights_K, output, cluster)
+    model = CILF(recipe.model, deployed=start is not None, load_weights=False)
     model.load_state_dict(average, strict=False)
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
     model.cache_text()

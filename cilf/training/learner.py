@@ -24,6 +24,7 @@ from cilf.models.cilf import CILF, Output
 from cilf.models.pixels import Normalise
 from cilf.training.imagenet import load_lite0
 from cilf.training.recipe import Recipe
+from cilf.training.start import Weights
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -47,14 +48,22 @@ class Learner:
         device: of this worker.
         steps: optimiser steps per epoch.
         strategy: how workers share the work; None outside a process group.
+        start: weights to go on from (cilf.training.start).
     """
 
     def __init__(
-        self, recipe: Recipe, device: torch.device, steps: int, strategy: Literal["ddp", "fsdp2"] | None = None
+        self,
+        recipe: Recipe,
+        device: torch.device,
+        steps: int,
+        strategy: Literal["ddp", "fsdp2"] | None = None,
+        start: Weights | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
-        self.model = CILF(recipe.model)
+        self.model = CILF(recipe.model, deployed=start is not None, load_weights=start is None)
+        if start is not None:
+            self.model.load_state_dict(start)
         if recipe.image_init == "imagenet-lite0":
             load_lite0(cast(Any, self.model.image.visual).trunk)
         self.model.to(device)
@@ -67,7 +76,8 @@ class Learner:
             self.net = nn.parallel.DistributedDataParallel(self.net)
         elif strategy == "fsdp2":
             for part in (self.model.image, self.model.text, self.net):
-                fully_shard(cast(nn.Module, part))
+                if part is not None:
+                    fully_shard(part)
         self.optimiser = AdamW(parameter_groups(self.model, recipe))
         self.schedule = LambdaLR(self.optimiser, lambda step: warm_cosine(step, steps, recipe.epochs * steps))
         self.average = {name: value.detach().clone() for name, value in self._learned()}

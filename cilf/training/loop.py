@@ -22,6 +22,7 @@ from cilf.training.epochs import Views, epoch
 from cilf.training.learner import Learner
 from cilf.training.recipe import Recipe
 from cilf.training.run_folder import RunFolder
+from cilf.training.start import Weights
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -37,6 +38,8 @@ class Task:
     """What the workers are sent."""
 
     recipe: Recipe
+    start: Weights | None
+    """To go on from."""
     fit: Dataset
     """Rows to learn from: cilf.training.rows.ROW, materialised."""
     fit_rows: int
@@ -92,7 +95,8 @@ class Worker:
         self.steps = task.fit_rows // (self.share * self.world)
         """Steps of the optimiser per epoch, agreed on beforehand: all workers make as many."""
         shared = self.world > 1 or self.recipe.strategy == "fsdp2"
-        self.learner = Learner(self.recipe, self.device, self.steps, self.recipe.strategy if shared else None)
+        strategy = self.recipe.strategy if shared else None
+        self.learner = Learner(self.recipe, self.device, self.steps, strategy, task.start)
         self._resume()
         self.folder = RunFolder(task.output, self.learner.step) if self.rank == 0 else None
         self.alone = 0.0

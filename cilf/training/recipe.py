@@ -47,6 +47,8 @@ class Recipe(BaseModel):
 
     image_init: Literal["imagenet-lite0"] | None = None
     """Start of the image tower where model.clip.weights is none."""
+    start: str | None = None
+    """Name, path or URL of a model that this run goes on from. The vectors of its prompts stay as they are."""
     frozen_stages: int = Field(default=0, ge=0)
     """With image_init: the stem and this many stages after it stay as they start. Edges are edges everywhere, and
     at full resolution they cost more than all the rest."""
@@ -107,6 +109,16 @@ class Recipe(BaseModel):
             )
         if self.start_size is not None and self.start_size > self.model.images.size:
             raise ValueError(f"start_size {self.start_size} is above model.images.size {self.model.images.size}")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Recipe:
+        if self.start is not None:
+            wrong = {"image_init": self.image_init, "train_text": self.train_text, "folds": self.folds}
+            named = [name for name, value in wrong.items() if value]
+            if named:
+                # A finished model has no text tower, and has learned from every fold.
+                raise ValueError(f"start: a run that goes on from a model has no {', '.join(named)}")
         return self
 
     @property

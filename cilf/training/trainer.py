@@ -13,6 +13,7 @@ from cilf.errors import JobError, UsageError
 from cilf.storage import Location
 from cilf.training.loop import STATE_FILE, Task, work
 from cilf.training.recipe import Recipe
+from cilf.training.start import Weights
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -40,6 +41,7 @@ def worker_resources(recipe: Recipe, cluster: Cluster) -> tuple[float, float]:
 
 def train(
     recipe: Recipe,
+    start: Weights | None,
     fit: Dataset,
     fit_rows: int,
     choose: Dataset,
@@ -60,7 +62,7 @@ def train(
     if fit_rows < recipe.batch_size:
         raise UsageError(f"{fit_rows} rows to learn from are fewer than one batch of {recipe.batch_size}")
     cpus, gpus = worker_resources(recipe, cluster)
-    task = Task(recipe, fit, fit_rows, choose, weights_K, output.url)
+    task = Task(recipe, start, fit, fit_rows, choose, weights_K, output.url)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"task": task},
