@@ -46,6 +46,11 @@ class Detections:
         factors = np.array([across, down], np.float32)
         return Detections(self.boxes_N4 * np.tile(factors, 2), self.scores_N, self.points_N52 * factors)
 
+    def moved(self, right: float, down: float) -> Detections:
+        """The same in an image that has so many more pixels to the left and above."""
+        by = np.array([right, down], np.float32)
+        return Detections(self.boxes_N4 + np.tile(by, 2), self.scores_N, self.points_N52 + by)
+
     @property
     def sides_N(self) -> np.ndarray:
         """Mean of width and height, pixels."""
