@@ -87,6 +87,39 @@ def test_two_workers_onto_s3_learn_as_one_does(trained, faces, recipe_file, buck
     assert {"model.safetensors", "model.json", "curves.png"} <= {path.rpartition("/")[2] for path in fs.find(output)}
 
 
+def test_a_run_goes_on_from_a_model(trained, faces, recipe_file, tmp_path):
+    from safetensors.numpy import load_file
+
+    recipe = recipe_file(
+        {"path": str(faces)}, start=str(trained), train_text=False, epochs=1, learning_rate=1e-4, workers=2
+    )
+    assert main(["train", str(recipe), str(tmp_path / "run")]) == 0
+    fresh, _ = metrics((trained / "metrics.jsonl").read_text())
+    steps, [epoch] = metrics((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert steps[0]["score"] < 0.9 * fresh[0]["score"]
+    _, before = metrics((trained / "metrics.jsonl").read_text())
+    assert epoch["mae"] < before[0]["mae"]
+    earlier, later = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "run"))
+    assert (earlier["text_KC"] == later["text_KC"]).all()
+    assert (earlier["head.0.weight"] != later["head.0.weight"]).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"seed": 1}, "seed is 0"),
+        ({"held_out": 0.2}, "held_out is 0.4"),
+        ({"model": {**RECIPE["model"], "fourier": {"depth": 2}}}, "is not built as this recipe's"),
+        ({"model": {**RECIPE["model"], "ages": {"youngest": 0, "oldest": 90}}}, "is not built as this recipe's"),
+        ({"start": "nowhere"}, "no model nowhere"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(change, complaint, trained, faces, recipe_file, tmp_path, capsys):
+    changes = {"start": str(trained), "train_text": False, "folds": 0, **change}
+    assert main(["train", str(recipe_file({"path": str(faces)}, **changes)), str(tmp_path / "run")]) == 2
+    assert complaint in capsys.readouterr().err
+
+
 def _descendants(name: str) -> list[int]:
     """Processes below this one whose title holds `name`."""
     parents, found = {}, []
