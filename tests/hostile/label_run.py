@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+DRIVER = "driver"
+
 
 @dataclass
 class Run:
@@ -37,6 +39,17 @@ class Run:
     def find(self, part: str) -> list[int]:
         """Those whose command line has `part` in it."""
         return sorted(pid for pid, name in self.below().items() if part in name)
+
+    def own_bytes(self) -> dict[str, int]:
+        """Memory that no other process shares, by the first word of its command line, at most of one: this moment."""
+        most: dict[str, int] = {}
+        for pid, name in {**self.below(), self.process.pid: DRIVER}.items():
+            with suppress(OSError):
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                own = sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+                kind = name.split()[0] if name.strip() else ""  # it has just ended
+                most[kind] = max(most.get(kind, 0), own)
+        return most
 
     def files(self) -> list[Path]:
         """The label files that a reader would see."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hostile_files import MAX_PIXELS, expected_status, hostile_files
 
@@ -74,6 +76,22 @@ def test_each_in_a_bucket_gets_its_row(bucket: Callable[[dict[str, bytes]], str]
     sizes: list[int | None] = [len(data) for data in hostile_files().values()]
     table = manifest([f"{url}/{name}" for name in names], sizes)
     check(fetch_decode(table, SIGHT).to_pylist(), names)
+
+
+def test_each_gets_its_row_from_a_whole_run_in_little_memory(start, folder, tmp_path):
+    run = start(folder, tmp_path / "out", "--max-pixels", str(MAX_PIXELS))
+    most = 0
+    while run.process.poll() is None:
+        most = max(most, *(held for kind, held in run.own_bytes().items() if "fetch" in kind), 0)
+        time.sleep(0.1)
+    report = run.end()
+    assert run.process.returncode == 0, report
+    rows = pa.concat_tables(pq.read_table(file, partitioning=None) for file in run.files())
+    start_of_name = len(f"{folder}/")
+    found = {row["uri"][start_of_name:]: row["status"] for row in rows.select(["uri", "status"]).to_pylist()}
+    assert found == {name: expected_status(name) for name in hostile_files()}
+    assert len(rows) == len(found)
+    assert 0 < most < 10**9
 
 
 ODD = (

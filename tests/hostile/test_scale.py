@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from label_run import statuses
+from label_run import DRIVER, statuses
 
 KEYS = (500_000, 5_000_000)
 _AT_ONCE = 500_000
@@ -29,15 +29,6 @@ def _manifest(path: Path, keys: int) -> Path:
     return path
 
 
-def _own_bytes(pid: int) -> int:
-    """Memory of a process that no other shares; 0 once it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
-
-
 @pytest.mark.long
 def test_millions_of_keys(start, tmp_path, capsys):
     each, said = [], []
@@ -49,9 +40,8 @@ def test_millions_of_keys(start, tmp_path, capsys):
         while run.process.poll() is None:
             if first is None and run.files():
                 first = time.monotonic() - begun
-            for pid, name in {**run.below(), run.process.pid: "driver"}.items():
-                kind = name.split()[0] if name else "ended"
-                peaks[kind] = max(peaks.get(kind, 0), _own_bytes(pid))
+            for kind, held in run.own_bytes().items():
+                peaks[kind] = max(peaks.get(kind, 0), held)
             time.sleep(0.5)
         seconds = time.monotonic() - begun
         report = run.end()
@@ -60,7 +50,7 @@ def test_millions_of_keys(start, tmp_path, capsys):
         each.append(seconds / keys)
         worst = max(peaks, key=lambda kind: peaks[kind])
         said.append(
-            f"{keys:,} keys: {seconds:.0f} s, first rows after {first:.0f} s, driver {peaks['driver'] / 1e9:.2f} GB, "
+            f"{keys:,} keys: {seconds:.0f} s, first rows after {first:.0f} s, driver {peaks[DRIVER] / 1e9:.2f} GB, "
             f"at most {peaks[worst] / 1e9:.2f} GB ({worst})"
         )
         assert first is not None
