@@ -1,0 +1,58 @@
+"""What the files in cluster/ run, taken apart by those who would read it: a shell's rules, and CILF's own options."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cilf import cli
+
+ROOT = Path(__file__).parents[2]
+IMAGE_ROOT = "/cilf/"
+"""Where the image has the repository; tests/cluster/test_image.py holds cluster/Dockerfile to it."""
+
+_OPERATORS = {"&&", "||", ";", "|", "&", "<", ">"}
+
+
+def commands(line: str) -> list[list[str]]:
+    """The simple commands of a RayJob's entrypoint, in order.
+
+    Raises:
+        ValueError: an operator stands where KubeRay's submitter would take it for its own (kuberay#3929), or `&&` is
+            not the only one inside of bash: what comes after a failure must not run.
+    """
+    words = shlex.split(line)
+    if words[:2] == ["bash", "-c"]:
+        [inner] = words[2:]
+        parts = [_tokens(part) for part in inner.split("&&")]
+    else:
+        parts = [_tokens(line)]
+    for part in parts:
+        if not part or _OPERATORS & set(part):
+            raise ValueError(f"not a simple command: {part}")
+    return parts
+
+
+def _tokens(line: str) -> list[str]:
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    return list(lexer)
+
+
+def job_options(command: Sequence[str]) -> Any:
+    """The options that `python jobs/NAME.py ARGUMENTS...` would run with, checked as at its start; nothing is run.
+
+    Raises:
+        ValueError: it is no such command, or there is no such job.
+        CycloptsError: an argument is missing, unknown or wrong.
+    """
+    python, script, *arguments = command
+    path = ROOT / script.removeprefix(IMAGE_ROOT)
+    if python != "python" or path.parent != ROOT / "jobs" or not path.is_file():
+        raise ValueError(f"{python} {script} is no job")
+    if path.stem not in cli.JOBS:
+        raise ValueError(f"{path.stem} is no command")
+    _, bound, _ = cli._app().parse_args([path.stem, *arguments], exit_on_error=False, print_error=False)
+    return bound.arguments["options"]
