@@ -14,7 +14,8 @@ from cilf.datasets.image_folder import ImageFolder
 from cilf.datasets.labels import Collector, Face, Labelled, Reason, number, split_name
 from cilf.datasets.lists import records, rows
 
-_SPLITS = ("train", "val", "test")
+_SPLITS = {"train": ("train",), "val": ("valid", "validation", "val"), "test": ("test",)}
+"""Splits, and what the folders of their images are called."""
 _FILE, _MEAN, _STD = ("file_name", "filename", "image", "name"), ("apparent_age_avg", "mean", "age"), ("stdv", "std")
 
 
@@ -54,24 +55,32 @@ def read_appa_real(folder: Path) -> Labelled:
     lists = images.lists("gt_avg_*.csv")
     if not lists:
         raise images.refusal("APPA-REAL", "gt_avg_train.csv, gt_avg_valid.csv and gt_avg_test.csv")
-    collector = Collector("appa-real", images.problems)
+    collector, folders = Collector("appa-real", images.problems), _folders(images)
     for file in lists:
         for record in records(file, "file_name", "real_age"):
-            _add(images, collector, record["file_name"], record["real_age"], None, _split(file))
+            _add(images, folders, collector, record["file_name"], record["real_age"], None, _split(file))
     return collector.labelled()
 
 
 def _read(dataset: str, images: ImageFolder, lists: list[Path]) -> Labelled:
-    collector = Collector(dataset, images.problems)
+    collector, folders = Collector(dataset, images.problems), _folders(images)
     for file in lists:
         for name, mean, std, split in _lines(file):
-            _add(images, collector, name, mean, std, split_name(split) if split else _split(file))
+            _add(images, folders, collector, name, mean, std, split_name(split) if split else _split(file))
     return collector.labelled()
 
 
-def _add(images: ImageFolder, collector: Collector, name: str, age: str, std: str | None, split: str | None) -> None:
-    near = [f"{folder}{name}{face}" for folder in (_folder(split), "") for face in ("_face.jpg", "")]
-    path = next((path for wanted in near if (path := images.find(wanted))), None)
+def _add(
+    images: ImageFolder,
+    folders: dict[str | None, str],
+    collector: Collector,
+    name: str,
+    age: str,
+    std: str | None,
+    split: str | None,
+) -> None:
+    place = folders.get(split, "")
+    path = images.find(f"{place}{name}_face.jpg") or images.find(f"{place}{name}")
     if path is None:
         images.missing(name, collector)
     elif number(age) is None:
@@ -113,6 +122,8 @@ def _split(file: Path) -> str | None:
     return next((split for split in _SPLITS if split in name), None)
 
 
-def _folder(split: str | None) -> str:
-    """Where a split's images lie: equal names stand in several splits."""
-    return {"train": "train/", "val": "valid/", "test": "test/"}.get(split or "", "")
+def _folders(images: ImageFolder) -> dict[str | None, str]:
+    """The folders of those splits that have one of their own: an image of another split may have the same name."""
+    there = {folder.lower() for path in images.paths for folder in path.split("/")[:-1]}
+    found = {split: next((name for name in names if name in there), None) for split, names in _SPLITS.items()}
+    return {split: f"{name}/" for split, name in found.items() if name}

@@ -13,6 +13,7 @@ def test_clap2016(lay_out, read, problems):
         lay_out(
             "train/000001.jpg",
             "valid/000001.jpg",
+            "valid/000009.jpg",
             "test/000002.jpg",
             train_gt__csv="image,mean,stdv\n000001.jpg,35.2,4.6\n000009.jpg,30,2\n",
             valid_gt__csv="image,mean,stdv\n000001.jpg,20,3.7\n000001.jpg,20,3.7\n",
