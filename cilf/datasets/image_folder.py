@@ -22,7 +22,7 @@ class ImageFolder:
         root: the folder.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or it cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -47,6 +47,8 @@ class ImageFolder:
 
     def _closed(self, error: OSError) -> None:
         path = os.path.relpath(error.filename, self.root)
+        if path == ".":
+            raise UsageError(f"cannot read {self.root}: {error.strerror}") from error
         self.problems.append(Problem(_shown(path), Reason.UNREADABLE, error.strerror or ""))
 
     def _take(self, file: Path) -> None:

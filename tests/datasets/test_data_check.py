@@ -7,6 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cilf import cli
+from cilf.config import DataCheckOptions
+from cilf.manifest.reading import open_manifest
+from cilf.storage import locate
 from cilf.training.rows import examine
 
 FACES = ("images/001A02.JPG", "images/001A22.JPG", "images/002A35.JPG", "images/wrong.JPG")
@@ -72,3 +75,38 @@ def test_wrong_usage(lay_out, capsys, arguments, message):
     assert message in said.err
     assert said.err.startswith("cilf data check: ")
     assert said.out == ""
+
+
+def test_labelling_reads_the_table_as_a_manifest(lay_out, tmp_path):
+    folder = lay_out(*FACES)
+    assert cli.main(["data", "check", "fgnet", str(folder), "--output", f"{tmp_path}/t.parquet"]) == 0
+    manifest = open_manifest(locate(f"{tmp_path}/t.parquet"))
+    rows = [row for part in manifest.parts for table in part() for row in table.to_pylist()]
+    assert [row["uri"] for row in rows] == [f"{folder}/{name}" for name in FACES[:3]]
+    assert [row["age"] for row in rows] == [2, 22, 35]
+
+
+def test_a_folder_that_may_not_be_read(lay_out, monkeypatch, capsys):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    folder = lay_out(*FACES)
+    monkeypatch.setattr("os.scandir", refuse)
+    assert cli.main(["data", "check", "fgnet", str(folder)]) == cli.WRONG_USAGE
+    assert f"cannot read {folder}: Permission denied" in capsys.readouterr().err
+
+
+def test_options_from_yaml(lay_out, tmp_path, capsys):
+    (tmp_path / "check.yaml").write_text(f"output: {tmp_path}/table.parquet\n")
+    arguments = ["data", "check", "fgnet", str(lay_out(*FACES)), "--config", f"{tmp_path}/check.yaml"]
+    assert cli.main(arguments) == 0
+    assert pq.read_table(tmp_path / "table.parquet").num_rows == 3
+
+
+def test_an_interrupt(monkeypatch, capsys):
+    def interrupted(options: DataCheckOptions) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cilf.datasets.check.check", interrupted)
+    assert cli.main(["data", "check", "fgnet", "x"]) == cli.INTERRUPTED
+    assert capsys.readouterr().err.startswith("cilf data check: interrupted")
