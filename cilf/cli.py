@@ -28,10 +28,18 @@ JOBS = {
     "compact": ("cilf.labelling:compact", "Merge the many small label files in OUTPUT into few large ones."),
     "train": ("cilf.training:train", "Train a model as RECIPE says and write it into OUTPUT."),
     "evaluate": ("cilf.evaluation:evaluate", "MAE, CS(5), intervals and judgement of MODEL on labelled faces."),
+    "data check": (
+        "cilf.datasets.check:check",
+        "What is in the FOLDER of the public data set NAME, and what is wrong.",
+    ),
     "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),
     "demo": ("cilf.demo:demo", "Label real photographs that an installed package ships, and show the ages."),
 }
-"""Name of each sub-command: the function that does it, and its line in `cilf --help`."""
+"""Name of each sub-command: the function that does it, and its line in `cilf --help`. The first of two words is a group
+of GROUPS."""
+
+GROUPS = {"data": "Public data sets of facial age."}
+"""Name of each group of sub-commands, and its line in `cilf --help`."""
 
 
 class _Options(Yaml):
@@ -50,8 +58,11 @@ def _app() -> App:
     app = App(name="cilf", help=cilf.__doc__, version=cilf.__version__, result_action="return_value")
     # cyclopts would exit without a word.
     app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
+    for group, line in GROUPS.items():
+        app.command(App(name=group, help=line))
     for name, (function, line) in JOBS.items():
-        app.command(function, name=name, help=line)
+        group, _, job = name.rpartition(" ")
+        (app[group] if group else app).command(function, name=job, help=line)
 
     @app.meta.default
     def run(
@@ -77,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     can act on is one message on stderr; the traceback of anything else goes to a file that the message names.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    command = f"cilf {arguments[0]}" if arguments and arguments[0] in JOBS else "cilf"
+    command = next((f"cilf {job}" for job in JOBS if arguments[: job.count(" ") + 1] == job.split()), "cilf")
     try:
         return _app().meta(arguments, exit_on_error=False, print_error=False) or DONE
     except CycloptsError as error:

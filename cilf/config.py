@@ -179,6 +179,42 @@ class EvaluateOptions:
     model's name."""
 
 
+DataSetName = Literal[
+    "adience",
+    "afad",
+    "agedb",
+    "appa-real",
+    "cacd",
+    "clap2015",
+    "clap2016",
+    "faces",
+    "fairface",
+    "fgnet",
+    "imdb-clean",
+    "morph2",
+    "scface",
+    "utkface",
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataCheckOptions:
+    """Options of `cilf data check`."""
+
+    name: DataSetName
+    """Which public data set it is."""
+
+    folder: str
+    """Its local folder, laid out as its authors hand it out; see README.md."""
+
+    _: KW_ONLY
+
+    output: str | None = None
+    """A file or URL FILE.parquet for the table of all usable faces, which `cilf train` reads; FILE.problems.csv beside
+    it lists everything that is wrong. Default: nothing is written."""
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class BenchOptions:

@@ -1,0 +1,140 @@
+"""`cilf data check`: what a public data set's folder holds, what is wrong with it, and its table for training."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cilf.config import DataCheckOptions
+from cilf.datasets.labels import Labelled, Problem, Reason, reader
+from cilf.errors import UsageError
+from cilf.evaluation.metrics import BANDS
+from cilf.storage import CHECKING, Location, check_output, locate, problem, split, write
+
+_EXAMPLES = 3
+_BAR = 30
+
+
+def check(options: DataCheckOptions) -> int:
+    """Read a data set, show what there is and what is wrong, and write it where `output` says.
+
+    Returns:
+        0: the folder could be read, whatever is wrong with the files in it.
+
+    Raises:
+        UsageError: the folder is not that data set, or nothing can be written to `output`.
+    """
+    scheme, path = split(options.folder)
+    if scheme != "file":
+        raise UsageError(f"FOLDER {options.folder} is no local folder: copy the data set to this machine")
+    folder = Path(path).expanduser().absolute()
+    output = _output(options.output) if options.output else None
+    labelled = reader(options.name)(folder)
+    Console(highlight=False).print(_report(options.name, labelled))
+    if output:
+        _write(labelled, folder, output)
+    return 0
+
+
+def _output(url: str) -> Location:
+    """Where the table goes, tried out before anything is read."""
+    if not url.endswith(".parquet"):
+        raise UsageError(f"--output {url} does not end in .parquet")
+    output = locate(url, CHECKING)
+    check_output(output.parent)
+    return output
+
+
+def _write(labelled: Labelled, folder: Path, output: Location) -> None:
+    """The table with a column `uri`, by which `cilf train` and `cilf label` find the images, and the problems."""
+    uris = pa.array([f"{folder}/{path}" for path in labelled.table["path"].to_pylist()], pa.string())
+    parquet, problems = io.BytesIO(), io.StringIO(newline="")
+    pq.write_table(labelled.table.append_column("uri", uris), parquet)
+    lines = csv.writer(problems)
+    lines.writerow(["path", "reason", "detail", "kept"])
+    lines.writerows([p.path, p.reason.words, p.detail, str(p.reason.kept).lower()] for p in labelled.problems)
+    beside = output.parent / f"{output.path.rpartition('/')[2].removesuffix('.parquet')}.problems.csv"
+    try:
+        write(output, parquet.getvalue())
+        write(beside, problems.getvalue().encode())
+    except Exception as error:
+        raise UsageError(f"cannot write the table: {problem(error, output.url)}") from error
+    print(f"{output.url} has {len(labelled.table):,} rows; {beside.url} has {len(labelled.problems):,} problems")
+
+
+def _report(name: str, labelled: Labelled) -> RenderableType:
+    table = labelled.table
+    parts: list[RenderableType] = [Text(_found(name, table))]
+    if len(table):
+        parts.append(_bars("age", _by_age(table)))
+    parts += [
+        _bars(column, Counter(value or "unknown" for value in table[column].to_pylist()))
+        for column in ("split", "sex", "race")
+        if table[column].null_count < len(table)
+    ]
+    return Group(*parts, *_problems(labelled.problems))
+
+
+def _found(name: str, table: pa.Table) -> str:
+    subjects = pc.count_distinct(table["subject"]).as_py()
+    who = f"{subjects:,} subjects" if subjects else "subjects unknown"
+    oldest, youngest = _year(pc.max(table["age"])), _year(pc.min(table["age"]))
+    ages = "no ages but groups" if oldest is None and len(table) else f"ages {youngest} to {oldest}"
+    return f"{name}: {len(table):,} rows, {who}" + (f", {ages}" if len(table) else "")
+
+
+def _year(age: pa.Scalar) -> str | None:
+    return f"{age.as_py():g}" if age.is_valid else None
+
+
+def _by_age(table: pa.Table) -> dict[str, int]:
+    """Rows by age band, or by group where there are groups."""
+    found: Counter[tuple[float, str]] = Counter()
+    for age, low, high in zip(*(table[name].to_pylist() for name in ("age", "age_low", "age_high")), strict=True):
+        if age is None:
+            found[low, f"{low:g}-{high:g}" if high is not None else f"{low:g}+"] += 1
+        else:
+            band = next(band for band, (first, end) in BANDS.items() if first <= age < end)
+            found[BANDS[band][0], band] += 1
+    return {label: found[first, label] for first, label in sorted(found)}
+
+
+def _bars(title: str, counts: Mapping[str, int]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column(title, min_width=12)
+    table.add_column("rows", justify="right", min_width=8)
+    table.add_column("")
+    most = max(counts.values())
+    for label, count in counts.items() if title == "age" else sorted(counts.items()):
+        table.add_row(Text(label), f"{count:,}", "█" * max(1, round(_BAR * count / most)))
+    return table
+
+
+def _problems(problems: list[Problem]) -> list[RenderableType]:
+    """By reason, those that cost rows first, with some examples each that differ in more than the file."""
+    if not problems:
+        return [Text("Nothing is wrong with it.")]
+    by_reason: dict[Reason, list[Problem]] = defaultdict(list)
+    for one in problems:
+        by_reason[one.reason].append(one)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("problem", ratio=2)
+    table.add_column("files", justify="right", no_wrap=True)
+    table.add_column("row", no_wrap=True)
+    table.add_column("for example", ratio=3, overflow="fold")
+    for reason, found in sorted(by_reason.items(), key=lambda pair: (pair[0].kept, -len(pair[1]))):
+        told = list({p.detail or p.path: f"{p.path}: {p.detail}" if p.detail else p.path for p in found}.values())
+        kept = "kept" if reason.kept else "left out"
+        table.add_row(reason.words, f"{len(found):,}", kept, Text("\n".join(told[:_EXAMPLES])))
+    return [table]

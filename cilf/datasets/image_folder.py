@@ -1,0 +1,132 @@
+"""The images below a folder, and what lists call them."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from cilf.datasets.labels import Collector, Problem, Reason
+from cilf.errors import UsageError
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".webp")
+
+
+class ImageFolder:
+    """All images below a folder, and the text files beside them.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        UsageError: there is no such folder, or it cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise UsageError(f"{root} is {'no folder' if root.exists() else 'not there'}: expected a data set's folder")
+        self.root = root
+        self.paths: list[str] = []
+        """Relative to the root, with "/", in order. Those with problems are not among them."""
+        self.problems: list[Problem] = []
+        """Files and folders that cannot be read or named."""
+        self._others: list[Path] = []
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._asked: set[str] = set()
+        for folder, _, names in os.walk(root, onerror=self._closed):
+            for name in names:
+                if not name.startswith("."):
+                    self._take(Path(folder, name))
+        self.paths.sort()
+        for path in self.paths:
+            self._by_name[_last(_folded(path))].append(path)
+        self._broken = {_last(_folded(problem.path)) for problem in self.problems}
+
+    def _closed(self, error: OSError) -> None:
+        path = os.path.relpath(error.filename, self.root)
+        if path == ".":
+            raise UsageError(f"cannot read {self.root}: {error.strerror}") from error
+        self.problems.append(Problem(_shown(path), Reason.UNREADABLE, error.strerror or ""))
+
+    def _take(self, file: Path) -> None:
+        if file.suffix.lower() not in _SUFFIXES:
+            self._others.append(file)
+            return
+        path = file.relative_to(self.root).as_posix()
+        shown = _shown(path)
+        if shown != path:
+            self.problems.append(Problem(shown, Reason.NOT_UTF8))
+            return
+        try:
+            wrong = None if file.stat().st_size else "empty"
+        except OSError as error:
+            wrong = error.strerror or "unknown"
+        if wrong:
+            self.problems.append(Problem(path, Reason.UNREADABLE, wrong))
+        else:
+            self.paths.append(path)
+
+    def find(self, name: str) -> str | None:
+        """The image that a list calls `name`: its path ends so, whatever its case and Unicode form; None if none is.
+
+        An image whose path is exactly so comes first.
+        """
+        wanted = _plain(name)
+        folded = _folded(wanted)
+        fitting = [path for path in self._by_name.get(_last(folded), []) if f"/{_folded(path)}".endswith(f"/{folded}")]
+        exact = (path for path in fitting if f"/{path}".endswith(f"/{wanted}"))
+        found = next(exact, fitting[0] if fitting else None)
+        if found:
+            self._asked.add(found)
+        return found
+
+    def missing(self, name: str, collector: Collector) -> None:
+        """List an image that could not be found, but for one that is listed as unreadable already."""
+        if _last(_folded(_plain(name))) not in self._broken:
+            collector.problem(name, Reason.MISSING)
+
+    def unlisted(self) -> Iterator[str]:
+        """The images that nobody has found."""
+        return (path for path in self.paths if path not in self._asked)
+
+    def distinct(self, collector: Collector) -> Iterator[str]:
+        """The images, the first of those with the same file name; the others are listed as duplicates."""
+        for same in self._by_name.values():
+            yield same[0]
+            for path in same[1:]:
+                collector.problem(path, Reason.DUPLICATE, f"the file name of {same[0]}")
+
+    def lists(self, pattern: str) -> list[Path]:
+        """The files other than images whose names fit a glob, whatever their case, the topmost first."""
+        fitting = [file for file in self._others if fnmatch(file.name.lower(), pattern)]
+        return sorted(fitting, key=lambda file: (len(file.parts), file))
+
+    def refusal(self, title: str, expected: str) -> UsageError:
+        """The error to raise where this is not the data set that it was said to be."""
+        there = sorted(entry.name for entry in self.root.iterdir())
+        some = ", ".join(_shown(name) for name in there[:5]) + (", ..." if there[5:] else "")
+        return UsageError(
+            f"{self.root} is not {title}: expected {expected}; there are {len(self.paths):,} images, and at the top "
+            f"{some or 'nothing'}"
+        )
+
+
+def _shown(path: str) -> str:
+    """A path that may hold bytes which are no UTF-8, such bytes written out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _folded(path: str) -> str:
+    """Equal for names that differ in case, or in whether an accent is a character of its own."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def _plain(name: str) -> str:
+    return name.strip().replace("\\", "/").removeprefix("./")
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]

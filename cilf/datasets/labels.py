@@ -1,0 +1,206 @@
+"""The one table that every public data set is read into, what can be wrong with one, and which are known.
+
+A reader takes the folder of a data set as its authors hand it out and gives a `Labelled`. Nothing in a folder makes it
+fail: what cannot be used becomes a `Problem` with its reason. Only a folder that is not that data set is a UsageError.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+
+import pyarrow as pa
+
+OLDEST = 125
+"""Years: nobody has grown older."""
+
+TABLE = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        ("age", pa.float32()),
+        ("age_std", pa.float32()),
+        ("age_low", pa.float32()),
+        ("age_high", pa.float32()),
+        ("sex", pa.string()),
+        ("race", pa.string()),
+        ("subject", pa.string()),
+        ("split", pa.string()),
+        pa.field("dataset", pa.string(), nullable=False),
+        ("box", pa.list_(pa.float32(), 4)),
+    ]
+)
+"""One row per labelled face.
+
+path: relative to the data set's folder, with "/".
+age: years; null where only a group is known. age_std: of the annotators' guesses, years, where they made the label.
+age_low, age_high: first and last year of the group, where a data set gives groups; age_high is null for "and older".
+sex: male or female. race: as the data set calls it. subject: who it is; null where the data set does not tell.
+split: train, val, test, or the name of a fold; null where the authors have made none.
+box: of the face in the image, left, top, right, bottom, pixels; null where the image is a crop, or no box is given.
+"""
+
+READERS = {
+    "adience": "cilf.datasets.adience:read",
+    "afad": "cilf.datasets.afad:read",
+    "agedb": "cilf.datasets.agedb:read",
+    "appa-real": "cilf.datasets.clap:read_appa_real",
+    "cacd": "cilf.datasets.cacd:read",
+    "clap2015": "cilf.datasets.clap:read_clap2015",
+    "clap2016": "cilf.datasets.clap:read_clap2016",
+    "faces": "cilf.datasets.faces_mpi:read",
+    "fairface": "cilf.datasets.fairface:read",
+    "fgnet": "cilf.datasets.fgnet:read",
+    "imdb-clean": "cilf.datasets.imdb_clean:read",
+    "morph2": "cilf.datasets.morph2:read",
+    "scface": "cilf.datasets.scface:read",
+    "utkface": "cilf.datasets.utkface:read",
+}
+"""Name of each data set, which is also its rows' `dataset`, and the function that reads it."""
+
+
+class Reason(Enum):
+    """What can be wrong with a file or its labels, and whether its row stays in the table."""
+
+    MISSING = ("listed, but there is no such file", False)
+    UNREADABLE = ("the file is empty or cannot be opened", False)
+    NOT_UTF8 = ("the name of the file is not UTF-8", False)
+    NAME = ("the name of the file does not fit the pattern", False)
+    LABEL = ("a label cannot be read", False)
+    NO_AGE = ("there is no age", False)
+    AGE = (f"the age is outside 0..{OLDEST}", False)
+    DUPLICATE = ("listed before, or another file of the same face", False)
+    UNLISTED = ("the file stands in no list", False)
+    REPEATED = ("the same file name stands elsewhere with other labels", True)
+    OWN_NAME = ("a label contradicts the file's own name, which counts", True)
+    DATES = ("the age does not fit the dates", True)
+    BOX = ("the box is none", True)
+    ODD_GROUP = ("the label is none of the age groups, and was put into one", True)
+    SEX = ("the subject's sex changes", True)
+    RACE = ("the subject's race changes", True)
+    BIRTH = ("the subject's birth date changes", True)
+
+    def __init__(self, words: str, kept: bool) -> None:
+        self.words = words
+        self.kept = kept
+        """Whether the row can still be used: as published, or by what the reason says."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""
+
+    path: str
+    """The file, relative to the data set's folder, or how the list names it."""
+    reason: Reason
+    detail: str = ""
+    """What was found."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A data set that has been read."""
+
+    table: pa.Table
+    """TABLE, by path."""
+    problems: list[Problem]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A row of TABLE to be, and what it is checked with."""
+
+    path: str
+    age: float | None = None
+    age_std: float | None = None
+    age_low: float | None = None
+    age_high: float | None = None
+    sex: str | None = None
+    race: str | None = None
+    subject: str | None = None
+    split: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    birth: str | None = None
+    """When the subject was born, in any one form; it goes into no column."""
+
+
+_CONSTANT = {"sex": Reason.SEX, "race": Reason.RACE, "birth": Reason.BIRTH}
+"""What does not change from one photograph of a subject to another."""
+
+
+class Collector:
+    """Takes a data set's faces one by one, and what is wrong with others."""
+
+    def __init__(self, dataset: str, problems: Iterable[Problem] = ()) -> None:
+        self._dataset = dataset
+        self._problems = list(problems)
+        self._faces: dict[tuple[str, object], Face] = {}
+
+    def problem(self, path: str, reason: Reason, detail: str = "") -> None:
+        """Something is wrong with a file."""
+        self._problems.append(Problem(path, reason, detail))
+
+    def add(self, face: Face) -> None:
+        """A face with all its labels. Ages nobody has and faces that are there already are left out, and listed."""
+        given = [age for age in (face.age, face.age_low, face.age_high) if age is not None]
+        if not given:
+            self.problem(face.path, Reason.NO_AGE)
+        elif not all(0 <= age <= OLDEST for age in given):  # NaN is none either.
+            self.problem(face.path, Reason.AGE, " to ".join(f"{age:g}" for age in given))
+        elif (first := self._faces.setdefault((face.path, face.box), face)) is not face:
+            self.problem(face.path, Reason.DUPLICATE, "the same labels" if first == face else "other labels")
+        elif face.box and not (face.box[0] < face.box[2] and face.box[1] < face.box[3]):
+            self.problem(face.path, Reason.BOX, " ".join(f"{side:g}" for side in face.box))
+
+    def labelled(self) -> Labelled:
+        """Everything that was added, with what contradicts itself from one face of a subject to another."""
+        faces = sorted(self._faces.values(), key=lambda face: face.path)
+        by_subject = defaultdict(list)
+        for face in faces:
+            if face.subject is not None:
+                by_subject[face.subject].append(face)
+        for subject, theirs in by_subject.items():
+            for name, reason in _CONSTANT.items():
+                values = Counter(value for face in theirs if (value := getattr(face, name)) is not None)
+                if len(values) > 1:
+                    found = ", ".join(f"{value} in {count}" for value, count in values.most_common())
+                    for face in theirs:
+                        self.problem(face.path, reason, f"subject {subject}: {found}")
+        columns = [
+            [self._dataset] * len(faces) if name == "dataset" else [getattr(face, name) for face in faces]
+            for name in TABLE.names
+        ]
+        return Labelled(pa.table(columns, schema=TABLE), self._problems)
+
+
+def reader(name: str) -> Callable[[Path], Labelled]:
+    """The function that reads a data set from its folder.
+
+    Raises:
+        KeyError: no such data set is known.
+    """
+    module, _, function = READERS[name].partition(":")
+    found: Callable[[Path], Labelled] = getattr(import_module(module), function)
+    return found
+
+
+def number(text: object) -> float | None:
+    """A number of a list, or None where it is none."""
+    try:
+        return float(str(text).strip())
+    except ValueError:
+        return None
+
+
+def sex(text: str | None) -> str | None:
+    """M, F, male, Female ... -> male or female; None for all else."""
+    return {"m": "male", "f": "female"}.get((text or "").strip().lower()[:1])
+
+
+def split_name(text: str) -> str:
+    """What authors call a split -> train, val or test where it is one of these."""
+    name = text.strip().lower()
+    return "val" if name.startswith("val") else name
