@@ -35,7 +35,7 @@ from cilf.training.out_of_fold import out_of_fold
 from cilf.training.recipe import Data, Recipe, read_recipe
 from cilf.training.rows import OLDEST, Rows, check_share, fitted_rows, read_rows, subject_keys, subject_numbers
 from cilf.training.run_folder import METRICS_FILE, prepare, write_bad_rows
-from cilf.training.start import Weights, start_weights
+from cilf.training.start import Weights, mix, start_weights
 from cilf.training.trainer import train, worker_resources
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,8 @@ def _run(recipe: Recipe, start: Weights | None, output: Location, cluster: Clust
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
     model.cache_text()
     model.unweigh(torch.from_numpy(weights_K))
+    if start is not None:
+        mix(model, start, recipe.start_share)
 
     plan, folds, subjects = Plan(), None, keys.unique()
     if recipe.folds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from cilf.card import Card
@@ -35,6 +36,14 @@ def start_weights(recipe: Recipe) -> Weights | None:
         problem = " ".join(str(error).split())[:300]
         raise UsageError(f"start: {recipe.start} is not built as this recipe's `model` says: {problem}") from error
     return weights
+
+
+@torch.no_grad()
+def mix(model: CILF, start: Weights, share: float) -> None:
+    """Put back a share of the start's weights and batch statistics, in place."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(start[name].to(value), share)
 
 
 def _check_rows(recipe: Recipe, card: Card) -> None:

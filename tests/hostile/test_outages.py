@@ -1,6 +1,6 @@
 """A store that fails now and then, and for a while altogether: nothing is lost, and the next run gets the rest.
 
-    pytest tests/hostile/test_outages.py -m long
+pytest tests/hostile/test_outages.py -m long
 """
 
 from __future__ import annotations

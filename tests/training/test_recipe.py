@@ -28,6 +28,7 @@ def test_every_shipped_recipe_loads(path):
         ({"workers": [2, 1]}, r"\[least, most\]"),
         ({"folds": 1}, "folds"),
         ({"start_size": 64}, "start_size 64 is above"),
+        ({"start_share": 0.5}, "there is no start"),
         ({"start": "a-model"}, "goes on from a model has no train_text"),
         ({"start": "a-model", "train_text": False, "folds": 2}, "has no folds"),
     ],

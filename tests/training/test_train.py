@@ -13,12 +13,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_training import RECIPE, labelled, metrics
 
 from cilf.cli import main
 from cilf.cluster import Cluster
 from cilf.errors import UsageError
+from cilf.models.cilf import CILF
 from cilf.training.recipe import Recipe
+from cilf.training.start import mix
 from cilf.training.trainer import worker_resources
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -102,6 +105,18 @@ def test_a_run_goes_on_from_a_model(trained, faces, recipe_file, tmp_path):
     earlier, later = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "run"))
     assert (earlier["text_KC"] == later["text_KC"]).all()
     assert (earlier["head.0.weight"] != later["head.0.weight"]).any()
+
+
+def test_a_share_of_the_start_is_put_back():
+    spec = Recipe.model_validate({**RECIPE, "data": {"path": "p"}}).model
+    start, model = (CILF(spec, deployed=True) for _ in range(2))
+    learned = {name: value.clone() for name, value in model.state_dict().items()}
+    mix(model, start.state_dict(), 0.25)
+    for name, value in model.state_dict().items():
+        expected = (
+            0.75 * learned[name] + 0.25 * start.state_dict()[name] if value.is_floating_point() else learned[name]
+        )
+        assert torch.allclose(value, expected, atol=1e-6), name
 
 
 @pytest.mark.parametrize(
