@@ -28,6 +28,7 @@ JOBS = {
     "compact": ("cilf.labelling:compact", "Merge the many small label files in OUTPUT into few large ones."),
     "train": ("cilf.training:train", "Train a model as RECIPE says and write it into OUTPUT."),
     "evaluate": ("cilf.evaluation:evaluate", "MAE, CS(5), intervals and judgement of MODEL on labelled faces."),
+    "report": ("cilf.report:report", "Write OUTPUT/report.html: what was labelled, what drifted, what needs review."),
     "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),
     "demo": ("cilf.demo:demo", "Label real photographs that an installed package ships, and show the ages."),
 }
