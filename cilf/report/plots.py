@@ -7,6 +7,7 @@ their order, and the page's tables hold the same numbers.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -97,6 +98,12 @@ class Plot:
             if len(points) <= _MARKED:
                 for x, y in filter(None, points):
                     SubElement(svg, "circle", _rounded({"cx": x, "cy": y, "r": 2.2}) | {"class": f"dot c{number}"})
+
+
+def dates(runs: Sequence[str]) -> list[str]:
+    """Names for runs under a plot: month and day, where a run's id starts with its date."""
+    found = [re.match(r"\d{4}(\d\d)(\d\d)T", run) for run in runs]
+    return [f"{date[1]}-{date[2]}" if date else run[:8] for run, date in zip(runs, found, strict=True)]
 
 
 def _y(value: float, highest: float) -> float:

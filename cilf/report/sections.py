@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.filesize import decimal
 
 from cilf.config import ReportOptions
-from cilf.report.drift import RULE
+from cilf.report.estimates import ages, by_value, judgement, models
 from cilf.report.night import QUEUED, RUNS, Night
-from cilf.report.page import Cell, Page, Section, Table, amount, code, count, cut, image, share, statistic, words, years
-from cilf.report.plots import Plot, Series
-from cilf.report.queries import BINS_PER_YEAR, Row
+from cilf.report.page import Cell, Page, Section, Table, amount, code, count, cut, image, share, words, years
+from cilf.report.plots import Plot, Series, dates
+from cilf.report.queries import Row
 from cilf.report.review import POOL, RULES
-
-_PLOTTED = 90
-"""Years; hardly anybody is older."""
-_STEP = 2
-"""Years from one point of a plot to the next."""
-_MODELS = 4
-"""Lines that can be told apart."""
-
-_MEANS = ("faces", "mean age", "accepted", "expected error, years", "interval width, years")
 
 
 def page(night: Night, options: ReportOptions) -> Page:
@@ -44,11 +33,11 @@ def page(night: Night, options: ReportOptions) -> Page:
         sections=[
             _labelled(night),
             _failures(night),
-            _ages(night),
-            _judgement(night),
+            ages(night),
+            judgement(night),
             _speed(night, options.price),
-            _models(night),
-            *(_slice(column, rows, values) for column, (rows, values) in night.slices.items()),
+            models(night),
+            *(by_value(column, rows, values) for column, (rows, values) in night.slices.items()),
             *([_review(night)] if options.review else []),
         ],
     )
@@ -75,7 +64,7 @@ def _labelled(night: Night) -> Section:
         "Objects by run",
         f"Rows in the labels by the run that wrote them; the newest wrote {shown[-1]['objects']:,}.",
         "objects",
-        _dates(shown),
+        dates([row["run"] for row in shown]),
         [Series(name, [row[column] for row in shown]) for name, column in kinds.items()],
         stacked=True,
     )
@@ -134,92 +123,6 @@ def _failures(night: Night) -> Section:
     return Section("What gave no age", tables=[table])
 
 
-def _ages(night: Night) -> Section:
-    compared = night.compared
-    if compared is None:
-        return Section("Ages, now and before", [night.verdict])
-    drift, before = compared.drift, compared.runs_before
-    lines = [Series(f"newest run, {drift.now:,} faces", _shares(compared.ages))]
-    text = [night.verdict]
-    tables = []
-    if before:
-        lines.append(Series(f"{_runs(before)} before it, {drift.before:,} faces", _shares(compared.before)))
-        text.append(RULE)
-        limit = "outside by chance above"
-        tables.append(
-            Table(
-                f"Run {cut(compared.run)} against the {_runs(before)} before it, model {cut(compared.model)}",
-                ("statistic", "value", limit),
-                [
-                    (words("PSI"), statistic(drift.psi), statistic(drift.psi_by_chance)),
-                    (words("KS"), statistic(drift.ks), statistic(drift.ks_by_chance)),
-                    (words("mean age now less before, years"), years(drift.shift), years(None)),
-                ],
-            )
-        )
-    return Section("Ages, now and before", text, [_histogram("Ages", night.verdict, lines)], tables)
-
-
-def _runs(number: int) -> str:
-    return "run" if number == 1 else f"{number} runs"
-
-
-def _histogram(title: str, description: str, lines: Sequence[Series]) -> Plot:
-    places = [str(age) if age % 10 == 0 else "" for age in range(0, _PLOTTED, _STEP)]
-    return Plot(title, description, f"share of faces per {_STEP} years of age, %", places, lines)
-
-
-def _shares(ages: Sequence[int]) -> list[float]:
-    width, total = _STEP * BINS_PER_YEAR, sum(ages) or 1
-    return [100 * sum(ages[start : start + width]) / total for start in range(0, _PLOTTED * BINS_PER_YEAR, width)]
-
-
-def _judgement(night: Night) -> Section:
-    shown = [row for row in night.runs if row["faces"]][-RUNS:]
-    if not shown:
-        return Section("How sure the model is", ["There is not one age."])
-    newest, dates = shown[-1], _dates(shown)
-    accepted = Plot(
-        "Accepted and corrected",
-        f"In the newest run {newest['accepted']:.1%} of the faces are accepted and {newest['corrected']:.1%} were "
-        "given further evidence.",
-        "share of faces, %",
-        dates,
-        [
-            Series("accepted", [100 * row["accepted"] for row in shown]),
-            Series("corrected", [100 * row["corrected"] for row in shown]),
-        ],
-    )
-    error = Plot(
-        "Expected error and interval",
-        f"In the newest run the mean expected error is {newest['expected_error']:.1f} years, and the 90 % interval is "
-        f"{newest['width']:.1f} years wide on average.",
-        "years, means over faces",
-        dates,
-        [
-            Series("width of the 90 % interval", [row["width"] for row in shown]),
-            Series("expected error", [row["expected_error"] for row in shown]),
-        ],
-    )
-    table = Table(
-        "Estimates by run",
-        ("run", "faces", "mean age", "accepted", "corrected", "expected error, years", "interval width, years"),
-        [
-            (
-                code(row["run"]),
-                count(row["faces"]),
-                years(row["age"]),
-                share(row["accepted"]),
-                share(row["corrected"]),
-                years(row["expected_error"]),
-                years(row["width"]),
-            )
-            for row in reversed(shown)
-        ],
-    )
-    return Section("How sure the model is", plots=[accepted, error], tables=[table])
-
-
 def _speed(night: Night, price: float | None) -> Section:
     records = [record for _, record in sorted(night.records.items()) if record.labelled and record.seconds > 0]
     if not records:
@@ -228,7 +131,7 @@ def _speed(night: Night, price: float | None) -> Section:
         "Speed",
         f"The newest run labelled {records[-1].images_per_second:,.1f} images/s.",
         "images/s",
-        _dates([Row(run=record.run) for record in records]),
+        dates([record.run for record in records]),
         [Series("images/s", [record.images_per_second for record in records])],
     )
     stages = sorted({stage for record in records for stage in record.stage_seconds})
@@ -256,55 +159,6 @@ def _speed(night: Night, price: float | None) -> Section:
     return Section(
         "Speed and cost", plots=[plot], tables=[Table("By run, from the runs' records", columns, rows, note)]
     )
-
-
-def _models(night: Night) -> Section:
-    names = {record.model: record.model_name for record in night.records.values()}
-    table = Table(
-        "By model, the newest first",
-        ("fingerprint", "name", "objects", "with ages", *_MEANS, "newest run"),
-        [
-            (
-                code(row["model"]),
-                code(names.get(row["model"]) or None),
-                count(row["objects"]),
-                share(row["ok"] / row["objects"]),
-                *_means(row),
-                code(row["newest"]),
-            )
-            for row in reversed(night.models)
-        ],
-        "An object that several models have labelled has a row of each.",
-    )
-    plotted = [row["model"] for row in reversed(night.models) if row["faces"]][:_MODELS]
-    lines = [Series(cut(model, 24), _shares(night.model_ages[model])) for model in plotted]
-    words_of_plot = f"Distributions of the ages that the {len(lines)} newest models gave, side by side."
-    plots = [_histogram("Ages by model", words_of_plot, lines)] if len(lines) > 1 else []
-    return Section("Models side by side", plots=plots, tables=[table])
-
-
-def _means(row: Row) -> tuple[Cell, ...]:
-    means = (years(row["age"]), share(row["accepted"]), years(row["expected_error"]), years(row["width"]))
-    return count(row["faces"] or 0), *means
-
-
-def _slice(column: str, rows: Sequence[Row], values: int) -> Section:
-    table = Table(
-        f"By {cut(column, 60)}",
-        (cut(column, 60), "objects", "with ages", "failed", *_MEANS),
-        [
-            (
-                code(row["value"]),
-                count(row["objects"]),
-                share(row["ok"] / row["objects"]),
-                share(row["failed"] / row["objects"]),
-                *_means(row),
-            )
-            for row in rows
-        ],
-        f"{len(rows)} of {values:,} values, those of the most objects.",
-    )
-    return Section(f"By {cut(column, 60)}", tables=[table])
 
 
 def _review(night: Night) -> Section:
@@ -335,9 +189,3 @@ def _review(night: Night) -> Section:
 def _crop(night: Night, row: Row) -> Cell:
     jpeg = night.crops.get((row["id"], row["face"]))
     return words(None) if jpeg is None else image(jpeg)
-
-
-def _dates(runs: Sequence[Row]) -> list[str]:
-    """Names of runs under a plot: month and day, where a run's id starts with its date."""
-    dates = [re.match(r"\d{4}(\d\d)(\d\d)T", row["run"]) for row in runs]
-    return [f"{date[1]}-{date[2]}" if date else cut(row["run"], 8) for row, date in zip(runs, dates, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -142,6 +143,15 @@ def test_a_run_that_ended_early_and_one_without_a_record(tmp_path, write_run, re
     html = (tmp_path / "report.html").read_text()
     assert "has left no record" in html
     assert "left out: 20261102T010000Z-bbbbbb.json" in html
+
+
+def test_neither_ray_nor_torch_is_needed(tmp_path, week):
+    week(str(tmp_path))
+    program = (
+        "import sys; from cilf import cli; assert cli.main(['report', sys.argv[1]]) == 0; "
+        "assert not {'ray', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=120)
 
 
 def test_slices(tmp_path, write_run, report, refused):
