@@ -32,6 +32,7 @@ JOBS = {
         "cilf.datasets.check:check",
         "What is in the FOLDER of the public data set NAME, and what is wrong.",
     ),
+    "report": ("cilf.report:report", "Write OUTPUT/report.html: what was labelled, what drifted, what needs review."),
     "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),
     "demo": ("cilf.demo:demo", "Label real photographs that an installed package ships, and show the ages."),
 }

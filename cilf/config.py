@@ -217,6 +217,37 @@ class DataCheckOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class ReportOptions:
+    """Options of `cilf report`."""
+
+    output: str
+    """Folder or URL that `cilf label` has written into. report.html, review.csv and review.parquet go there too."""
+
+    _: KW_ONLY
+
+    slice: Annotated[tuple[str, ...], _Repeatable] = ()
+    """Figures by the values of this column, one that your manifest had and the labels carry; repeat the option for
+    several."""
+
+    previous: Annotated[int, _AtLeastOne] = 7
+    """Runs before the newest, of the same model, that its ages are compared with, all of them together."""
+
+    review: Annotated[int, Parameter(validator=Number(gte=0, lte=100_000))] = 100
+    """Faces in the review queue."""
+
+    price: Annotated[float | None, _Positive] = None
+    """What the machines of a run cost together per hour, in any currency, for the cost of each run."""
+
+    corrections: str | None = None
+    """CSV or Parquet file or URL of a review queue with true_age (years) filled in. With it no page is written, but
+    --training-rows."""
+
+    training_rows: str | None = None
+    """Parquet file or URL for the rows that --corrections gives: uri, age, subject, split and the box of the face."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class BenchOptions:
     """Options of `cilf bench`."""
 

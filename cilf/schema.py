@@ -89,6 +89,17 @@ LABELS = pa.schema(
 THUMBNAILS = pa.field("thumbnails", pa.list_(pa.binary()))
 """On request, beside the labels: the crops of a row's faces as JPEG files, in the order of `faces`."""
 
+CORRECTED = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("age", pa.float32(), nullable=False),
+        pa.field("subject", pa.string()),
+        pa.field("split", pa.string(), nullable=False),
+        *(field for field in BOX if field.name != "detection"),
+    ]
+)
+"""A face whose age a reviewer has given, as a row to learn from; its box in pixels of the upright image."""
+
 COUNTS = pa.schema(
     [
         ("status", pa.string()),

@@ -1,0 +1,228 @@
+"""What the page asks of the labels, in SQL. Rows stay in the database; Python sees sums.
+
+The labels are read twice, once by object and once by face, into two small tables of sums. Everything over time, by
+model or by age comes from these; failures, slices and the review queue each read what they need once more.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from cilf import schema
+from cilf.errors import JobError, UsageError
+from cilf.storage import Location, files, folders
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+BINS_PER_YEAR = 2
+OLDEST = 125
+"""Years; older estimates go into the last bin."""
+
+_MEMORY = "3GB"
+_FILE = "cilf_file"
+_EXAMPLES = 3
+_SHORT = 300  # characters of a text that somebody else wrote
+
+_VIEW = f"""
+CREATE VIEW labels AS
+SELECT *, regexp_extract({_FILE}, 'model=([^/]*)/[^/]*$', 1) AS model
+-- Hive partitioning would take fingerprints for numbers, and any = further up in the path for a column.
+FROM read_parquet(getvariable('files'), union_by_name = true, hive_partitioning = false, filename = '{_FILE}')
+"""
+
+_OBJECTS = """
+CREATE TABLE objects AS
+SELECT model, run, status, count(*) AS objects, coalesce(sum(bytes), 0)::DOUBLE AS bytes
+FROM labels GROUP BY ALL
+"""
+
+_FACES = f"""
+CREATE TABLE faces AS
+SELECT model, run, least(greatest(floor(face.age * {BINS_PER_YEAR}), 0), {BINS_PER_YEAR * OLDEST - 1})::SMALLINT AS bin,
+       count(*) AS faces, sum(face.age) AS age, count(*) FILTER (face.accepted) AS accepted,
+       count(*) FILTER (face.corrections > 0) AS corrected, sum(face.expected_error) AS expected_error,
+       sum(face.age_high - face.age_low) AS width
+FROM (SELECT model, run, unnest(faces) AS face FROM labels)
+WHERE isfinite(face.age + face.age_low + face.age_high + face.expected_error)
+GROUP BY ALL
+"""
+
+_MEANS = """
+sum(faces)::BIGINT AS faces, sum(age) / sum(faces) AS age, sum(accepted) / sum(faces) AS accepted,
+sum(corrected) / sum(faces) AS corrected, sum(expected_error) / sum(faces) AS expected_error,
+sum(width) / sum(faces) AS width
+"""
+
+_COUNTS = """
+sum(objects)::BIGINT AS objects, coalesce(sum(objects) FILTER (status = 'ok'), 0)::BIGINT AS ok,
+coalesce(sum(objects) FILTER (status = 'no_face'), 0)::BIGINT AS no_face,
+coalesce(sum(objects) FILTER (status NOT IN ('ok', 'no_face')), 0)::BIGINT AS failed,
+sum(bytes) AS bytes
+"""
+
+Row = dict[str, Any]
+
+
+class Labels:
+    """The labels of one OUTPUT as the table `labels`, with a column `model`, and their sums."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        found = self.rows("DESCRIBE labels")
+        columns = [row["column_name"] for row in found]
+        missing = [name for name in schema.LABELS.names if name not in columns]
+        if missing:
+            raise UsageError(
+                f"the files under OUTPUT/labels have no column {', '.join(missing)} (theirs: {', '.join(columns)}): "
+                "they are no labels, or of another version of CILF"
+            )
+        self.has_thumbnails = schema.THUMBNAILS.name in columns
+        known = {*schema.LABELS.names, schema.THUMBNAILS.name, _FILE, "model"}
+        self.own = [name for name in columns if name not in known]
+        """Columns carried through from the user's manifest."""
+
+    def reach(self, fs: AbstractFileSystem) -> None:
+        """Let statements name files of this store, too."""
+        self._connection.register_filesystem(fs)
+
+    def run(self, sql: str, *values: Any) -> None:
+        """Execute a statement."""
+        with _as_job_errors():
+            self._connection.execute(sql, values)
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        """The rows of a small result."""
+        with _as_job_errors():
+            executed = self._connection.execute(sql, values)
+            names = [column[0] for column in executed.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in executed.fetchall()]
+
+    def table(self, sql: str, *values: Any) -> pa.Table:
+        """A small result as a pyarrow.Table."""
+        with _as_job_errors():
+            return self._connection.sql(sql, params=list(values)).to_arrow_table()
+
+    def sum_up(self) -> None:
+        """Make the tables of sums. Both passes over the labels are here."""
+        self.run(_OBJECTS)
+        self.run(_FACES)
+
+    def statuses(self) -> list[Row]:
+        """`status`, `objects`; the most frequent first."""
+        return self.rows("SELECT status, sum(objects)::BIGINT AS objects FROM objects GROUP BY 1 ORDER BY 2 DESC, 1")
+
+    def by(self, key: str) -> list[Row]:
+        """Counts and means of each `run` or `model`, in the order of the newest run of each; means are null without
+        faces."""
+        return self.rows(
+            f"""SELECT * FROM
+            (SELECT {key}, max(run) AS newest, max(model) AS of_model, {_COUNTS} FROM objects GROUP BY {key})
+            LEFT JOIN (SELECT {key}, {_MEANS} FROM faces GROUP BY {key}) USING ({key}) ORDER BY newest, {key}"""
+        )
+
+    def totals(self) -> Row:
+        """Counts and means of everything."""
+        return self.rows(f"SELECT * FROM (SELECT {_COUNTS} FROM objects), (SELECT {_MEANS} FROM faces)")[0]
+
+    def ages(self, model: str, runs: Sequence[str] | None = None) -> list[int]:
+        """Faces by bin of age, BINS_PER_YEAR to the year from 0 to OLDEST, in some runs of a model or all of them."""
+        wanted = "" if runs is None else "AND run IN (SELECT unnest(?::VARCHAR[]))"
+        found = self.rows(
+            f"SELECT bin, sum(faces)::BIGINT AS faces FROM faces WHERE model = ? {wanted} GROUP BY 1",
+            *([model] if runs is None else [model, list(runs)]),
+        )
+        counts = [0] * (BINS_PER_YEAR * OLDEST)
+        for row in found:
+            counts[row["bin"]] = row["faces"]
+        return counts
+
+    def failures(self, newest: str, at_most: int) -> list[Row]:
+        """What gave no age, by `status` and `reason` with its numbers left out; `objects`, how many of them in the run
+        `newest`, and `examples`, some URIs. The most frequent first."""
+        return self.rows(
+            f"""SELECT status, regexp_replace(left(reason, {_SHORT}), '[0-9]+', '…', 'g') AS reason,
+            count(*) AS objects, count(*) FILTER (run = ?) AS newest, min(uri, {_EXAMPLES}) AS examples
+            FROM labels WHERE status <> 'ok' GROUP BY 1, 2 ORDER BY objects DESC, 1, 2 LIMIT ?""",
+            newest,
+            at_most,
+        )
+
+    def slices(self, column: str, at_most: int) -> tuple[list[Row], int]:
+        """Counts and means by the values of one of the user's columns, those of the most objects, and how many values
+        there are.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        if column not in self.own:
+            carried = ", ".join(self.own) or "none"
+            raise UsageError(f"--slice {column}: the labels carry no such column (columns of your own: {carried})")
+        value = f"""left(CAST("{column.replace('"', '""')}" AS VARCHAR), {_SHORT})"""
+        self.run(
+            f"""CREATE OR REPLACE TABLE slices AS SELECT {value} AS value, status, count(*) AS objects,
+            coalesce(sum(bytes), 0)::DOUBLE AS bytes
+            FROM labels GROUP BY 1, 2"""
+        )
+        largest = f"SELECT value, {_COUNTS} FROM slices GROUP BY 1 ORDER BY objects DESC, value LIMIT {at_most}"
+        found = self.rows(
+            f"""WITH largest AS ({largest}), means AS (
+              SELECT value, count(*) AS faces, avg(face.age) AS age, avg(face.accepted::INT) AS accepted,
+                     avg(face.expected_error) AS expected_error, avg(face.age_high - face.age_low) AS width
+              FROM (SELECT {value} AS value, unnest(faces) AS face FROM labels)
+              WHERE isfinite(face.age + face.age_low + face.age_high + face.expected_error)
+                AND (value IN (SELECT value FROM largest) OR value IS NULL)
+              GROUP BY 1)
+            SELECT largest.*, means.* EXCLUDE value
+            FROM largest LEFT JOIN means ON largest.value IS NOT DISTINCT FROM means.value
+            ORDER BY objects DESC, largest.value"""
+        )
+        return found, self.rows("SELECT count(*) AS n FROM (SELECT DISTINCT value FROM slices)")[0]["n"]
+
+
+@contextmanager
+def _as_job_errors() -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
+        text = " ".join(str(error).split())
+        raise JobError(
+            f"the labels could not be read to their end ({text}): where a run or `cilf compact` was just replacing "
+            "files, the same command again reads the new ones"
+        ) from error
+
+
+@contextmanager
+def open_labels(output: Location) -> Iterator[Labels]:
+    """The labels below `output`, for as long as the context lasts. Nothing but their columns is read yet.
+
+    Raises:
+        UsageError: there are no labels.
+        JobError: a file is none of Parquet.
+    """
+    found = [file.url for model in folders(output / "labels") for file in files(model, ".parquet")]
+    if not found:
+        raise UsageError(
+            f"there are no labels under {output.url}: expected Parquet files in {output.url}/labels/model=…/, as "
+            "`cilf label INPUT OUTPUT` writes them"
+        )
+    with tempfile.TemporaryDirectory() as spill:
+        config: dict[str, Any] = {
+            "memory_limit": _MEMORY,
+            "temp_directory": spill,
+            "autoinstall_known_extensions": False,  # Nothing is fetched from anywhere.
+            "autoload_known_extensions": False,
+        }
+        with duckdb.connect(config=config) as connection:
+            if output.scheme != "file":
+                connection.register_filesystem(output.fs)
+            connection.execute("SET VARIABLE files = ?", [found])
+            with _as_job_errors():
+                connection.execute(_VIEW)
+            yield Labels(connection)

@@ -1,0 +1,191 @@
+"""What the page says, section by section: figures -> words, plots and tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.filesize import decimal
+
+from cilf.config import ReportOptions
+from cilf.report.estimates import ages, by_value, judgement, models
+from cilf.report.night import QUEUED, RUNS, Night
+from cilf.report.page import Cell, Page, Section, Table, amount, code, count, cut, image, share, words, years
+from cilf.report.plots import Plot, Series, dates
+from cilf.report.queries import Row
+from cilf.report.review import POOL, RULES
+
+
+def page(night: Night, options: ReportOptions) -> Page:
+    """The whole of it."""
+    totals = night.totals
+    return Page(
+        title=f"Ages in {cut(night.output)}",
+        made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Newest run: {cut(night.newest)}.",
+        warnings=_warnings(night),
+        tiles=[
+            ("objects", f"{totals['objects']:,}"),
+            ("with ages", share(totals["ok"] / totals["objects"]).text),
+            ("failed", share(totals["failed"] / totals["objects"]).text),
+            ("faces with an age", f"{totals['faces'] or 0:,}"),
+            ("accepted", share(totals["accepted"]).text),
+            ("stored", decimal(int(totals["bytes"]))),
+        ],
+        sections=[
+            _labelled(night),
+            _failures(night),
+            ages(night),
+            judgement(night),
+            _speed(night, options.price),
+            models(night),
+            *(by_value(column, rows, values) for column, (rows, values) in night.slices.items()),
+            *([_review(night)] if options.review else []),
+        ],
+    )
+
+
+def _warnings(night: Night) -> list[str]:
+    record = night.records.get(night.newest)
+    said = []
+    if record and record.error:
+        said.append(f"The newest run ended early: {cut(record.error, 400)}")
+    elif record is None:
+        said.append(f"Run {cut(night.newest)} has left no record: it is still going on, or was killed.")
+    if night.compared and night.compared.drift.raised:
+        said.append(night.verdict)
+    if night.unreadable:
+        said.append(f"Not a record of a run, left out: {', '.join(cut(name, 60) for name in night.unreadable[:5])}")
+    return said
+
+
+def _labelled(night: Night) -> Section:
+    shown = night.runs[-RUNS:]
+    kinds = {"with ages": "ok", "no face": "no_face", "failed": "failed"}
+    plot = Plot(
+        "Objects by run",
+        f"Rows in the labels by the run that wrote them; the newest wrote {shown[-1]['objects']:,}.",
+        "objects",
+        dates([row["run"] for row in shown]),
+        [Series(name, [row[column] for row in shown]) for name, column in kinds.items()],
+        stacked=True,
+    )
+    statuses = Table(
+        "By status",
+        ("status", "objects", "share"),
+        [
+            (words(row["status"]), count(row["objects"]), share(row["objects"] / night.totals["objects"]))
+            for row in night.statuses
+        ],
+    )
+    rows = {row["run"]: row for row in shown}
+    empty = Row(model=None, objects=0, ok=0, no_face=0, failed=0, faces=0)
+    names = sorted({*rows, *night.records}, reverse=True)[:RUNS]
+    runs = Table(
+        "Runs",
+        ("run", "objects", "with ages", "no face", "failed", "faces with an age", "ended"),
+        [
+            (
+                code(name),
+                *(count(rows.get(name, empty)[column]) for column in ("objects", "ok", "no_face", "failed", "faces")),
+                _ended(night, name),
+            )
+            for name in names
+        ],
+        f"Rows that are in the labels now; a later run may have replaced some. The {len(names)} newest of "
+        f"{len({*(row['run'] for row in night.runs), *night.records})} runs.",
+    )
+    return Section("How much was labelled", plots=[plot], tables=[statuses, runs])
+
+
+def _ended(night: Night, run: str) -> Cell:
+    record = night.records.get(run)
+    if record is None:
+        return words("no record")
+    return code(record.error) if record.error else words("well")
+
+
+def _failures(night: Night) -> Section:
+    if not night.failures:
+        return Section("What gave no age", ["Every object has its ages."])
+    table = Table(
+        "By status and reason, all runs",
+        ("status", "reason", "objects", "of them in the newest run", "examples"),
+        [
+            (
+                words(row["status"]),
+                code(row["reason"]),
+                count(row["objects"]),
+                count(row["newest"]),
+                code(", ".join(cut(uri, 80) for uri in row["examples"]), 300),
+            )
+            for row in night.failures
+        ],
+    )
+    return Section("What gave no age", tables=[table])
+
+
+def _speed(night: Night, price: float | None) -> Section:
+    records = [record for _, record in sorted(night.records.items()) if record.labelled and record.seconds > 0]
+    if not records:
+        return Section("Speed and cost", ["No run has left a record of what it took."])
+    plot = Plot(
+        "Speed",
+        f"The newest run labelled {records[-1].images_per_second:,.1f} images/s.",
+        "images/s",
+        dates([record.run for record in records]),
+        [Series("images/s", [record.images_per_second for record in records])],
+    )
+    stages = sorted({stage for record in records for stage in record.stage_seconds})
+    costs = () if price is None else ("cost", "per million")
+    rows = []
+    for record in reversed(records):
+        per_image = [1000 * record.stage_seconds.get(stage, 0) / record.labelled for stage in stages]
+        cost = (price or 0) * record.seconds / 3600
+        rows.append(
+            (
+                code(record.run),
+                count(record.labelled),
+                years(record.seconds / 60),
+                years(record.images_per_second),
+                *(years(milliseconds) for milliseconds in per_image),
+                *((amount(cost), amount(cost / record.labelled * 1e6)) if costs else ()),
+            )
+        )
+    columns = ("run", "labelled", "minutes", "images/s", *(f"{cut(stage, 20)}, ms/image" for stage in stages), *costs)
+    note = "Stages are process seconds, side by side; most of fetching is waiting."
+    if price is None:
+        note += " With --price, what the machines of a run cost per hour, the cost is here too."
+    else:
+        note += f" Cost at {price:g} per hour."
+    return Section(
+        "Speed and cost", plots=[plot], tables=[Table("By run, from the runs' records", columns, rows, note)]
+    )
+
+
+def _review(night: Night) -> Section:
+    rules = [f"{rule.name}: {rule.meaning} ({rule.share:.0%} of the queue)." for rule in RULES]
+    with_crops = bool(night.crops)
+    table = Table(
+        "Faces most worth a look",
+        (*(("face",) if with_crops else ()), "rule", "photograph", "number", "age", "from", "to", "before correction",
+         "expected error, years", "detection"),
+        [
+            (
+                *((_crop(night, row),) if with_crops else ()),
+                words(row["rule"]),
+                code(row["uri"]),
+                count(row["face"]),
+                *(years(row[name]) for name in ("age", "age_low", "age_high", "first_age", "expected_error")),
+                amount(row["detection"]),
+            )
+            for row in night.queued.slice(0, QUEUED).to_pylist()
+        ],
+        f"The first {min(QUEUED, len(night.queued))} of {len(night.queued):,}; review.csv and review.parquet have all, "
+        "with the boxes. Fill in true_age there, and --corrections makes rows to learn from of them.",
+    )  # fmt: skip
+    drawn = f"Drawn from the newest runs of the newest model: as many as hold {POOL} times as many faces as the queue."
+    return Section("To review", [drawn, *rules], tables=[table])
+
+
+def _crop(night: Night, row: Row) -> Cell:
+    jpeg = night.crops.get((row["id"], row["face"]))
+    return words(None) if jpeg is None else image(jpeg)
