@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cilf.errors import UsageError
+
 BANDS = {"0-12": (0, 13), "13-20": (13, 21), "21-40": (21, 41), "41-60": (41, 61), "61+": (61, 200)}
 """Age bands by true age: lowest year, and the first year no longer in."""
 
@@ -36,3 +38,25 @@ def summarise(estimates_N: np.ndarray, ages_N: np.ndarray) -> dict[str, float]:
         if inside.any():
             result[f"mae {name}"] = mae(estimates_N[inside], ages_N[inside])
     return result
+
+
+def epsilon_error(estimates_N: np.ndarray, means_N: np.ndarray, stds_N: np.ndarray) -> float:
+    """ε-error of apparent ages (ChaLearn LAP 2015): 1 - mean exp(-(x - μ)² / 2σ²), 0 best and 1 worst.
+
+    Args:
+        estimates_N: x, years.
+        means_N: μ of each face's annotators, years.
+        stds_N: σ of each face's annotators, years; at least 1e-4 is counted. Below half a year, any error of note costs
+            all, so it is worth saying how many those are.
+
+    Raises:
+        UsageError: a σ below 0 or missing, or no faces.
+    """
+    wrong = ~(stds_N >= 0)
+    if len(stds_N) == 0 or wrong.any():
+        found = f"{wrong.sum()} of {len(stds_N)}" if len(stds_N) else "no faces"
+        raise UsageError(
+            f"the ε-error needs the annotators' standard deviation of every face, 0 or more; wrong: {found}"
+        )
+    offs_N = (estimates_N.astype(np.float64) - means_N) / np.maximum(stds_N, 1e-4)
+    return float(1 - np.exp(-0.5 * offs_N**2).mean())

@@ -226,8 +226,11 @@ class TextTower(nn.Module):
         """Width of a word embedding, which is that of a context vector."""
         return self.token_embedding.embedding_dim
 
-    def forward(self, tokens_PL: Tensor, context_MD: Tensor | None = None) -> Tensor:
-        """Token ids, int64 [P, L], with M places kept for `context_MD` after the first -> vectors [P, C]."""
+    def forward(self, tokens_PL: Tensor, context: Tensor | None = None) -> Tensor:
+        """Token ids, int64 [P, L], with M places kept for `context` after the first -> vectors [P, C].
+
+        `context` is [M, D], or [P, M, D] where each prompt has its own.
+        """
         if self.whole is not None:
             found = self.whole(tokens_PL)
             return found[0] if isinstance(found, tuple) else found  # CoCa's gives its tokens too
@@ -238,9 +241,9 @@ class TextTower(nn.Module):
             tokens_PL = tokens_PL[:, : int(end_P.max()) + 1]
         length = tokens_PL.shape[1]
         x_PLD = self.token_embedding(tokens_PL)
-        if context_MD is not None:
-            context_PMD = context_MD.expand(len(x_PLD), -1, -1)
-            x_PLD = torch.cat([x_PLD[:, :1], context_PMD, x_PLD[:, 1 + len(context_MD) :]], dim=1)
+        if context is not None:
+            context_PMD = context.expand(len(x_PLD), -1, -1)
+            x_PLD = torch.cat([x_PLD[:, :1], context_PMD, x_PLD[:, 1 + context_PMD.shape[1] :]], dim=1)
         mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
         x_PLD = self.transformer(x_PLD + self.positional_embedding[:length], attn_mask=mask)
         x_PC = text_global_pool(self.ln_final(x_PLD), tokens_PL, self.pool_type, eos_token_id=self.eos_id)
