@@ -12,6 +12,7 @@ from cilf.card import Frame
 from cilf.images.crop import Square, cut
 from cilf.images.decode import decode, read
 from cilf.images.detector import Detections, detect, distinct
+from cilf.images.jpeg import read_header
 from cilf.images.squeeze import average
 
 FACES_VERSION = 2
@@ -27,8 +28,8 @@ THRESHOLD = 0.4
 """Score from which something is a face."""
 
 # Chosen on faces of UTKFace's split=train pasted into pictures without people: see tests/framing/looks.py.
-_DOUBTFUL = 0.05
-"""Score from which something is worth a closer look."""
+_DOUBTFUL, _SURE = 0.05, 0.5
+"""Scores between which something is worth a closer look, which then decides."""
 
 _LOOK = (352, 1024)
 """Longer side at which faces are looked for, pixels, within which _SHARE of the photograph's own is taken."""
@@ -47,6 +48,9 @@ _CELL = 32
 
 _NEAR = 0.9
 """Share of the pixels along a side that one wants at which decoding again at a finer scale is not worth it."""
+
+_SMALL = 1_500_000
+"""Pixels of an image that is decoded at its full scale from the start: its faces or doubts will hardly do with less."""
 
 _FRAMED = 0.25
 """How far, as shares of its sides, an image may differ from a crop of its face and still count as one."""
@@ -88,7 +92,7 @@ def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
     """
-    photograph = read(data, _LOOK[0], max_pixels)
+    photograph = read(data, _least(data), max_pixels)
     width, height = photograph.width, photograph.height
     longer, shorter = max(width, height), min(width, height)
     image = photograph.upright
@@ -98,10 +102,10 @@ def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
             return image
         return read(data, math.ceil(scale * shorter), max_pixels).upright
 
-    scale = min(1.0, max(_LOOK[0], min(_LOOK[1], _SHARE * longer)) / longer)
+    scale = _scale(longer)
     image = at_least(scale)
     seen = look(image, width, height, scale, _DOUBTFUL)
-    sure, doubtful = _judged(seen)
+    sure, doubtful = _judged(seen, _SURE if scale < 1 else THRESHOLD)
     if len(doubtful) and scale < 1:
         scale = min(1.0, _CLOSER * scale)
         image = at_least(scale)
@@ -123,6 +127,20 @@ def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
         squares=squares,
         crops_NHWC=np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8),
     )
+
+
+def _scale(longer: int) -> float:
+    """Of an image with such a longer side, at which faces are looked for."""
+    return min(1.0, max(_LOOK[0], min(_LOOK[1], _SHARE * longer)) / longer)
+
+
+def _least(data: bytes) -> int:
+    """How many pixels the shorter side needs, so that most images are decoded only once."""
+    header = read_header(data)
+    if header is None:
+        return _LOOK[0]
+    longer, shorter = max(header.width, header.height), min(header.width, header.height)
+    return shorter if longer * shorter <= _SMALL else math.ceil(_NEAR * _scale(longer) * shorter)
 
 
 def whole(data: bytes, size: int, max_pixels: int) -> Faces:
@@ -153,9 +171,9 @@ def _fills(image: Faces, one: Square) -> bool:
     return all(abs(one.side / length - 1) < _FRAMED and abs(at / length - 0.5) < _FRAMED / 2 for length, at in limits)
 
 
-def _judged(seen: Detections) -> tuple[Detections, Detections]:
+def _judged(seen: Detections, threshold: float) -> tuple[Detections, Detections]:
     """What is a face, and what might be one; an eye or an ear of a face that is sure might not."""
-    sure, rest = seen.at(seen.scores_N >= THRESHOLD), seen.at(seen.scores_N < THRESHOLD)
+    sure, rest = seen.at(seen.scores_N >= threshold), seen.at(seen.scores_N < threshold)
     middles_N12 = (rest.boxes_N4[:, None, :2] + rest.boxes_N4[:, None, 2:]) / 2
     within_NM = ((middles_N12 >= sure.boxes_N4[:, :2]) & (middles_N12 < sure.boxes_N4[:, 2:])).all(axis=2)
     return sure, rest.at(~within_NM.any(axis=1))

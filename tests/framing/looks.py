@@ -32,10 +32,12 @@ FACE = 0.62
 
 SIZES = {"under 24": (0, 24), "24-40": (24, 40), "over 40": (40, 1000)}
 
+ONCE = {"_DOUBTFUL": faces.THRESHOLD, "_SURE": faces.THRESHOLD}
+
 SETTINGS = {
-    "once, at 0.3": {"_DOUBTFUL": faces.THRESHOLD},
-    "once, at 0.4": {"_DOUBTFUL": faces.THRESHOLD, "_SHARE": 0.4},
-    "once, at 0.8": {"_DOUBTFUL": faces.THRESHOLD, "_SHARE": 0.8},
+    "once, at 0.3": ONCE,
+    "once, at 0.4": {**ONCE, "_SHARE": 0.4},
+    "once, at 0.8": {**ONCE, "_SHARE": 0.8},
     "0.3, then doubts above 0.1": {"_DOUBTFUL": 0.1},
     "0.3, then doubts above 0.05": {"_DOUBTFUL": 0.05},
     "0.3, then doubts above 0.03": {"_DOUBTFUL": 0.03},
