@@ -93,6 +93,9 @@ def _reason(error: BaseException) -> str:
 def _start_here(**settings: Any) -> None:
     import ray
 
+    # Ray ends workers that have been idle for a second where there are more than cores, and starts others a moment
+    # later: of small blocks on two cores that took half of the time.
+    settings["_system_config"] = {"idle_worker_killing_time_threshold_ms": 600_000}
     # Ray gives its processes 30 s to come up, and no setting more. On a busy machine that is not enough every time.
     for last in (False, False, True):
         try:
