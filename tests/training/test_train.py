@@ -99,7 +99,7 @@ def test_a_run_goes_on_from_a_model(trained, faces, recipe_file, tmp_path):
     assert main(["train", str(recipe), str(tmp_path / "run")]) == 0
     fresh, _ = metrics((trained / "metrics.jsonl").read_text())
     steps, [epoch] = metrics((tmp_path / "run" / "metrics.jsonl").read_text())
-    assert steps[0]["score"] < 0.9 * fresh[0]["score"]
+    assert steps[0]["l1"] < 0.9 * fresh[0]["l1"]
     _, before = metrics((trained / "metrics.jsonl").read_text())
     assert epoch["mae"] < before[0]["mae"]
     earlier, later = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "run"))
