@@ -92,8 +92,9 @@ class LabelOptions:
     max_pixels: Annotated[int, _AtLeastOne] = 120_000_000
     """Images with more pixels are not decoded; their status is too_large (width x height, pixels)."""
 
-    batch_size: Annotated[int, _AtLeastOne] = 64
-    """Images that go through the model at once."""
+    batch_size: Annotated[int | None, _AtLeastOne] = None
+    """Images that go through the model at once. Default: on a GPU the smallest of 64, 128 and 256 that comes within 5 %
+    of the fastest, timed once the model is loaded; without, where a batch is cut into small pieces anyway, 64."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format the model computes in."""

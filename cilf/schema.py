@@ -70,8 +70,11 @@ FETCHED = pa.schema(
 )
 """Between the fetch stage and the model."""
 
-JUDGED = pa.schema([*_IDENTITY, _STATUS, *_OUTCOME, pa.field("faces", pa.list_(FACE)), *_SECONDS])
-"""Between the model and the sink, with the seconds that each stage spent on the row."""
+_BATCH_SIZE = pa.field("batch_size", pa.int32())
+
+JUDGED = pa.schema([*_IDENTITY, _STATUS, *_OUTCOME, pa.field("faces", pa.list_(FACE)), *_SECONDS, _BATCH_SIZE])
+"""Between the model and the sink, with the seconds that each stage spent on the row, and how many crops went through
+the model at once."""
 
 LABELS = pa.schema(
     [
@@ -106,6 +109,7 @@ COUNTS = pa.schema(
         ("objects", pa.int64()),
         ("bytes", pa.int64()),
         *((field.name, pa.float64()) for field in _SECONDS),
+        _BATCH_SIZE,
         ("reason", pa.string()),
     ]
 )

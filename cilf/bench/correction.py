@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from cilf.bench.timing import median_seconds
-from cilf.config import LabelOptions
 from cilf.estimator import Estimator
+from cilf.labelling.runtime import BATCH_SIZES, GPU_BATCH_SIZES
 from cilf.models.evidence import decode_age
 
-BATCH = LabelOptions.batch_size
+BATCH = max(GPU_BATCH_SIZES if torch.cuda.is_available() else BATCH_SIZES)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from cilf.errors import JobError
 from cilf.images.decode import decode
 from cilf.images.faces import find
 from cilf.images.fetch import FetchError, fetch
-from cilf.labelling.runtime import block_rows
+from cilf.labelling.runtime import BATCH_SIZES, block_rows
 
 if TYPE_CHECKING:
     from cilf.bench.objects import Corpus
@@ -30,7 +30,7 @@ _WORK_S = 2.0
 
 def fetch_alone(corpus: Corpus) -> float:
     """Objects per second, in blocks like those of labelling, in one process per core."""
-    uris, block = corpus.uris("few"), block_rows(corpus.many_count, LabelOptions.batch_size)
+    uris, block = corpus.uris("few"), block_rows(corpus.many_count, max(BATCH_SIZES))
     share = min(block, -(-len(uris) // CORES))
     return _on_all_cores(_fetch, [uris[first : first + share] for first in range(0, len(uris), share)], corpus)
 

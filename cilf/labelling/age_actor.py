@@ -6,12 +6,14 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from cilf import schema
+from cilf.labelling.batch_size import fastest
 from cilf.storage import model_folder
 
 if TYPE_CHECKING:
@@ -21,19 +23,21 @@ if TYPE_CHECKING:
 class AgeActor:
     """Loads the model once and labels blocks with it."""
 
-    def __init__(self, model: str, precision: Precision, compiled: bool, batch_size: int, actors_per_node: int) -> None:
+    def __init__(
+        self, model: str, precision: Precision, compiled: bool, batch_sizes: Sequence[int], actors_per_node: int
+    ) -> None:
         """
         Args:
             model: name, path or URL of the model. Not the weights: every node loads them from close by.
             precision: float32 or bfloat16.
             compiled: whether the network is compiled first.
-            batch_size: crops that go through the model at once.
+            batch_sizes: crops that may go through the model at once, in rising order: the fastest is taken.
             actors_per_node: how many replicas share this machine's cores.
         """
         # Ray gives every worker OMP_NUM_THREADS=1, so torch knows of no more.
         threads = max(1, len(os.sched_getaffinity(0)) // actors_per_node)
         self.estimator = self.load(model, precision, compiled, threads)
-        self.batch_size = batch_size
+        self.batch_size = batch_sizes[0] if len(batch_sizes) == 1 else fastest(self.estimator, batch_sizes)
         self._clock = threading.Lock()
         self._told_until = 0.0
 
@@ -62,6 +66,7 @@ class AgeActor:
             table.drop_columns(["boxes", "crops"])
             .append_column(schema.JUDGED.field("faces"), faces)
             .append_column(schema.JUDGED.field("model_s"), pa.array(seconds))
+            .append_column(schema.JUDGED.field("batch_size"), pa.array([self.batch_size] * len(table), pa.int32()))
             .select(wanted.names)
         )
 

@@ -50,9 +50,10 @@ def try_out(drawn: Sample, work: Work, options: LabelOptions, cluster: Cluster, 
     """Label the sample; `progress` sums up."""
     import ray
 
-    rows = block_rows(len(drawn.rows), options.batch_size)
+    shares = plan(options, cluster)
+    rows = block_rows(len(drawn.rows), max(shares.batch_sizes))
     blocks = [drawn.rows.slice(start, rows) for start in range(0, len(drawn.rows), rows)]
-    count(labelling(ray.data.from_arrow(blocks), work, options, plan(options, cluster), rows), progress)
+    count(labelling(ray.data.from_arrow(blocks), work, options, shares, rows), progress)
 
 
 def forecast(of: int, progress: Progress, nodes: int, price: float | None) -> str:
@@ -75,7 +76,7 @@ def forecast(of: int, progress: Progress, nodes: int, price: float | None) -> st
     fetch, decode, model = (1000 * progress.stage_seconds[stage] / labelled for stage in ("fetch", "decode", "model"))
     lines.append(
         f"per image {fetch:.1f} ms fetching (mostly waiting), {decode:.1f} ms decoding and finding faces, "
-        f"{model:.1f} ms in the model"
+        f"{model:.1f} ms in the model, in batches of {progress.batch_size}"
     )
     lines.append(f"so a replica of the model keeps {max(1, math.ceil(decode / max(model, 1e-9)))} core(s) decoding")
     lost = progress.total - labelled

@@ -39,7 +39,7 @@ def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress)
     Raises:
         StageError: a stage failed for a reason that is no object's.
     """
-    rows, manifest, number = block_rows(progress.total, options.batch_size), work.manifest, 1
+    rows, manifest, number = block_rows(progress.total, max(plan.batch_sizes)), work.manifest, 1
     while True:
         count(labelling(shards(manifest), work, options, plan, rows), progress)
         if progress.counts.total() >= progress.total:

@@ -91,7 +91,7 @@ def labelling(rows: Dataset, work: Work, options: LabelOptions, plan: Plan, bloc
                 "model": work.model,
                 "precision": options.precision,
                 "compiled": options.compile,
-                "batch_size": options.batch_size,
+                "batch_sizes": plan.batch_sizes,
                 "actors_per_node": plan.actors_per_node,
             },
             compute=ActorPoolStrategy(

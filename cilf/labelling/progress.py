@@ -28,6 +28,8 @@ class Progress:
         """Of these objects as stored."""
         self.stage_seconds: Counter[str] = Counter()
         """Process seconds spent on them by stage: fetch (most of it is waiting), decode, model."""
+        self.batch_size = 0
+        """Crops that go through the model at once."""
         self.started = time.monotonic()
         self._first: tuple[float, int] | None = None
         self._last = self.started
@@ -68,6 +70,7 @@ class Progress:
         self.bytes += row["bytes"] or 0
         for stage in ("fetch", "decode", "model"):
             self.stage_seconds[stage] += row[f"{stage}_s"] or 0
+        self.batch_size = max(self.batch_size, row["batch_size"] or 0)
         self._last = time.monotonic()
         if self._first is None:
             self._first = (self._last, self.counts.total())

@@ -24,6 +24,9 @@ ACTOR_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 1}
 
 _CORES = 8  # of a replica without GPU: a batch of 64 gives each of them a piece
 
+BATCH_SIZES, GPU_BATCH_SIZES = (64,), (64, 128, 256)
+"""Images that go through the model at once, where no option says so: a replica takes the fastest."""
+
 _LEAST_ROWS, _MOST_ROWS, _BLOCKS = 64, 512, 2_000
 
 
@@ -31,7 +34,7 @@ def block_rows(objects: int, batch_size: int) -> int:
     """Objects per block: what one fetch task holds, what a crash can cost, and what becomes readable at once.
 
     Small blocks show progress early and lose little; of millions of objects they would make more tasks and files
-    than anyone wants. A block holds at least a batch, so that the model gets full ones.
+    than anyone wants. A block holds at least `batch_size`, so that the model gets full batches.
     """
     return max(_LEAST_ROWS, batch_size, min(_MOST_ROWS, objects // _BLOCKS))
 
@@ -47,6 +50,8 @@ class Plan:
     actors_per_node: int
     actor_cpus: float | None
     actor_gpus: float | None
+    batch_sizes: tuple[int, ...]
+    """What a replica may choose its batch size from."""
 
 
 def plan(options: LabelOptions, cluster: Cluster) -> Plan:
@@ -75,4 +80,5 @@ def plan(options: LabelOptions, cluster: Cluster) -> Plan:
         actors_per_node=-(-actors // cluster.nodes),
         actor_cpus=None if cluster.gpus else ACTOR_CPUS,
         actor_gpus=per_gpu if cluster.gpus else None,
+        batch_sizes=(options.batch_size,) if options.batch_size else GPU_BATCH_SIZES if cluster.gpus else BATCH_SIZES,
     )

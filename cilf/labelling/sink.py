@@ -51,8 +51,13 @@ def write_labels(table: pa.Table, folder: str, lease: str, run: str) -> pa.Table
 def counts(table: pa.Table) -> pa.Table:
     """schema.JUDGED -> schema.COUNTS."""
     sums = [("bytes", "sum"), *((name, "sum") for name in schema.COUNTS.names if name.endswith("_s"))]
-    grouped = table.group_by("status").aggregate([([], "count_all"), *sums, ("reason", "min")])
-    names = {"count_all": "objects", "reason_min": "reason", **{f"{name}_sum": name for name, _ in sums}}
+    grouped = table.group_by("status").aggregate([([], "count_all"), *sums, ("batch_size", "max"), ("reason", "min")])
+    names = {
+        "count_all": "objects",
+        "batch_size_max": "batch_size",
+        "reason_min": "reason",
+        **{f"{name}_sum": name for name, _ in sums},
+    }
     grouped = grouped.rename_columns([names.get(name, name) for name in grouped.column_names])
     wanted = pc.equal(grouped["status"], schema.BROKEN)  # The reasons of photographs stay in their rows.
     reason = pc.if_else(wanted, grouped["reason"].combine_chunks(), pa.scalar(None, pa.string()))

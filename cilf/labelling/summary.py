@@ -35,6 +35,8 @@ class Summary:
     seconds_to_first_row: float = 0.0
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     """Process seconds by stage: fetch (most of it is waiting), decode and model."""
+    batch_size: int = 0
+    """Crops that went through the model at once."""
     error: str | None = None
     """Why the run ended early."""
     traceback: str | None = None
@@ -44,7 +46,7 @@ class Summary:
         """The figures of a run that has ended."""
         self.objects, self.counts, self.bytes = progress.total, progress.counts, progress.bytes
         self.seconds, self.seconds_to_first_row = progress.seconds, progress.seconds_to_first
-        self.stage_seconds = progress.stage_seconds
+        self.stage_seconds, self.batch_size = progress.stage_seconds, progress.batch_size
 
     def record(self) -> dict[str, Any]:
         """As it is written, JSON types only."""
@@ -62,6 +64,7 @@ class Summary:
             "seconds": round(self.seconds, 2),
             "seconds_to_first_row": round(self.seconds_to_first_row, 2),
             "stage_seconds": {stage: round(seconds, 2) for stage, seconds in self.stage_seconds.items()},
+            "batch_size": self.batch_size,
             "images_per_second": round(done / self.seconds, 2) if self.seconds else 0.0,
             "error": self.error,
             "traceback": self.traceback,
@@ -73,7 +76,7 @@ class Summary:
         if not done:
             return f"nothing new to label; labels are in {self.labels}"
         statuses = ", ".join(f"{number:,} {status}" for status, number in sorted(self.counts.items()))
-        pace = f"{self.seconds:.1f} s, {done / self.seconds:.1f} images/s"
+        pace = f"{self.seconds:.1f} s, {done / self.seconds:.1f} images/s, in batches of {self.batch_size}"
         return f"labelled {done:,} objects in {pace} ({statuses}); labels are in {self.labels}"
 
     def save(self, output: Location) -> None:

@@ -5,7 +5,8 @@ from cilf.labelling.progress import Progress, clock
 
 
 def committed(status: str, objects: int) -> dict[str, object]:
-    return {"status": status, "objects": objects, "bytes": 5, "fetch_s": 0.1, "decode_s": 0.2, "model_s": None}
+    seconds = {"fetch_s": 0.1, "decode_s": 0.2, "model_s": None}
+    return {"status": status, "objects": objects, "bytes": 5, **seconds, "batch_size": 64}
 
 
 def test_the_line_says_what_is_done_and_what_failed():

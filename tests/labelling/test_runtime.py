@@ -18,15 +18,15 @@ def planned(cluster: Cluster, actors: int | None = None) -> Plan:
     [
         (
             Cluster(cpus=2, gpus=0, nodes=1),
-            Plan(actors=1, max_actors=1, actors_per_node=1, actor_cpus=1.0, actor_gpus=None),
+            Plan(actors=1, max_actors=1, actors_per_node=1, actor_cpus=1.0, actor_gpus=None, batch_sizes=(64,)),
         ),
         (
             Cluster(cpus=64, gpus=0, nodes=4),
-            Plan(actors=8, max_actors=8, actors_per_node=2, actor_cpus=1.0, actor_gpus=None),
+            Plan(actors=8, max_actors=8, actors_per_node=2, actor_cpus=1.0, actor_gpus=None, batch_sizes=(64,)),
         ),
         (
             Cluster(cpus=16, gpus=2, nodes=1),
-            Plan(actors=2, max_actors=2, actors_per_node=2, actor_cpus=None, actor_gpus=1),
+            Plan(actors=2, max_actors=2, actors_per_node=2, actor_cpus=None, actor_gpus=1, batch_sizes=(64, 128, 256)),
         ),
     ],
 )
@@ -78,6 +78,14 @@ def test_gpus_can_be_shared_and_pools_can_grow():
     assert (found.actors, found.max_actors, found.actor_gpus) == (4, 8, 0.5)
     with pytest.raises(UsageError, match="below the 4"):
         plan(LabelOptions("in", "out", gpus_per_actor=0.5, max_actors=3), Cluster(cpus=32, gpus=2, nodes=1))
+
+
+def test_a_gpu_tries_out_batch_sizes_and_an_option_overrules_it():
+    sizes = [
+        plan(LabelOptions("in", "out", batch_size=given), Cluster(cpus=8, gpus=gpus, nodes=1)).batch_sizes
+        for given, gpus in ((None, 0), (None, 1), (48, 1))
+    ]
+    assert sizes == [(64,), (64, 128, 256), (48,)]
 
 
 def test_blocks_grow_with_the_corpus_and_hold_a_batch():

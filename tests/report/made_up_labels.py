@@ -31,5 +31,6 @@ def photograph(number: int, faces: Sequence[dict[str, Any]] = (), **given: Any) 
         "fetch_s": 0.0,
         "decode_s": 0.0,
         "model_s": 0.0,
+        "batch_size": 64,
         **given,
     }
