@@ -231,7 +231,12 @@ class ReportOptions:
     several."""
 
     previous: Annotated[int, _AtLeastOne] = 7
-    """Runs before the newest, of the same model, that its ages are compared with, all of them together."""
+    """Runs before the newest, of the same model, that its ages are compared with, all of them together. Those that have
+    drifted do not count."""
+
+    since: str | None = None
+    """Runs from this one on count as the newest, all of them together: a run id or how it begins, such as 20261122 for
+    a day. Default: the newest alone."""
 
     review: Annotated[int, Parameter(validator=Number(gte=0, lte=100_000))] = 100
     """Faces in the review queue."""

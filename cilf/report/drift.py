@@ -1,4 +1,4 @@
-"""Whether the ages of the newest run are distributed as before: PSI and KS, and a verdict that chance cannot raise.
+"""Whether the newest ages are distributed as before: PSI and KS, and a verdict that chance cannot raise.
 
 Both are taken from histograms, so that no face has to be kept. The population stability index of two sets of shares is
 PSI = Σ (p - q) ln(p / q), the symmetric Kullback-Leibler divergence; without drift it is distributed as
@@ -6,13 +6,16 @@ PSI = Σ (p - q) ln(p / q), the symmetric Kullback-Leibler divergence; without d
 stability index", 2020). The two-sample statistic of Kolmogorov and Smirnov is the largest gap between two cumulative
 distributions; its critical value at level α is √(-ln(α/2)/2 · (n + m) / (n m)). Seen through bins the gap can only be
 smaller, so the level holds.
+
+Runs are judged one after another, and one that has drifted is not among those that later ones are compared with: for as
+long as it were, the usual runs after it would differ from it and their like together.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import chi2
@@ -29,8 +32,9 @@ FEWEST = 30
 RULE = (
     f"Drift is raised where two statistics agree: PSI over ten-year bins (0-9, 10-19, … 70-79, 80 and older) is above "
     f"{LARGE} and above what chance alone gives in 1 of {1 / LEVEL:,.0f} nights, and KS, the largest gap between the "
-    f"two cumulative distributions, is above its critical value at the level {LEVEL}. With fewer than {FEWEST} faces "
-    "on either side nothing is said."
+    f"two cumulative distributions, is above its critical value at the level {LEVEL}. A run that has drifted is not "
+    "among those that later ones are compared with, and a later one like it is not raised again. With fewer than "
+    f"{FEWEST} faces on either side nothing is said."
 )
 
 
@@ -39,9 +43,9 @@ class Drift:
     """Two histograms of ages compared."""
 
     now: int
-    """Faces of the newest run."""
+    """Newest faces."""
     before: int
-    """Of those it is compared with."""
+    """Those that they are compared with."""
     psi: float
     psi_by_chance: float
     """What PSI exceeds with probability LEVEL where nothing has drifted."""
@@ -49,6 +53,8 @@ class Drift:
     ks_by_chance: float
     shift: float
     """Mean age now less the mean age before, years."""
+    known: bool = False
+    """Whether an earlier run has drifted to ages like these."""
 
     @property
     def enough(self) -> bool:
@@ -57,7 +63,12 @@ class Drift:
 
     @property
     def raised(self) -> bool:
-        """Whether this is drift, by RULE."""
+        """Whether this is drift, by RULE, and news."""
+        return self.differs and not self.known
+
+    @property
+    def differs(self) -> bool:
+        """Whether these ages are others than before."""
         significant = self.psi > self.psi_by_chance and self.ks > self.ks_by_chance
         return self.enough and significant and self.psi > LARGE
 
@@ -69,10 +80,12 @@ class Drift:
         direction = "older" if self.shift > 0 else "younger"
         mean = f"faces are {abs(self.shift):.1f} years {direction} on average"
         if self.raised:
-            return f"Drift: the ages of the newest run differ from those before; {mean}."
+            return f"Drift: the newest ages differ from those before; {mean}."
+        if self.differs:
+            return f"No new drift: the newest ages differ from the usual ones as an earlier run's did; {mean}."
         if self.ks > self.ks_by_chance:
             return f"No drift, but a shift that is more than chance; {mean}."
-        return "No drift: the newest run differs from those before by no more than chance."
+        return "No drift: the newest ages differ from those before by no more than chance."
 
 
 def compare(now: Sequence[int], before: Sequence[int], per_year: int) -> Drift:
@@ -97,6 +110,29 @@ def compare(now: Sequence[int], before: Sequence[int], per_year: int) -> Drift:
         ks_by_chance=math.sqrt(-math.log(LEVEL / 2) / 2 * each),
         shift=float(now_B @ centres_B / n - before_B @ centres_B / m),
     )
+
+
+def judge(runs: Sequence[Sequence[int]], previous: int, per_year: int) -> tuple[list[int], Drift]:
+    """Judge runs one after another.
+
+    Args:
+        runs: histograms of ages as for `compare`, oldest first.
+        previous: usual runs that each is compared with, at most, the newest.
+
+    Returns:
+        Which of the runs the last one is compared with, by index; and how it compares.
+    """
+    usual: list[int] = []
+    drifted: list[int] = []
+    for number, now in enumerate(runs):
+        compared = usual[-previous:]
+        before = [sum(faces) for faces in zip(*(runs[index] for index in compared), strict=True)]
+        drift = compare(now, before, per_year)
+        if drift.differs:
+            known = any(not compare(now, runs[index], per_year).differs for index in drifted[-previous:])
+            drift = replace(drift, known=known)
+        (drifted if drift.differs else usual).append(number)
+    return compared, drift
 
 
 def _psi(now_B: np.ndarray, before_B: np.ndarray, per_year: int) -> float:

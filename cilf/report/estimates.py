@@ -21,21 +21,23 @@ _MEANS = ("faces", "mean age", "accepted", "expected error, years", "interval wi
 
 
 def ages(night: Night) -> Section:
-    """The newest run's ages against those before."""
+    """The newest ages against those before."""
     compared = night.compared
     if compared is None:
         return Section("Ages, now and before", [night.verdict])
-    drift, before = compared.drift, compared.runs_before
-    lines = [Series(f"newest run, {drift.now:,} faces", _shares(compared.ages))]
+    drift, before, newest = compared.drift, len(compared.before), _runs(len(compared.runs))
+    lines = [Series(f"newest {newest}, {drift.now:,} faces", _shares(compared.ages))]
     text = [night.verdict]
     tables = []
     if before:
-        lines.append(Series(f"{_runs(before)} before it, {drift.before:,} faces", _shares(compared.before)))
+        pooled = [sum(faces) for faces in zip(*compared.before, strict=True)]
+        lines.append(Series(f"{_runs(before)} before, {drift.before:,} faces", _shares(pooled)))
         text.append(RULE)
         limit = "outside by chance above"
         tables.append(
             Table(
-                f"Run {cut(compared.run)} against the {_runs(before)} before it, model {cut(compared.model)}",
+                f"{newest.capitalize()} from {cut(compared.runs[0])} on against the {_runs(before)} before, "
+                f"model {cut(compared.model)}",
                 ("statistic", "value", limit),
                 [
                     (words("PSI"), statistic(drift.psi), statistic(drift.psi_by_chance)),

@@ -15,13 +15,22 @@ def run(options: ReportOptions) -> int:
     """See cilf.report.report."""
     if (options.corrections is None) != (options.training_rows is None):
         raise UsageError("--corrections and --training-rows go together: what to read, and what to write")
+    if options.since is not None and not options.since[:8].isdigit():
+        raise UsageError(f"--since {options.since}: expected a run id or how it begins, such as 20261122")
     output = locate(options.output, CHECKING)
     if options.corrections is not None and options.training_rows is not None:
         return _learn(output, locate(options.corrections), locate(options.training_rows))
-    return _report(output, options)
+    for line in said(write_page(output, options), output, options):
+        print(line)
+    return 0
 
 
-def _report(output: Location, options: ReportOptions) -> int:
+def write_page(output: Location, options: ReportOptions) -> Night:
+    """Write the page and the review queue into OUTPUT, and return what they tell.
+
+    Raises:
+        UsageError, JobError: see cilf.report.report.
+    """
     with open_labels(output) as labels:
         check_output(output)
         night = look(labels, output, options)
@@ -29,12 +38,11 @@ def _report(output: Location, options: ReportOptions) -> int:
         if options.review:
             review.export(night.queued, output)
         write(output / "report.html", html.encode())
-    for line in _said(night, output, options):
-        print(line)
-    return 0
+    return night
 
 
-def _said(night: Night, output: Location, options: ReportOptions) -> list[str]:
+def said(night: Night, output: Location, options: ReportOptions) -> list[str]:
+    """What the user is told of it, in lines."""
     lines = [f"{night.totals['objects']:,} objects, {night.totals['ok']:,} with ages; {night.verdict}"]
     if options.review:
         lines.append(f"{len(night.queued):,} faces to review are in {output.url}/review.csv and review.parquet")

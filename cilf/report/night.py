@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cilf.config import ReportOptions
-from cilf.report.drift import Drift, compare
+from cilf.report.drift import Drift, judge
 from cilf.report.queries import BINS_PER_YEAR, Labels, Row
 from cilf.report.review import queue, thumbnails
 from cilf.report.runs import Record, read_records
 from cilf.storage import Location
 
 RUNS = 60
-"""Of the newest runs, this many are shown."""
+"""Of the newest runs, this many are shown and judged."""
 REASONS = 30
 VALUES = 20
 """Of a slice."""
@@ -25,14 +25,17 @@ QUEUED = 100
 
 @dataclass(frozen=True)
 class Compared:
-    """The ages of the newest run that has some, and those of the runs before it."""
+    """The ages of the newest runs that have some, and those of usual runs of the same model before them."""
 
-    run: str
+    runs: Sequence[str]
+    """Compared together, oldest first."""
     model: str
+    new: bool
+    """Whether these are of the newest runs of all. Else they are the last ones that have any, and nothing new."""
     ages: Sequence[int]
     """Faces by bin of age."""
-    before: Sequence[int]
-    runs_before: int
+    before: Sequence[Sequence[int]]
+    """The same of each run that they are compared with."""
     drift: Drift
 
 
@@ -43,6 +46,8 @@ class Night:
     output: str
     totals: Row
     statuses: Sequence[Row]
+    new: Sequence[Row]
+    """By status, of the newest runs alone."""
     runs: Sequence[Row]
     """With rows in the labels, oldest first."""
     records: Mapping[str, Record]
@@ -63,11 +68,18 @@ class Night:
         return max([*self.records, self.runs[-1]["run"]])
 
     @property
+    def drifted(self) -> bool:
+        """Whether the newest ages have drifted. Where there are none, nothing has."""
+        return self.compared is not None and self.compared.new and self.compared.drift.raised
+
+    @property
     def verdict(self) -> str:
         """Of the drift of ages, in words."""
         if self.compared is None:
             return "Nothing to compare: there is not one age."
-        if not self.compared.runs_before:
+        if not self.compared.new:
+            return f"Nothing new to compare: the last run that gave ages is {self.compared.runs[-1]}."
+        if not self.compared.before:
             return "Nothing to compare with yet: this is the first run of its model."
         return self.compared.drift.verdict
 
@@ -84,32 +96,40 @@ def look(labels: Labels, output: Location, options: ReportOptions) -> Night:
     runs, models = labels.by("run"), labels.by("model")
     records, unreadable = read_records(output, RUNS)
     newest_model = runs[-1]["of_model"]
+    since = options.since or _newest(runs, records)
     queued = queue(labels, newest_model, options.review) if options.review else pa.table({})
     return Night(
         output=output.url,
         totals=labels.totals(),
         statuses=labels.statuses(),
+        new=labels.statuses(since),
         runs=runs,
         records=records,
         unreadable=unreadable,
         failures=labels.failures(runs[-1]["run"], REASONS),
         models=models,
         model_ages={row["model"]: labels.ages(row["model"]) for row in models},
-        compared=_compared(labels, runs, options.previous),
+        compared=_compared(labels, runs, since, options.previous),
         slices=slices,
         queued=queued,
         crops=thumbnails(labels, queued.slice(0, QUEUED).to_pylist(), newest_model),
     )
 
 
-def _compared(labels: Labels, runs: Sequence[Row], previous: int) -> Compared | None:
+def _newest(runs: Sequence[Row], records: Mapping[str, Record]) -> str:
+    """The newest run with rows, or that ended well without any. One that was refused or failed says nothing."""
+    return max([runs[-1]["run"], *(name for name, record in records.items() if record.error is None)])
+
+
+def _compared(labels: Labels, runs: Sequence[Row], since: str, previous: int) -> Compared | None:
     with_ages = [row for row in runs if row["faces"]]
     if not with_ages:
         return None
-    newest = with_ages[-1]
-    model = newest["of_model"]
     # Another model would give other ages to the same faces.
-    before = [row["run"] for row in with_ages[:-1] if row["of_model"] == model][-previous:]
-    ages, ages_before = labels.ages(model, [newest["run"]]), labels.ages(model, before)
-    drift = compare(ages, ages_before, BINS_PER_YEAR)
-    return Compared(newest["run"], model, ages, ages_before, len(before), drift)
+    model = with_ages[-1]["of_model"]
+    names = [row["run"] for row in with_ages if row["of_model"] == model]
+    new = [name for name in names if name >= since]
+    now = new or names[-1:]
+    ages = [labels.ages(model, runs) for runs in [*([name] for name in names[: -len(now)][-RUNS:]), now]]
+    before, drift = judge(ages, previous, BINS_PER_YEAR)
+    return Compared(now, model, bool(new), ages[-1], [ages[index] for index in before], drift)

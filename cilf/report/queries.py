@@ -114,9 +114,12 @@ class Labels:
         self.run(_OBJECTS)
         self.run(_FACES)
 
-    def statuses(self) -> list[Row]:
-        """`status`, `objects`; the most frequent first."""
-        return self.rows("SELECT status, sum(objects)::BIGINT AS objects FROM objects GROUP BY 1 ORDER BY 2 DESC, 1")
+    def statuses(self, since: str = "") -> list[Row]:
+        """`status`, `objects` of the runs from `since` on; the most frequent first."""
+        return self.rows(
+            "SELECT status, sum(objects)::BIGINT AS objects FROM objects WHERE run >= ? GROUP BY 1 ORDER BY 2 DESC, 1",
+            since,
+        )
 
     def by(self, key: str) -> list[Row]:
         """Counts and means of each `run` or `model`, in the order of the newest run of each; means are null without

@@ -50,7 +50,7 @@ def _warnings(night: Night) -> list[str]:
         said.append(f"The newest run ended early: {cut(record.error, 400)}")
     elif record is None:
         said.append(f"Run {cut(night.newest)} has left no record: it is still going on, or was killed.")
-    if night.compared and night.compared.drift.raised:
+    if night.drifted:
         said.append(night.verdict)
     if night.unreadable:
         said.append(f"Not a record of a run, left out: {', '.join(cut(name, 60) for name in night.unreadable[:5])}")

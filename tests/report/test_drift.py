@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from cilf.report.drift import LEVEL, compare
+from cilf.report.drift import LEVEL, compare, judge
 
 PER_YEAR = 2
 BINS = 250
@@ -50,6 +50,44 @@ def test_a_small_shift_in_many_faces_is_told_and_not_raised():
     assert not drift.raised
     assert drift.verdict.startswith("No drift, but a shift")
     assert "1.0 years older" in drift.verdict
+
+
+def nights(means: list[float], seed: int, faces: int = 300) -> list[list[int]]:
+    random = np.random.default_rng(seed)
+    return [histogram(drawn(random, mean, faces)) for mean in means]
+
+
+def raised(runs: list[list[int]]) -> list[int]:
+    """Which of the runs are raised, each judged as the newest of its day."""
+    return [number for number in range(len(runs)) if judge(runs[: number + 1], 7, PER_YEAR)[1].raised]
+
+
+def test_an_odd_night_is_raised_and_the_usual_ones_after_it_are_not():
+    runs = nights([40] * 7 + [8] + [40] * 8, seed=1)
+    assert raised(runs) == [7]
+    compared, drift = judge(runs[:9], 7, PER_YEAR)
+    assert compared == list(range(7)), "the odd one does not count"
+    assert drift.verdict.startswith("No drift:")
+    # Against all seven before it, with the odd one among them, the usual night would be drift.
+    assert compare(runs[8], np.sum(runs[1:8], axis=0), PER_YEAR).raised
+
+
+def test_a_change_that_stays_is_raised_once():
+    runs = nights([40] * 7 + [8] * 5, seed=2)
+    assert raised(runs) == [7]
+    assert judge(runs, 7, PER_YEAR)[1].verdict.startswith("No new drift: the newest ages differ from the usual ones")
+    assert raised(nights([40] * 7 + [8] * 3 + [70] * 2 + [40] * 2 + [8], seed=3)) == [7, 10]
+
+
+def test_a_change_night_by_night_is_raised_once_it_is_large():
+    first, *later = raised(nights([40 + 2 * night for night in range(10)], seed=4))
+    assert 3 <= first <= 8
+    assert not later
+
+
+def test_the_first_runs_and_small_ones_are_no_drift():
+    assert judge(nights([40], seed=5), 7, PER_YEAR)[0] == []
+    assert raised(nights([40, 8, 70], seed=5, faces=20)) == []
 
 
 def test_too_few_faces_say_nothing():

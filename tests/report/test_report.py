@@ -113,7 +113,7 @@ def test_counts_are_exact(tmp_path, write_run, report):
 def test_a_drifted_night_is_raised(tmp_path, week, report):
     assert week(str(tmp_path), last_mean=25.0) == 3200
     _, said = report(str(tmp_path))
-    assert "Drift: the ages of the newest run differ" in said
+    assert "Drift: the newest ages differ" in said
     assert 'class="warning">Drift' in (tmp_path / "report.html").read_text()
 
 
@@ -122,7 +122,41 @@ def test_an_undrifted_night_is_not(tmp_path, week, report):
     _, said = report(str(tmp_path), "--previous", "3")
     assert "No drift" in said
     assert 'class="warning"' not in (tmp_path / "report.html").read_text()
-    assert "3 runs before it, 1,200 faces" in (tmp_path / "report.html").read_text()
+    assert "3 runs before, 1,200 faces" in (tmp_path / "report.html").read_text()
+
+
+def test_a_night_without_anything_new_raises_nothing_again(tmp_path, week, write_run, report):
+    week(str(tmp_path), last_mean=25.0)
+    write_run(str(tmp_path), "20261109T010000Z-bbbbbb", [photograph(9000, status="unreadable", reason="torn")])
+    said = report(str(tmp_path))[1]
+    assert "Nothing new to compare: the last run that gave ages is 20261108T010000Z-aaaaaa" in said
+    assert 'class="warning"' not in (tmp_path / "report.html").read_text()
+
+
+def test_a_run_that_had_nothing_to_label_is_the_newest(tmp_path, week, report):
+    week(str(tmp_path), last_mean=25.0)
+    record = '{"run": "20261109T010000Z-bbbbbb", "model": "0123456789ab", "error": %s}'
+    (tmp_path / "runs" / "20261109T010000Z-bbbbbb.json").write_text(record % '"UsageError: another run is at it"')
+    assert "Drift: the newest ages differ" in report(str(tmp_path))[1]  # refused, it says nothing of the labels
+    (tmp_path / "runs" / "20261109T010000Z-bbbbbb.json").write_text(record % "null")
+    assert "Nothing new to compare" in report(str(tmp_path))[1]
+
+
+def test_the_runs_of_one_night_are_compared_together(tmp_path, week, write_run, report):
+    week(str(tmp_path))
+    for name in ("20261109T010000Z-aaaaaa", "20261109T030000Z-bbbbbb"):
+        rows = [photograph(int(name[9:15]) + n, [face(8.0)]) for n in range(200)]
+        write_run(str(tmp_path), name, rows)
+    # The second half is like the first.
+    assert "No new drift: the newest ages differ from the usual ones" in report(str(tmp_path))[1]
+    assert "Drift: the newest ages differ" in report(str(tmp_path), "--since", "20261109")[1]
+    assert "newest 2 runs, 400 faces" in (tmp_path / "report.html").read_text()
+    assert "Nothing new to compare" in report(str(tmp_path), "--since", "20261110")[1]
+
+
+def test_since_is_how_a_run_id_begins(tmp_path, refused):
+    for since in ("2026-11-22", "yesterday", ""):
+        assert "a run id or how it begins" in refused(str(tmp_path), "--since", since)
 
 
 def test_another_model_is_not_compared_with(tmp_path, week, write_run, report):
