@@ -9,18 +9,19 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Yaml
+from cyclopts.config import Dict, Yaml
 from cyclopts.types import ExistingFile
 
 import cilf
 from cilf.card import ModelFolderError
-from cilf.errors import JobError, UsageError
+from cilf.errors import BusyError, JobError, UsageError
 
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USAGE, BUSY, INTERRUPTED = 0, 1, 2, 75, 130
 
 JOBS = {
     "list": ("cilf.manifest:list_objects", "List every object under INPUT... once, into Parquet files in MANIFEST."),
@@ -32,6 +33,7 @@ JOBS = {
         "cilf.datasets.check:check",
         "What is in the FOLDER of the public data set NAME, and what is wrong.",
     ),
+    "nightly": ("cilf.nightly:nightly", "List, label what is new, compact and report, as the YAML file CONFIG says."),
     "report": ("cilf.report:report", "Write OUTPUT/report.html: what was labelled, what drifted, what needs review."),
     "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),
     "demo": ("cilf.demo:demo", "Label real photographs that an installed package ships, and show the ages."),
@@ -82,11 +84,33 @@ def _app() -> App:
     return app
 
 
+def options(job: str, places: Sequence[str], settings: Mapping[str, Any], source: str) -> Any:
+    """The options that a job would run with, checked as those of a command line are.
+
+    Args:
+        job: one of JOBS.
+        places: its positional arguments.
+        settings: other options by name.
+        source: where the settings stand, for messages.
+
+    Raises:
+        UsageError: something is missing, unknown or wrong.
+    """
+    app = _app()
+    app.config = (Dict(dict(settings), use_commands_as_keys=False, source=source),)
+    try:
+        _, bound, _ = app.parse_args([*job.split(), *places], exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise UsageError(str(error)) from error
+    return bound.arguments["options"]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run `cilf` with these arguments (default: the process's own) and return the exit code.
 
-    0: done. 1: the job failed. 2: wrong usage, or a plan that cannot work. 130: interrupted. What the user
-    can act on is one message on stderr; the traceback of anything else goes to a file that the message names.
+    0: done. 1: the job failed. 2: wrong usage, or a plan that cannot work. 75 (EX_TEMPFAIL of sysexits.h): another
+    run is doing this, try later. 130: interrupted. What the user can act on is one message on stderr; the traceback of
+    anything else goes to a file that the message names.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     command = next((f"cilf {job}" for job in JOBS if arguments[: job.count(" ") + 1] == job.split()), "cilf")
@@ -94,6 +118,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _app().meta(arguments, exit_on_error=False, print_error=False) or DONE
     except CycloptsError as error:
         return _fail(command, f"{error} Try: {command} --help", WRONG_USAGE)
+    except BusyError as error:
+        return _fail(command, str(error), BUSY)
     except (UsageError, ModelFolderError) as error:
         return _fail(command, str(error), WRONG_USAGE)
     except JobError as error:

@@ -254,6 +254,15 @@ class ReportOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class NightlyOptions:
+    """Options of `cilf nightly`."""
+
+    night: Annotated[str, Parameter(name="CONFIG")]
+    """YAML file or URL that says what to label where, and how; see configs/nightly.yaml."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class BenchOptions:
     """Options of `cilf bench`."""
 

@@ -7,6 +7,10 @@ class UsageError(Exception):
     """Wrong usage, or a plan that cannot work: found before any work is done. Exit code 2."""
 
 
+class BusyError(UsageError):
+    """Another run is doing this right now. Nothing is wrong: try again later. Exit code 75."""
+
+
 class JobError(Exception):
     """A job that was rightly asked for and could not be finished. Exit code 1."""
 

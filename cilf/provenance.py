@@ -15,9 +15,14 @@ import cilf
 from cilf.card import WEIGHTS_FILE, read_card
 
 
+def stamp() -> str:
+    """This moment as run ids begin: UTC to the second. It sorts before the ids of all runs that start now or later."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
 def new_run_id() -> str:
-    """A name for this run that sorts by time: UTC to the second, and a random ending."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    """A name for this run that sorts by time: its stamp, and a random ending."""
+    return f"{stamp()}-{secrets.token_hex(3)}"
 
 
 def fingerprint(folder: Path, numbers: Mapping[str, object]) -> str:

@@ -180,17 +180,31 @@ def remove(target: Location) -> None:
     target.fs.rm_file(target.path)
 
 
+def remove_folder(folder: Location) -> None:
+    """Delete a folder of files and no further folders; in a store a folder is gone with its last file."""
+    if folder.scheme == "file":
+        shutil.rmtree(folder.path)
+    else:
+        for file in files(folder, ""):
+            remove(file)
+
+
 def files(folder: Location, suffix: str) -> list[Location]:
     """The files directly in `folder` whose names end in `suffix` and do not start with a dot, by name.
 
     None where there is no such folder.
     """
+    return [file for file, _ in files_and_sizes(folder, suffix)]
+
+
+def files_and_sizes(folder: Location, suffix: str) -> list[tuple[Location, int]]:
+    """The same, and how large each is in bytes. One listing tells it."""
     try:
         listed = folder.fs.ls(folder.path, detail=True)
     except FileNotFoundError:
         return []
-    names = (entry["name"].rpartition("/")[2] for entry in listed if entry["type"] == "file")
-    return [folder / name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
+    found = sorted((entry["name"].rpartition("/")[2], entry["size"]) for entry in listed if entry["type"] == "file")
+    return [(folder / name, size) for name, size in found if name.endswith(suffix) and not name.startswith(".")]
 
 
 def folders(folder: Location) -> list[Location]:

@@ -20,7 +20,7 @@ from cilf.errors import UsageError
 from cilf.labelling.lease import Lease
 from cilf.labelling.progress import Progress
 from cilf.provenance import new_run_id
-from cilf.storage import Location, files, folders, locate, read, remove, write
+from cilf.storage import Location, files, files_and_sizes, folders, locate, read, remove, write
 
 _JOURNAL = "_compaction.json"
 _TARGET_BYTES = 128_000_000
@@ -33,15 +33,29 @@ def run(options: CompactOptions) -> int:
     if not found:
         raise UsageError(f"there are no labels under {output.url}")
     for labels in found:
-        name = labels.path.rpartition("/")[2]
-        lease = output / "leases" / f"{name.removeprefix('model=')}.json"
-        with Lease(lease, new_run_id(), Progress().say):
-            recover(labels)
-            before = len(files(labels, ".parquet"))
-            for group in _groups(labels):
-                _merge(labels, group)
-            print(f"{name}: {before:,} files before, {len(files(labels, '.parquet')):,} now")
+        print(compact_model(output, labels))
     return 0
+
+
+def compact_model(output: Location, labels: Location) -> str:
+    """Merge the small files of one model, and say how many there are now.
+
+    Raises:
+        BusyError: a run is writing them.
+    """
+    name = labels.path.rpartition("/")[2]
+    lease = output / "leases" / f"{name.removeprefix('model=')}.json"
+    with Lease(lease, new_run_id(), Progress().say):
+        recover(labels)
+        before = len(files(labels, ".parquet"))
+        for group in _groups(labels):
+            _merge(labels, group)
+        return f"{name}: {before:,} files before, {len(files(labels, '.parquet')):,} now"
+
+
+def small_files(labels: Location) -> list[tuple[Location, int]]:
+    """Those worth merging, and their sizes in bytes."""
+    return [(file, size) for file, size in files_and_sizes(labels, ".parquet") if size < _TARGET_BYTES // 2]
 
 
 def recover(labels: Location) -> None:
@@ -61,10 +75,7 @@ def recover(labels: Location) -> None:
 def _groups(labels: Location) -> Iterator[list[Location]]:
     """Files of the same columns that are small on their own and together about as large as a file should be."""
     waiting: dict[bytes, tuple[list[Location], int]] = {}
-    for file in files(labels, ".parquet"):
-        size = file.fs.size(file.path)
-        if size >= _TARGET_BYTES // 2:
-            continue
+    for file, size in small_files(labels):
         with file.fs.open(file.path, "rb") as opened:
             columns = pq.read_schema(opened).serialize().to_pybytes()
         group, held = waiting.get(columns, ([], 0))

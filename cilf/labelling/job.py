@@ -31,14 +31,20 @@ from cilf.storage import CHECKING, check_output, is_bundled, locate, model_folde
 
 def run(options: LabelOptions) -> int:
     """See cilf.labelling.label."""
-    folder = model_folder(options.model)
-    card = read_card(folder)
-    _check(options)
-    work = _work(options, folder, card)
-    return _dry_run(work, options) if options.dry_run else _run(work, options, card)
+    if options.dry_run:
+        work, _ = _checked(options)
+        return _dry_run(work, options)
+    print(label_new(options).closing())
+    return 0
 
 
-def _run(work: Work, options: LabelOptions, card: Card) -> int:
+def label_new(options: LabelOptions) -> Summary:
+    """Label what has no label of this model yet.
+
+    Raises:
+        UsageError, ModelFolderError, JobError: see cilf.labelling.label.
+    """
+    work, card = _checked(options)
     summary = Summary(work.run, options, work.labels.url, card.name)
     with Progress() as progress:
         try:
@@ -53,8 +59,14 @@ def _run(work: Work, options: LabelOptions, card: Card) -> int:
         finally:
             summary.take(progress)
             summary.save(locate(options.output))
-    print(summary.closing())
-    return 0
+    return summary
+
+
+def _checked(options: LabelOptions) -> tuple[Work, Card]:
+    folder = model_folder(options.model)
+    card = read_card(folder)
+    _check(options)
+    return _work(options, folder, card), card
 
 
 def _dry_run(work: Work, options: LabelOptions) -> int:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from cilf.claims import create, replace_if
-from cilf.errors import JobError, UsageError
+from cilf.errors import BusyError, JobError
 from cilf.storage import Location, read, remove
 
 RENEW_S = 5.0
@@ -37,7 +37,7 @@ class Lease:
         say: where a wait for another run's lease is announced.
 
     Raises:
-        UsageError: on entry, when another run holds it and is alive.
+        BusyError: on entry, when another run holds it and is alive.
     """
 
     def __init__(self, place: Location, run: str, say: Callable[[str], None]) -> None:
@@ -91,23 +91,28 @@ def check_lease(place: Location, run: str) -> None:
     Raises:
         JobError: another run has taken it over.
     """
+    found = holder(place)
+    if found != run:
+        raise JobError(f"run {run} no longer holds {place.url}: {found or 'nobody'} does, so it may not write there")
+
+
+def holder(place: Location) -> str | None:
+    """The run that holds a lease; None where none does."""
     held = read(place)
-    holder = None if held is None else _parsed(held).get("run")
-    if holder != run:
-        raise JobError(f"run {run} no longer holds {place.url}: {holder or 'nobody'} does, so it may not write labels")
+    return None if held is None else _parsed(held).get("run")
 
 
 def _wait_for_death(place: Location, held: bytes, say: Callable[[str], None]) -> None:
-    """Return once the holder is dead; raise UsageError once it shows life."""
-    holder = _parsed(held)
-    who = f"run {holder.get('run', '?')} (process {holder.get('pid', '?')} on {holder.get('host', '?')})"
-    if holder.get("machine") == _this_process()["machine"]:
-        dead = not _alive(holder)
+    """Return once the holder is dead; raise BusyError once it shows life."""
+    told = _parsed(held)
+    who = f"run {told.get('run', '?')} (process {told.get('pid', '?')} on {told.get('host', '?')})"
+    if told.get("machine") == _this_process()["machine"]:
+        dead = not _alive(told)
     else:
         say(f"{who} was writing this OUTPUT; watching it for up to {STALE_S:.0f} s")
         dead = _stands_still(place, held)
     if not dead:
-        raise UsageError(f"{who} is writing this OUTPUT: wait for it, or choose another OUTPUT")
+        raise BusyError(f"{who} is writing this OUTPUT: wait for it, or choose another OUTPUT")
 
 
 def _stands_still(place: Location, held: bytes) -> bool:

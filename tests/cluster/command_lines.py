@@ -16,29 +16,18 @@ IMAGE_ROOT = "/cilf/"
 _OPERATORS = {"&&", "||", ";", "|", "&", "<", ">"}
 
 
-def commands(line: str) -> list[list[str]]:
-    """The simple commands of a RayJob's entrypoint, in order.
+def words(line: str) -> list[str]:
+    """A RayJob's entrypoint, which is one simple command.
 
     Raises:
-        ValueError: an operator stands where KubeRay's submitter would take it for its own (kuberay#3929), or `&&` is
-            not the only one inside of bash: what comes after a failure must not run.
+        ValueError: it is none. KubeRay's submitter would take an operator for its own (kuberay#3929).
     """
-    words = shlex.split(line)
-    if words[:2] == ["bash", "-c"]:
-        [inner] = words[2:]
-        parts = [_tokens(part) for part in inner.split("&&")]
-    else:
-        parts = [_tokens(line)]
-    for part in parts:
-        if not part or _OPERATORS & set(part):
-            raise ValueError(f"not a simple command: {part}")
-    return parts
-
-
-def _tokens(line: str) -> list[str]:
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
-    return list(lexer)
+    found = list(lexer)
+    if not found or _OPERATORS & set(found):
+        raise ValueError(f"not a simple command: {line}")
+    return found
 
 
 def job_options(command: Sequence[str]) -> Any:

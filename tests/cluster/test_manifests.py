@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from command_lines import ROOT, commands, job_options
+from command_lines import ROOT, job_options, words
 from cyclopts import CycloptsError
 
 import cilf
 from cilf.cluster import Cluster
-from cilf.config import CompactOptions, LabelOptions, ListOptions, TrainOptions
+from cilf.config import LabelOptions, NightlyOptions, TrainOptions
 from cilf.errors import UsageError
 from cilf.labelling.runtime import plan
+from cilf.nightly.config import Config, read_config
 from cilf.training.recipe import Recipe
 from cilf.training.trainer import worker_resources
 
@@ -28,7 +30,25 @@ JOBS = ["label-job.yaml", "train-job.yaml", "nightly.yaml"]
 
 
 def load(name: str) -> dict[str, Any]:
-    return yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
+    """The last document of a file: the job. ConfigMaps that it needs come before it."""
+    *_, last = yaml.safe_load_all((FOLDER / name).read_text(encoding="utf-8"))
+    return last
+
+
+@pytest.fixture(scope="session")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """What the nightly job's ConfigMap says, where the job looks for it."""
+    config, job_of_night = yaml.safe_load_all((FOLDER / "nightly.yaml").read_text(encoding="utf-8"))
+    path = Path(job_options(words(job(job_of_night)["entrypoint"])).night)
+    head = pods(job_of_night)[0]
+    assert (config["apiVersion"], config["kind"]) == ("v1", "ConfigMap")
+    assert head["volumes"] == [{"name": "nightly", "configMap": {"name": config["metadata"]["name"]}}]
+    assert head["containers"][0]["volumeMounts"] == [
+        {"name": "nightly", "mountPath": str(path.parent), "readOnly": True}
+    ]
+    written = tmp_path_factory.mktemp("config") / "nightly.yaml"
+    written.write_text(config["data"][path.name], encoding="utf-8")
+    return read_config(str(written))
 
 
 def job(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -145,22 +165,18 @@ def test_a_night_without_a_schedule_is_refused(check):
 
 
 @pytest.mark.parametrize(
-    ("name", "kinds"),
-    [
-        ("label-job.yaml", [LabelOptions]),
-        ("train-job.yaml", [TrainOptions]),
-        ("nightly.yaml", [ListOptions, LabelOptions, CompactOptions]),
-    ],
+    ("name", "kind"),
+    [("label-job.yaml", LabelOptions), ("train-job.yaml", TrainOptions), ("nightly.yaml", NightlyOptions)],
 )
-def test_command_lines(name, kinds):
-    assert [type(job_options(command)) for command in commands(job(load(name))["entrypoint"])] == kinds
+def test_command_lines(name, kind):
+    assert type(job_options(words(job(load(name))["entrypoint"]))) is kind
 
 
-def test_the_night_hands_on_its_places():
-    listing, labelling, compaction = map(job_options, commands(job(load("nightly.yaml"))["entrypoint"]))
-    assert labelling.input == listing.manifest
-    assert compaction.output == labelling.output
-    assert listing.inputs == (job_options(*commands(job(load("label-job.yaml"))["entrypoint"])).input,)
+def test_the_night_labels_what_the_label_job_labels(night):
+    of_job = job_options(words(job(load("label-job.yaml"))["entrypoint"]))
+    assert night.inputs == (of_job.input,)
+    assert night.output == of_job.output
+    assert night.label_options() == dataclasses.replace(of_job, input=night.manifest_folder)
 
 
 @pytest.mark.parametrize(
@@ -169,22 +185,23 @@ def test_the_night_hands_on_its_places():
         ("python /cilf/jobs/label.py s3://a/b s3://a/c --max-actor 8", CycloptsError),
         ("python /cilf/jobs/label.py s3://a/b s3://a/c --max-actors many", CycloptsError),
         ("python /cilf/jobs/label.py s3://a/b", CycloptsError),
-        ("bash -c 'python /cilf/jobs/list.py s3://a/b s3://a/c && python /cilf/jobs/compact.py'", CycloptsError),
+        ("python /cilf/jobs/nightly.py", CycloptsError),
         ("python /cilf/jobs/lable.py s3://a/b s3://a/c", ValueError),
         ("cilf label s3://a/b s3://a/c", ValueError),
         ("python /cilf/jobs/list.py s3://a/b s3://a/c && python /cilf/jobs/label.py s3://a/c s3://a/d", ValueError),
-        ("bash -c 'python /cilf/jobs/list.py s3://a/b s3://a/c; python /cilf/jobs/compact.py s3://a/c'", ValueError),
+        ("python /cilf/jobs/list.py s3://a/b s3://a/c; python /cilf/jobs/compact.py s3://a/c", ValueError),
+        ("bash -c 'python /cilf/jobs/compact.py s3://a/c'", ValueError),
     ],
 )
 def test_wrong_command_lines_are_refused(line, error):
     with pytest.raises(error):
-        [job_options(command) for command in commands(line)]
+        job_options(words(line))
 
 
 @pytest.mark.parametrize("name", ["label-job.yaml", "nightly.yaml"])
-def test_labelling_finds_gpus_when_it_starts(name):
+def test_labelling_finds_gpus_when_it_starts(name, night):
     manifest = load(name)
-    [options] = [o for o in map(job_options, commands(job(manifest)["entrypoint"])) if isinstance(o, LabelOptions)]
+    options = job_options(words(job(manifest)["entrypoint"])) if name == "label-job.yaml" else night.label_options()
     planned = plan(options, smallest(manifest))
     most = sum(group["maxReplicas"] for group in list(groups(manifest))[1:] if group["groupName"] == "gpu")
     assert planned.actor_gpus == 1
@@ -195,12 +212,15 @@ def test_labelling_finds_gpus_when_it_starts(name):
 def test_a_cluster_that_starts_without_gpus_would_be_noticed():
     manifest = load("label-job.yaml")
     _worker(manifest).update(replicas=0)
-    options = job_options(*commands(job(manifest)["entrypoint"]))
+    options = job_options(words(job(manifest)["entrypoint"]))
     assert plan(options, smallest(manifest)).actor_gpus is None
 
 
 def test_the_night_runs_on_what_the_label_job_runs_on():
-    assert job(load("nightly.yaml"))["rayClusterSpec"] == job(load("label-job.yaml"))["rayClusterSpec"]
+    manifest = load("nightly.yaml")
+    head = pods(manifest)[0]
+    del head["volumes"], head["containers"][0]["volumeMounts"]
+    assert job(manifest)["rayClusterSpec"] == job(load("label-job.yaml"))["rayClusterSpec"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "train").glob("*.yaml")), ids=lambda path: path.stem)
@@ -218,7 +238,7 @@ def test_training_has_room_for_its_workers(path):
 
 def test_the_recipe_is_where_training_looks_for_it():
     manifest = load("train-job.yaml")
-    options = job_options(*commands(job(manifest)["entrypoint"]))
+    options = job_options(words(job(manifest)["entrypoint"]))
     head = pods(manifest)[0]
     [mount] = head["containers"][0]["volumeMounts"]
     [volume] = head["volumes"]

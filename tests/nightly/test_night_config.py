@@ -1,0 +1,108 @@
+"""CONFIG: what it means, what is refused, and that the one that is shipped is right."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cilf import cli
+from cilf.config import LabelOptions, ListOptions, ReportOptions
+from cilf.errors import UsageError
+from cilf.nightly.config import Config, read_config
+
+SHIPPED = Path(__file__).parents[2] / "configs" / "nightly.yaml"
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "nightly.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_shipped_one_is_right_and_holds_the_defaults(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    config = read_config(str(SHIPPED))
+    places = ("s3://my-bucket/photographs/", "s3://my-bucket/ages/listing")
+    assert config.list_options() == ListOptions(places)
+    assert config.label_options() == LabelOptions("s3://my-bucket/ages/listing", "s3://my-bucket/ages/")
+    assert config.report_options("20261101") == ReportOptions("s3://my-bucket/ages/", since="20261101")
+    written = yaml.safe_load(SHIPPED.read_text())
+    assert config == Config(inputs=written["inputs"], output=written["output"]).model_copy(
+        update={"listing": config.listing, "label": config.label, "report": config.report}
+    )
+    # What stands there in comments can be switched on.
+    manifest = "manifest: s3://my-bucket/listing/"
+    assert f"# {manifest}" in SHIPPED.read_text()
+    assert Config.model_validate(written | yaml.safe_load(manifest)).label_options().input == "s3://my-bucket/listing/"
+
+
+def test_options_reach_the_steps_as_from_a_command_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    text = """
+    inputs: [/photos, /list.csv]
+    output: /ages
+    list: {include: ["*.jpg"]}
+    label: {batch-size: 8, max_actors: 4, faces: auto}
+    report:
+    """
+    config = read_config(write(tmp_path, text))
+    assert config.list_options() == ListOptions(("/photos", "/list.csv", "/ages/listing"), include=("*.jpg",))
+    label = LabelOptions("/ages/listing", "/ages", batch_size=8, max_actors=4, faces="auto", cluster="auto")
+    assert config.label_options() == label
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("output: /b", "inputs: Field required"),
+        ("inputs: []\noutput: /b", "inputs: Tuple should have at least 1 item"),
+        ("inputs: /a\noutput: /b", "inputs: Input should be a valid tuple"),
+        ("inputs: [/a]", "output: Field required"),
+        ("inputs: [/a]\noutput: /b\nmodle: x", "modle: Extra inputs are not permitted"),
+        ("inputs: [/a]\noutput: /b\nlabel: fast", "label: Input should be a valid dictionary"),
+        ("inputs: [/a]\noutput: /b\nlabel: {modle: x}", 'Unknown option: "[modle]" from label'),
+        ("inputs: [/a]\noutput: /b\nlabel: {limit: 0}", "Must be >= 1"),
+        ("inputs: [/a]\noutput: /b\nreport: {review: -1}", "Must be >= 0"),
+        ("inputs: [/a]\noutput: /b\nlabel: {dry-run: true}", "label: dry_run: a night sets this itself"),
+        ("inputs: [/a]\noutput: /b\nreport: {since: x, output: y}", "report: output, since: a night sets this itself"),
+        ("inputs: [/a]\noutput: /b\nkeep_runs: 7", "keep_runs: Input should be greater than or equal to 60"),
+        ("inputs: [/a/c, /a]\noutput: /a/b", "output /a/b lies inside input /a"),
+        ("inputs: [azure://a/b]\noutput: /b", "cannot open azure://"),
+        ("inputs: [", "is not YAML"),
+        ("", "valid dictionary"),
+        ("- a", "valid dictionary"),
+    ],
+)
+def test_what_is_refused(tmp_path, capsys, text, message):
+    path = write(tmp_path, text)
+    assert cli.main(["nightly", path]) == cli.WRONG_USAGE
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith(f"cilf nightly: {path}")
+    assert len(said.strip().splitlines()) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["nightly.yaml"]
+
+
+def test_bytes_that_are_no_text_and_no_file_at_all(tmp_path):
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00inputs")
+    with pytest.raises(UsageError, match="is not YAML"):
+        read_config(str(tmp_path / "bytes.yaml"))
+    with pytest.raises(UsageError, match="does not exist"):
+        read_config(str(tmp_path / "no.yaml"))
+    with pytest.raises(UsageError, match="cannot read CONFIG"):
+        read_config(str(tmp_path))
+
+
+def test_from_a_bucket(bucket):
+    url = bucket({"nightly.yaml": b"inputs: [s3://a/b]\noutput: s3://a/c"})
+    assert read_config(f"{url}/nightly.yaml").manifest_folder == "s3://a/c/listing"
+
+
+def test_options_of_the_night_itself_are_options():
+    from cilf.nightly.config import _ITS_OWN
+
+    for name, options in {"list": ListOptions, "label": LabelOptions, "report": ReportOptions}.items():
+        assert _ITS_OWN[name] <= {field.name for field in dataclasses.fields(options)}
