@@ -159,19 +159,26 @@ def test_another_config_begins_the_steps_anew(photos, config, night, record, cap
     assert record("2026-11-01")["steps"]["label"]["found"]["objects"] == 1
 
 
-def test_compaction_waits_for_a_run_that_writes(photos, config, night, record, tmp_path, monkeypatch, capsys):
+def test_beside_a_run_that_was_started_by_hand(photos, config, night, record, tmp_path, monkeypatch, capsys):
+    """Labelling is for later then, and compaction for another night."""
     monkeypatch.setattr(steps, "MANY", 0)
     photos("a", [30, 40])
     assert night(config(), "20261101T011500Z") == 0
     [labels] = (tmp_path / "out" / "labels").iterdir()
+    lease = locate(str(tmp_path / "out" / "leases" / f"{labels.name.removeprefix('model=')}.json"))
+    with Lease(lease, "x", print):
+        assert night(config(), "20261102T011500Z") == cli.BUSY
+    assert "run x (process" in capsys.readouterr().err
+    assert "BusyError: run x" in record("2026-11-02")["steps"]["label"]["error"]
+
     real = steps.STEPS["compact"]
 
     def beside_a_run(*arguments):
-        with Lease(locate(str(tmp_path / "out" / "leases" / f"{labels.name.removeprefix('model=')}.json")), "x", print):
+        with Lease(lease, "x", print):
             return real(*arguments)
 
     monkeypatch.setitem(steps.STEPS, "compact", beside_a_run)
-    assert night(config(), "20261102T011500Z") == 0
+    assert night(config(), "20261102T021500Z") == 0
     assert "not compacted, which can wait: run x" in capsys.readouterr().err
     assert record("2026-11-02")["steps"]["compact"]["found"] == {"merged": []}
 
