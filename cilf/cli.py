@@ -27,6 +27,7 @@ JOBS = {
     "list": ("cilf.manifest:list_objects", "List every object under INPUT... once, into Parquet files in MANIFEST."),
     "label": ("cilf.labelling:label", "Label every object under INPUT: one row per object in OUTPUT."),
     "compact": ("cilf.labelling:compact", "Merge the many small label files in OUTPUT into few large ones."),
+    "publish": ("cilf.publishing:publish", "Make TABLE, Iceberg or Delta, equal the labels in OUTPUT, in one commit."),
     "train": ("cilf.training:train", "Train a model as RECIPE says and write it into OUTPUT."),
     "evaluate": ("cilf.evaluation:evaluate", "MAE, CS(5), intervals and judgement of MODEL on labelled faces."),
     "data check": (

@@ -134,6 +134,28 @@ class CompactOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class PublishOptions:
+    """Options of `cilf publish`."""
+
+    output: str
+    """Folder or URL that `cilf label` has written into."""
+
+    table: str
+    """Table that is to equal the labels, made where there is none: NAMESPACE.NAME of an Iceberg table, or with --format
+    delta its folder or URL."""
+
+    _: KW_ONLY
+
+    format: Literal["iceberg", "delta"] = "iceberg"
+    """Kind of table."""
+
+    catalog: str = "default"
+    """Catalog that has the Iceberg table, by its name in pyiceberg's configuration: ~/.pyiceberg.yaml, or variables
+    such as PYICEBERG_CATALOG__DEFAULT__URI."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class TrainOptions:
     """Options of `cilf train`."""
 

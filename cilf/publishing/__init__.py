@@ -1,0 +1,17 @@
+"""Finished labels -> a table of an open table format. `publish` is the way in; its imports wait until it is called."""
+
+from __future__ import annotations
+
+from cilf.config import PublishOptions
+
+
+def publish(options: PublishOptions) -> int:
+    """Make an Iceberg or Delta table equal the labels in OUTPUT, in one commit, and say on stdout what it changed.
+
+    Raises:
+        UsageError: there are no labels, a run is writing them, or the catalog or the table cannot be used.
+        JobError: nothing was committed; the same call may be made again.
+    """
+    from cilf.publishing import job
+
+    return job.run(options)

@@ -1,0 +1,204 @@
+"""An Iceberg table that mirrors the labels of one OUTPUT.
+
+Data files are immutable, so a file with rows that have to go is written again without them (copy on write). All of a
+publication is one snapshot: files that go and files that come change places in the moment that the catalog takes it,
+and before that moment nobody finds any of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationError,
+    ValidationException,
+)
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import (
+    ArrowScan,
+    UnsupportedPyArrowTypeException,
+    _dataframe_to_data_files,
+    schema_to_pyarrow,
+)
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import FileScanTask, Table, Transaction
+
+from cilf.errors import JobError, UsageError
+from cilf.publishing.labels import KEYS, Labels
+
+SOURCE = "cilf.output"
+"""Table property: the OUTPUT that the table mirrors."""
+RUNS = "cilf.runs"
+"""Snapshot property: ids of the runs whose rows the snapshot brings, separated by commas."""
+
+_FILE_BYTES = 256_000_000  # in memory; on disk a quarter of it or less
+
+
+@dataclass(frozen=True)
+class _Stale:
+    """A data file with rows that have to go."""
+
+    task: FileScanTask
+    stands: np.ndarray
+    """Row by row, bool."""
+
+
+class IcebergMirror:
+    """The table NAMESPACE.NAME of the catalog that pyiceberg's configuration has under this name.
+
+    Raises:
+        UsageError: there is no such catalog, it cannot be used, or the table mirrors something else.
+    """
+
+    def __init__(self, name: str, catalog: str, output: str) -> None:
+        if "." not in name.strip("."):
+            raise UsageError(f"{name} is no name of an Iceberg table: expected NAMESPACE.NAME, such as photos.ages")
+        self._name, self._output = name, output
+        self._catalog = _open(catalog)
+        self._table = self._found()
+        self._stale: list[_Stale] = []
+
+    def _found(self) -> Table | None:
+        name, output = self._name, self._output
+        try:
+            table = self._catalog.load_table(name)
+        except NoSuchTableError:
+            return None
+        except Exception as error:
+            raise UsageError(f"cannot open the table {name}: {type(error).__name__}: {error}") from error
+        source = table.properties.get(SOURCE)
+        if source is None:
+            raise UsageError(
+                f"the table {name} was not made by cilf publish, which would replace its rows: name another"
+            )
+        if source != output:
+            raise UsageError(
+                f"the table {name} mirrors {source}, and publishing {output} would replace its rows: name another, or, "
+                f"if {source} has moved there, say so first: pyiceberg properties set table {name} {SOURCE} {output}"
+            )
+        return table
+
+    def compare(self, labels: Labels) -> int:
+        """Let the table's rows claim theirs in the labels; how many found none and have to go."""
+        self._table = self._found()  # Whoever held the labels before may have published them.
+        if self._table is None:
+            return 0
+        for task in self._table.scan().plan_files():
+            stands = [labels.claim(batch) for batch in _read(self._table.transaction(), task, KEYS)]
+            if not all(held.all() for held in stands):
+                self._stale.append(_Stale(task, np.concatenate(stands)))
+        return sum(int((~file.stands).sum()) for file in self._stale)
+
+    def commit(self, labels: Labels, may_commit: Callable[[], None]) -> str:
+        """Bring what the labels have and the table has not, and take out what `compare` has found.
+
+        Args:
+            may_commit: raises where nothing may be committed any more.
+
+        Returns:
+            A name of the table as it is now.
+
+        Raises:
+            UsageError: the table cannot hold a column.
+            JobError: the labels or the table changed meanwhile; nothing was committed.
+        """
+        runs = ",".join(labels.unclaimed_runs)
+        transaction = self._begin(labels.schema)
+        columns = schema_to_pyarrow(transaction.table_metadata.schema(), include_field_ids=False)
+        standing = itertools.chain.from_iterable(_standing(transaction, file) for file in self._stale)
+        new = _written(transaction, _parts(itertools.chain(standing, labels.claim_rest(columns)), columns))
+        update = transaction.update_snapshot(snapshot_properties={RUNS: runs})
+        with update.overwrite() if self._stale else update.fast_append() as snapshot:
+            for file in self._stale:
+                snapshot.delete_data_file(file.task.file)
+            for data_file in new:
+                snapshot.append_data_file(data_file)
+        may_commit()
+        try:
+            committed = transaction.commit_transaction().current_snapshot()
+        except (CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
+            raise JobError(
+                f"another writer changed {self._name} at the same time, and nothing was committed ({error}): the same "
+                "command again starts from what is there now"
+            ) from error
+        assert committed is not None
+        return f"snapshot {committed.snapshot_id}"
+
+    def _begin(self, columns: pa.Schema) -> Transaction:
+        """A transaction on the table, or on one to be made, that has room for these columns."""
+        try:
+            if self._table is not None:
+                transaction = self._table.transaction()
+                with transaction.update_schema() as update:
+                    update.union_by_name(columns)
+                return transaction
+            self._catalog.create_namespace_if_not_exists(self._name.rpartition(".")[0])
+            transaction = self._catalog.create_table_transaction(self._name, columns, properties={SOURCE: self._output})
+            with transaction.update_spec() as spec:
+                spec.add_identity("model")
+            return transaction
+        except (TypeError, ValueError, UnsupportedPyArrowTypeException, ValidationError) as error:
+            raise UsageError(
+                f"{self._name} cannot hold a column of the labels ({' '.join(str(error).split())}): write the manifest "
+                "with this column in another type, or without it, and label into another OUTPUT"
+            ) from error
+
+
+def _open(catalog: str) -> Catalog:
+    try:
+        return load_catalog(catalog)
+    except Exception as error:
+        raise UsageError(
+            f"cannot open the Iceberg catalog {catalog} ({' '.join(str(error).split())}): describe it in "
+            f"~/.pyiceberg.yaml or in variables such as PYICEBERG_CATALOG__{catalog.upper()}__URI"
+        ) from error
+
+
+def _read(transaction: Transaction, task: FileScanTask, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of one data file, in its order."""
+    metadata = transaction.table_metadata
+    projected = metadata.schema().select(*columns)
+    return ArrowScan(metadata, transaction._table.io, projected, AlwaysTrue()).to_record_batches([task])
+
+
+def _standing(transaction: Transaction, file: _Stale) -> Iterator[pa.RecordBatch]:
+    """Those of a stale file that stay."""
+    at = 0
+    for batch in _read(transaction, file.task, transaction.table_metadata.schema().column_names):
+        stands = pa.array(file.stands[at : at + batch.num_rows])
+        at += batch.num_rows
+        if stands.true_count:
+            yield batch.filter(stands)
+
+
+def _parts(rows: Iterator[pa.RecordBatch], columns: pa.Schema) -> Iterator[pa.Table]:
+    """The rows in tables as large as one data file should be."""
+    waiting: list[pa.Table] = []
+    held = 0
+    for batch in rows:
+        waiting.append(pa.Table.from_batches([batch]).select(columns.names).cast(columns))
+        held += waiting[-1].nbytes
+        if held >= _FILE_BYTES:
+            yield pa.concat_tables(waiting)
+            waiting, held = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _written(transaction: Transaction, parts: Iterator[pa.Table]) -> list[DataFile]:
+    """Data files that no snapshot has yet."""
+    counter, commit = itertools.count(), uuid.uuid4()
+    metadata, io = transaction.table_metadata, transaction._table.io
+    written: list[DataFile] = []
+    for part in parts:
+        written += _dataframe_to_data_files(metadata, part, io, write_uuid=commit, counter=counter)
+    return written

@@ -1,0 +1,194 @@
+"""The labels of an OUTPUT, and which of their rows nobody has claimed yet.
+
+Two passes make a table equal to them without either being held: the rows of the table claim theirs, and what claims
+none has to go; then the rows of the labels claim what is left, and that has to come. A row is named by its run and its
+id: an object's row changes only when another run replaces it. 9 bytes per row are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from cilf import schema
+from cilf.errors import JobError, UsageError
+from cilf.storage import Location, files
+
+_THREADS = 32
+_SMALL = 1_000_000  # bytes; one request fetches so much of a file's end, which mostly is all of it
+_BATCH_ROWS = 8192  # thumbnails of a row may be 100 kB
+_BATCHES_AHEAD = 4
+_FILES_AHEAD = 4
+
+KEYS = ["id", "run"]
+
+
+@dataclass
+class _Run:
+    ids: np.ndarray
+    """Sorted int64."""
+    claimed: np.ndarray
+    """By id, bool."""
+
+
+@dataclass(frozen=True)
+class _File:
+    place: Location
+    schema: pa.Schema
+    runs: frozenset[str]
+
+
+class Labels:
+    """What the label files held when this was made.
+
+    Args:
+        models: the folders OUTPUT/labels/model=<fingerprint>.
+
+    Raises:
+        UsageError: files of two runs do not fit into one table.
+        JobError: a row is there twice.
+    """
+
+    def __init__(self, models: list[Location]) -> None:
+        self._runs: dict[str, _Run] = {}
+        self._files: dict[str, list[_File]] = {}
+        ids: dict[str, list[np.ndarray]] = {}
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for model in models:
+                name = model.path.rpartition("model=")[2]
+                for file, keys in threads.map(_opened, files(model, ".parquet")):
+                    self._files.setdefault(name, []).append(file)
+                    for run in file.runs:
+                        ids.setdefault(run, []).append(of_run(keys, run))
+        for run in list(ids):
+            of = np.sort(np.concatenate(ids.pop(run)))
+            if (of[1:] == of[:-1]).any():
+                raise JobError(f"the labels have two rows of one object from run {run}: which of them counts?")
+            self._runs[run] = _Run(of, np.zeros(len(of), bool))
+
+    def __len__(self) -> int:
+        return sum(len(run.ids) for run in self._runs.values())
+
+    @property
+    def unclaimed(self) -> int:
+        """Rows that nobody has claimed."""
+        return sum(len(run.ids) - int(run.claimed.sum()) for run in self._runs.values())
+
+    @property
+    def unclaimed_runs(self) -> list[str]:
+        """The runs they are of, sorted."""
+        return sorted(name for name, run in self._runs.items() if not run.claimed.all())
+
+    def claim(self, keys: pa.RecordBatch) -> np.ndarray:
+        """Which of these rows, by the columns KEYS, the labels have and nobody has claimed: bool [rows]. They are
+        claimed now."""
+        held = np.zeros(keys.num_rows, bool)
+        runs, ids = keys["run"], keys["id"].to_numpy(zero_copy_only=False)
+        for name in pc.unique(runs).to_pylist():
+            if name in self._runs:
+                run = self._runs[name]
+                (rows,) = pc.equal(runs, name).to_numpy(zero_copy_only=False).nonzero()
+                places = np.searchsorted(run.ids, ids[rows]).clip(max=len(run.ids) - 1)
+                new = (run.ids[places] == ids[rows]) & ~run.claimed[places]
+                _, first = np.unique(places[new], return_index=True)
+                rows, places = rows[new][first], places[new][first]
+                run.claimed[places] = True
+                held[rows] = True
+        return held
+
+    def release(self, runs: list[str]) -> None:
+        """Forget all claims on the rows of these runs."""
+        for name in runs:
+            if name in self._runs:
+                self._runs[name].claimed[:] = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of all files and `model`, in types that a table has: nothing unsigned, no dictionaries, times in
+        microseconds and UTC. A column of the user's own without a value in any file is not among them: its type is not
+        known yet.
+
+        Raises:
+            UsageError: a column has types that do not go together.
+        """
+        found = dict.fromkeys(file.schema for of_model in self._files.values() for file in of_model)
+        try:
+            unified = pa.unify_schemas([_plain(one) for one in found], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise UsageError(
+                f"a column of your own changes its type from one run to another ({error}): a table cannot hold both; "
+                "label into another OUTPUT, or write the manifest with the type of the first run"
+            ) from error
+        fields = [field for field in unified if not pa.types.is_null(field.type)]
+        return pa.schema([*fields, pa.field("model", pa.string(), nullable=False)])
+
+    def claim_rest(self, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Claim everything that is left: its rows, in the columns and types of `wanted`, a few thousand at a time.
+
+        Raises:
+            JobError: rows have gone since.
+        """
+        of_files = pa.schema([field for field in wanted if field.name != "model"])
+        missing = set(self.unclaimed_runs)
+        for model, found in self._files.items():
+            wanting = [file for file in found if file.runs & missing]
+            for batch in _rows(wanting, of_files):
+                new = batch.filter(pa.array(self.claim(batch)))
+                if new.num_rows:
+                    column = pa.repeat(pa.scalar(model, wanted.field("model").type), new.num_rows)
+                    columns = [column if name == "model" else new[name] for name in wanted.names]
+                    yield pa.RecordBatch.from_arrays(columns, schema=wanted)
+        if self.unclaimed:
+            raise JobError(
+                f"{self.unclaimed:,} rows went while they were read: the same command again reads what is there"
+            )
+
+
+def of_run(keys: pa.Table, run: str) -> np.ndarray:
+    """The ids of one run among KEYS, int64."""
+    return keys.filter(pc.equal(keys["run"], run))["id"].to_numpy()
+
+
+def _opened(place: Location) -> tuple[_File, pa.Table]:
+    end = place.fs.cat_file(place.path, start=-_SMALL)
+    if len(end) < _SMALL:
+        opened = pq.ParquetFile(pa.BufferReader(end))
+        columns, keys = opened.schema_arrow, opened.read(KEYS)
+    else:
+        with place.fs.open(place.path, "rb") as file:
+            opened = pq.ParquetFile(file)
+            columns, keys = opened.schema_arrow, opened.read(KEYS)
+    return _File(place, columns, frozenset(pc.unique(keys["run"]).to_pylist())), keys
+
+
+def _plain(columns: pa.Schema) -> pa.Schema:
+    return pa.schema([_plain_field(field) for field in columns])
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    kind = field.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    elif pa.types.is_timestamp(kind):
+        kind = pa.timestamp("us", kind.tz and "UTC")
+    elif pa.types.is_unsigned_integer(kind):
+        kind = pa.int64()
+    # A column that later files lack cannot be required.
+    required = field.name in schema.LABELS.names and not field.nullable
+    return pa.field(field.name, kind, nullable=not required)
+
+
+def _rows(found: list[_File], wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+    if found:
+        paths = [file.place.path for file in found]
+        dataset = pads.dataset(paths, schema=wanted, filesystem=found[0].place.fs, format="parquet")
+        yield from dataset.scanner(
+            batch_size=_BATCH_ROWS, batch_readahead=_BATCHES_AHEAD, fragment_readahead=_FILES_AHEAD
+        ).to_batches()
