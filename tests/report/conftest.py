@@ -18,7 +18,7 @@ from cilf.labelling.sink import labelled_rows
 from cilf.storage import locate, write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_run() -> Callable[..., None]:
     """Write a run's labels below OUTPUT as the sink does, and its record."""
 
@@ -52,7 +52,7 @@ def write_run() -> Callable[..., None]:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def week(write_run: Callable[..., None]) -> Callable[..., int]:
     """Eight nights of 400 photographs each, the last with a mean age of its own; returns the number of rows."""
 
