@@ -11,6 +11,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -117,7 +118,8 @@ class IcebergMirror:
         standing = itertools.chain.from_iterable(_standing(transaction, file) for file in self._stale)
         new = _written(transaction, _parts(itertools.chain(standing, labels.claim_rest(columns)), columns))
         update = transaction.update_snapshot(snapshot_properties={RUNS: runs})
-        with update.overwrite() if self._stale else update.fast_append() as snapshot:
+        producer: Any = update.overwrite() if self._stale else update.fast_append()
+        with producer as snapshot:
             for file in self._stale:
                 snapshot.delete_data_file(file.task.file)
             for data_file in new:
