@@ -238,6 +238,50 @@ class DataCheckOptions:
     it lists everything that is wrong. Default: nothing is written."""
 
 
+ProtocolName = Literal[
+    "adience",
+    "cacd",
+    "clap",
+    "fgnet-lopo",
+    "morph2-i",
+    "morph2-ii",
+    "morph2-iii",
+    "morph2-iv",
+    "random-80-20",
+    "subjects-80-20",
+    "utkface-21-60",
+    "utkface-all",
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataSplitOptions:
+    """Options of `cilf data split`."""
+
+    protocol: ProtocolName
+    """Which protocol of the field; see README.md."""
+
+    table: str
+    """File or URL of the table that `cilf data check --output` has written."""
+
+    output: str
+    """Folder or URL for a Parquet file per fold, whose column `split` says train, val or test, and split.json, the
+    leakage of each."""
+
+    _: KW_ONLY
+
+    seed: int = 0
+    """Of whatever is drawn at random."""
+
+    lists: str | None = None
+    """Local file or folder of a published split's lists, which are taken instead of a draw: for morph2-i to morph2-iv
+    and utkface-21-60."""
+
+    images: Annotated[bool, _Flag] = False
+    """Put the image files themselves into the tables, as `cilf evaluate` reads them. Default: their places."""
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ReportOptions:

@@ -1,0 +1,28 @@
+"""FG-NET: leave one person out, 82 fits, as most publications have it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from cilf.protocols.folds import Fold, Split, against, known_subjects
+
+PHOTOGRAPHS, PEOPLE = 1002, 82
+
+
+def fgnet_lopo(table: pa.Table, seed: int) -> Split:
+    """A fold for each person, named by the subject. Nothing is drawn.
+
+    Raises:
+        UsageError: a row has no subject.
+    """
+    folds = one_out(known_subjects(table, "fgnet-lopo"))
+    return Split(folds, against([("photographs", len(table), PHOTOGRAPHS), ("people", len(folds), PEOPLE)]))
+
+
+def one_out(subjects_N: np.ndarray) -> list[Fold]:
+    """A fold for each subject, object [N], by name: all its rows against all others."""
+    return [
+        Fold(subject, np.flatnonzero(subjects_N != subject), np.flatnonzero(subjects_N == subject))
+        for subject in sorted(set(subjects_N))
+    ]
