@@ -36,6 +36,7 @@ JOBS = {
     ),
     "nightly": ("cilf.nightly:nightly", "List, label what is new, compact and report, as the YAML file CONFIG says."),
     "data split": ("cilf.protocols:split", "The folds of an evaluation protocol, and who is on both sides of them."),
+    "lopo": ("cilf.lopo:lopo", "Leave one person out: each judged by heads on MODEL's frozen features."),
     "report": ("cilf.report:report", "Write OUTPUT/report.html: what was labelled, what drifted, what needs review."),
     "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),
     "demo": ("cilf.demo:demo", "Label real photographs that an installed package ships, and show the ages."),

@@ -282,6 +282,47 @@ class DataSplitOptions:
     """Put the image files themselves into the tables, as `cilf evaluate` reads them. Default: their places."""
 
 
+SystemName = Literal[
+    "cilf_ciae",
+    "dex",
+    "coral",
+    "regression",
+    "label_distribution",
+    "mean_variance",
+    "mean_residue",
+    "corn",
+    "regression_forest",
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LopoOptions:
+    """Options of `cilf lopo`."""
+
+    model: str
+    """Name of a bundled model, or a path or URL of a model folder, whose network is frozen."""
+
+    data: str
+    """Folder of FG-NET's photographs, or a Parquet file, a folder or a URL of them, with the columns subject, age
+    (years), id or name, and image (encoded bytes) or uri."""
+
+    output: str
+    """Folder or URL for the results. The same command again goes on from what is finished there."""
+
+    _: KW_ONLY
+
+    systems: Annotated[tuple[SystemName, ...], Parameter(negative="", consume_multiple=True)] = ()
+    """Fit these, several after one another. Default: all that can stand on frozen features."""
+
+    seed: int = 0
+    """Of weights, orders and draws."""
+
+    cluster: Annotated[str | None, Parameter(env_var="RAY_ADDRESS")] = None
+    """Address of the Ray cluster to run on, or auto to find it. Default: Ray is started on this machine for
+    this job alone."""
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ReportOptions:

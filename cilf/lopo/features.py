@@ -1,0 +1,124 @@
+"""What a model's frozen network makes of each photograph's face, once for all folds.
+
+Frozen are the image tower, the prompts' vectors, the score map with its temperature, and the FourierFormer, as they
+come with the model. Heads are fitted on a row of numbers x = [f; mean s / τ]: the FourierFormer's pooled and normalised
+output, and the mean cosine of the map with each age's prompt.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cilf.config import LabelOptions
+from cilf.errors import UsageError
+from cilf.images.decode import DecodeError
+from cilf.images.faces import find, whole
+from cilf.models.checkpoint import load_model
+from cilf.models.cilf import CILF
+from cilf.models.folding import fold_batch_norms
+from cilf.models.pixels import Normalise
+from cilf.models.views import views
+
+VIEWS = 4
+"""Of each face, each with its mirror image: what correction may ask for. Heads learn from all of them."""
+
+_CHUNK = 4  # photographs at once: 16 views, as in cilf.estimator
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """N faces, V views, each with its mirror image: M = 2. Numpy arrays, float32 where not told."""
+
+    x_NVMX: np.ndarray
+    """X = C + K numbers: f and then mean s / τ."""
+    posterior_NVMK: np.ndarray
+    """What the model itself says."""
+    others_NVMD: np.ndarray
+    """Its score-map and matching ages, years."""
+    found_N: np.ndarray
+    """int32: faces found in the photograph; the biggest counts, and where there is none the whole image does."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Frozen]) -> Frozen:
+        """Parts, at least one, as one."""
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
+    def packed(self) -> bytes:
+        """As a NumPy .npz file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **{f.name: getattr(self, f.name) for f in fields(self)})
+        return buffer.getvalue()
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Frozen:
+        """What `packed` has made."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+
+
+def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -> Frozen:
+    """Find the face of each photograph, cut it out as the model was trained to see faces, and look at it.
+
+    Raises:
+        UsageError: an image cannot be decoded, or the model is another kind of system.
+    """
+    model, normalise = _network(folder)
+    spec = model.spec
+    crops, found = [], []
+    for face, data in zip(ids, images, strict=True):
+        try:
+            faces = find(data, spec.images.size, spec.images.frame, LabelOptions.max_pixels)
+            found.append(faces.found)
+            if not faces.found:
+                faces = whole(data, spec.images.size, LabelOptions.max_pixels)
+        except DecodeError as error:
+            raise UsageError(f"{face} is no image that can be read: {error.reason}") from error
+        crops.append(faces.crops_NHWC[0])
+    pixels_BCHW = normalise(torch.from_numpy(np.stack(crops)))
+    looked = [_looked(model, part_BCHW) for part_BCHW in pixels_BCHW.split(_CHUNK)]
+    x_NVMX, posterior_NVMK, others_NVMD = (np.concatenate(parts) for parts in zip(*looked, strict=True))
+    return Frozen(x_NVMX, posterior_NVMK, others_NVMD, np.array(found, np.int32))
+
+
+@lru_cache(maxsize=1)
+def _network(folder: Path) -> tuple[CILF, Normalise]:
+    """Kept for the life of the process."""
+    model, _, card = load_model(folder)
+    if not isinstance(model, CILF):
+        raise UsageError(f"{folder} is a {type(model).__name__}; heads are fitted on a CILF-CIAE's frozen features")
+    model.to(memory_format=torch.channels_last)
+    fold_batch_norms(model, torch.zeros(1, 3, card.model.images.size, card.model.images.size))
+    return model, Normalise(card.model.images.mean, card.model.images.std)
+
+
+@torch.inference_mode()
+def _looked(model: CILF, pixels_BCHW: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All of Frozen but `found_N`."""
+    fused: list[Tensor] = []
+    watch = model.norm.register_forward_hook(lambda _module, _inputs, out: fused.append(out))
+    try:
+        # Of a model that looks at mirror images anyway, so that no view is another one's mirror image.
+        seen_BVCHW = views(pixels_BCHW, 0, VIEWS, mirrored=True)
+        both = [seen.flatten(0, 1) for seen in (seen_BVCHW, seen_BVCHW.flip(4))]
+        outs = [model(seen_BCHW.contiguous(memory_format=torch.channels_last)) for seen_BCHW in both]
+    finally:
+        watch.remove()
+    rows = [torch.cat([f, out.score_logits_BK], dim=1) for f, out in zip(fused, outs, strict=True)]
+    others = [
+        torch.stack([model.ages.mean(p) for p in (out.score_posterior_BK, out.match_posterior_BK)], dim=1)
+        for out in outs
+    ]
+    return _by_view(rows), _by_view([out.posterior_BK for out in outs]), _by_view(others)
+
+
+def _by_view(mirrored: list[Tensor]) -> np.ndarray:
+    """[B V, X] of the views and of their mirror images -> [B, V, M, X]."""
+    return torch.stack([x.unflatten(0, (-1, VIEWS)) for x in mirrored], dim=2).numpy()

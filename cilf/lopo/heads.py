@@ -1,0 +1,147 @@
+"""The systems of the field that can stand on a face's frozen row of numbers, each with new weights.
+
+All see the same numbers, through one hidden layer of the same width: a linear layer on features that nothing bends for
+it could not put ages in order. SwinFace and MiVOLO need a backbone's levels and pixels, OrdinalCLIP and L2RCLIP a text
+tower to learn with; none of these is in the row, so they are not here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cilf.ages import AgeSpace
+from cilf.models.cilf import LABEL_SIGMA, MATCH_WEIGHT, Output
+from cilf.models.coral import CoralHead, older_than
+from cilf.models.corn import CornHead
+from cilf.models.dex import DexHead
+from cilf.models.matching import matching_loss
+from cilf.models.mean_residue import MeanResidueHead
+from cilf.models.regression import RegressionHead
+from cilf.models.regression_forest import RegressionForestHead
+from cilf.models.settings import Coral, Corn, Dex, MeanResidue, Regression, RegressionForest
+from cilf.models.system import Channels, Decoded, Features, Step, System, summed
+
+HIDDEN = 256
+"""Units of the one hidden layer."""
+
+DROPOUT = 0.1
+
+
+@dataclass(frozen=True)
+class Given:
+    """What heads are made for, and what the frozen network gives them."""
+
+    ages: AgeSpace
+    text_KC: Tensor
+    """The prompts' vectors; a row is C numbers of f and K of the score map."""
+    scale: float
+    """1 / τ of the model."""
+
+    @property
+    def fused(self) -> int:
+        """C, numbers of f in a row."""
+        return self.text_KC.shape[1]
+
+    @property
+    def width(self) -> int:
+        """X, numbers in a row."""
+        return self.fused + len(self.ages)
+
+
+class OnFrozen(nn.Module):
+    """A head, and what of its own is before it."""
+
+    def __init__(self, bend: nn.Module, head: System) -> None:
+        super().__init__()
+        self.bend = bend
+        self.head = head
+
+    def forward(self, x_BX: Tensor) -> Features:
+        """What the head takes."""
+        return Features(self.bend(x_BX), x_BX.new_zeros(len(x_BX), 0, 1, 1))
+
+
+class CiaeHead(System[Output]):
+    """CILF-CIAE's own layers behind its FourierFormer, cilf.models.cilf; pooled features are x = [f; mean s / τ].
+
+    g = Linear(f);  p = softmax(MLP([f; mean s / τ; g])), decoded by its median, as CILF decodes.
+    """
+
+    def __init__(self, given: Given) -> None:
+        super().__init__(given.ages)
+        self.fused = given.fused
+        self.text_KC: Tensor
+        self.register_buffer("text_KC", given.text_KC.clone())
+        self.joint = nn.Linear(given.fused, given.fused, bias=False)
+        self.mlp = nn.Sequential(*_hidden(given.width + given.fused), nn.Linear(HIDDEN, len(given.ages)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(given.scale)))
+
+    def forward(self, features: Features) -> Output:
+        x_BX = features.pooled_BC
+        joint_BC = F.normalize(self.joint(x_BX[:, : self.fused]), dim=-1)
+        scale = self.log_scale.clamp(max=math.log(100)).exp()
+        return Output(
+            self.mlp(torch.cat([x_BX, joint_BC], dim=1)), x_BX[:, self.fused :], joint_BC, self.text_KC, scale
+        )
+
+    def loss(self, out: Output, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_age + 0.3 L_match as in cilf.models.cilf; L_score is of the frozen score map alone, so a constant."""
+        labels_BK = self.ages.soft_labels(ages_B, LABEL_SIGMA)
+        error_B = self.ages.mean(out.posterior_BK) - self.ages.clamp(ages_B)
+        return summed(
+            {
+                "kl": F.kl_div(out.logits_BK.log_softmax(dim=1), labels_BK, reduction="batchmean"),
+                "l1": error_B.abs().mean(),
+                "match": MATCH_WEIGHT * matching_loss(out.joint_BC, out.text_KC, ages_B, out.scale, self.ages),
+            }
+        )
+
+    def decode(self, out: Output) -> Decoded:
+        return Decoded(self.ages.median(out.posterior_BK), out.posterior_BK)
+
+
+class CoralFromOdds(CoralHead):
+    """CORAL whose biases start at the log-odds of being older in the training ages.
+
+    From the published start, all within 0..1, as few steps as these would not bring them to where they belong.
+    """
+
+    @torch.no_grad()
+    def start_from(self, ages_N: Tensor) -> None:
+        older_K = older_than(self.ages, ages_N).sum(dim=0)
+        self.bias_K.copy_(((older_K + 1) / (len(ages_N) - older_K + 1)).log())
+
+
+CIAE = "cilf_ciae"
+
+_FIELD: dict[str, Callable[[Channels, AgeSpace], System]] = {
+    "dex": lambda channels, ages: DexHead(channels, ages, Dex()),
+    "coral": lambda channels, ages: CoralFromOdds(channels, ages, Coral()),
+    "regression": lambda channels, ages: RegressionHead(channels, ages, Regression()),
+    "label_distribution": lambda channels, ages: DexHead(channels, ages, Dex(label_sigma=LABEL_SIGMA)),
+    "mean_variance": lambda channels, ages: DexHead(channels, ages, Dex(mean_variance=True)),
+    "mean_residue": lambda channels, ages: MeanResidueHead(channels, ages, MeanResidue()),
+    "corn": lambda channels, ages: CornHead(channels, ages, Corn()),
+    "regression_forest": lambda channels, ages: RegressionForestHead(channels, ages, RegressionForest()),
+}
+
+SYSTEMS = (CIAE, *_FIELD)
+"""Their names."""
+
+
+def build(system: str, given: Given) -> OnFrozen:
+    """A system with new weights, drawn by torch's generator."""
+    if system == CIAE:
+        return OnFrozen(nn.Identity(), CiaeHead(given))
+    head = _FIELD[system](Channels(pooled=HIDDEN, map=0), given.ages)
+    return OnFrozen(nn.Sequential(*_hidden(given.width)), head)
+
+
+def _hidden(width: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(width, HIDDEN), nn.GELU(), nn.Dropout(DROPOUT)

@@ -1,0 +1,146 @@
+"""A leave-one-person-out for readers: a compact table for the terminal, Markdown for a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Record = Mapping[str, Any]
+
+NAMES = {
+    "as_it_is": "the model as it is",
+    "cilf_ciae": "CILF-CIAE",
+    "cilf_ciae, corrected": "CILF-CIAE, corrected",
+    "regression": "Regression (L1)",
+    "dex": "DEX",
+    "label_distribution": "DEX, label distribution",
+    "mean_variance": "Mean-variance",
+    "mean_residue": "Mean-residue (AMR)",
+    "coral": "CORAL",
+    "corn": "CORN",
+    "regression_forest": "Regression forest",
+}
+
+
+def terminal(record: Record) -> RenderableType:
+    """Figures of every system within 80 columns, and what else a reader must know."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 0, 0, 1))
+    table.add_column("", no_wrap=True)
+    for heading in ("MAE\nyears", "95 %", "CS(5)\n%", "per person\nmean ± std", "bias\nyears", "to CILF-\nCIAE"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in record["systems"]:
+        mae, against = row["mae"], row.get("against")
+        table.add_row(
+            Text(NAMES[row["system"]]),
+            f"{mae['value']:.2f}",
+            _range(mae),
+            f"{row['cs5']['value']:.1f}",
+            _by_person(row),
+            f"{row['bias']['value']:+.2f}",
+            "" if against is None else f"{against['value']:+.2f}",
+        )
+    return Group(Text(_title(record)), table, *(Text(line) for line in _notes(record)))
+
+
+def markdown(record: Record) -> str:
+    """All figures, and how they were made."""
+    parts = [f"# Leave one person out: heads on frozen features of {record['model']}", *_notes(record)]
+    headings = ["system", "MAE, years", "CS(5), %", "per person, mean ± std", "bias", "MAE against CILF-CIAE"]
+    rows = [
+        [
+            NAMES[row["system"]],
+            _with(row["mae"]),
+            _with(row["cs5"], 1),
+            _by_person(row),
+            f"{row['bias']['value']:+.2f}",
+            _with(row["against"], sign="+") if "against" in row else "",
+        ]
+        for row in record["systems"]
+    ]
+    parts.append(_table(headings, rows))
+    parts.append(_EXPLAINED)
+    bands = record["systems"][0]["by_age"]
+    by_age = [
+        [NAMES[row["system"]], *(f"{row['by_age'][band]['mae']:.2f}" for band in bands)] for row in record["systems"]
+    ]
+    sizes = [f"{band} ({found['photographs']:,})" for band, found in bands.items()]
+    parts += ["## MAE by age (photographs)", _table(["system", *sizes], by_age)]
+    judged = [row for row in record["systems"] if "coverage" in row]
+    if judged:
+        cells = [
+            [NAMES[row["system"]], *(_with(row[name], 1) for name in ("coverage", "width", "accepted"))]
+            for row in judged
+        ]
+        heads = ["system", "truth inside of the 90 % interval, %", "width, years", "accepted, %"]
+        parts += ["## Intervals and judgement", _table(heads, cells), _JUDGED]
+    rates = list(record["rates"][0]["mae_by_rate"])
+    cells = [
+        [f"{NAMES[tried['system']]}, half {tried['half']}", *(f"{mae:.2f}" for mae in tried["mae_by_rate"].values())]
+        for tried in record["rates"]
+    ]
+    parts += ["## MAE in the other half by learning rate; the least decides", _table(["tested half", *rates], cells)]
+    return "\n\n".join(parts) + "\n"
+
+
+_EXPLAINED = (
+    "Frozen are the image tower, the prompts' vectors, the score map and the FourierFormer; all systems get the same "
+    "numbers of each face: the FourierFormer's pooled output and the mean of the score map. Fitted for each left-out "
+    "person, on all others, is what follows: for CILF-CIAE the matching layer, the age posterior and the correction, "
+    "for the others one hidden layer of the same width and their head. All have the same epochs, optimiser, batches "
+    "and augmented views. The learning rate is chosen for each half of the people by cross-validation among those of "
+    "the other half, so never by a tested person. So the table compares heads and losses, not whole systems. "
+    "CORAL's biases start at the log-odds of the training ages. The model as it is has learned nothing of these people."
+)
+
+_JUDGED = (
+    "CILF-CIAE's correction is fitted on out-of-fold predictions of the people who are learned from. As these are few, "
+    "each photograph counts as one of its own there; what of it holds for strangers is what this table tells."
+)
+
+
+def _title(record: Record) -> str:
+    return f"Leave one person out: {record['photographs']:,} photographs of {record['people']:,} people"
+
+
+def _notes(record: Record) -> list[str]:
+    """What a reader must know, a paragraph each."""
+    boot, run = record["bootstrap"], record["run"]
+    return [
+        record["leakage"]["told"],
+        f"95 % bootstrap intervals over people ({boot['resamples']:,} resamples). MAE and CS(5) are pooled over all "
+        f"{record['photographs']:,} photographs of {record['people']:,} people, estimates never rounded.",
+        f"In {record['without_a_face']:,} photographs no face was found, and the whole image counted; in "
+        f"{record['with_several_faces']:,} there were several, and the biggest counted.",
+        f"The features have learned from: {record['learned_from']} Whether anybody left out here is among those faces "
+        "is not counted above.",
+        f"{run['seconds'] / 60:.1f} minutes on {run['cpus']:g} CPUs for {run['fits_done']:,} of "
+        f"{run['fits_done'] + run['fits_found']:,} fits, each of a system without a person"
+        + ("; the others were there from earlier runs." if run["fits_found"] else "."),
+    ]
+
+
+def _by_person(row: Record) -> str:
+    return f"{row['by_person']['mean']:.2f} ± {row['by_person']['std']:.2f}"
+
+
+def _range(figure: Record, digits: int = 2, sign: str = "") -> str:
+    if figure["low"] is None:
+        return "–"
+    return f"{figure['low']:{sign}.{digits}f}–{figure['high']:{sign}.{digits}f}"
+
+
+def _with(figure: Record, digits: int = 2, sign: str = "") -> str:
+    value = f"{figure['value']:{sign}.{digits}f}"
+    if figure["low"] is None:
+        return value
+    return f"{value} [{figure['low']:{sign}.{digits}f}, {figure['high']:{sign}.{digits}f}]"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
