@@ -24,7 +24,7 @@ def submit(tmp_path):
     """Run the script as the first node of an allocation; the command that srun gets, or the error."""
     stand_ins = {
         "scontrol": '[[ "$*" == "show hostnames node[7-8]" ]] && printf "node7\\nnode8\\n"',
-        "srun": f'printf "%s\\0" "$@" > "{tmp_path}/srun"',
+        "srun": f'printf "%s\\0" "$@" > "{tmp_path}/srun"; env -0 > "{tmp_path}/environment"',
     }
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -79,6 +79,18 @@ def test_the_cluster_is_found(submit, monkeypatch):
     name, _, value = command[1].partition("=")
     monkeypatch.setenv(name, value)
     assert job_options(command[2:]) == TrainOptions("recipe.yaml", "runs/mine", cluster="auto")
+
+
+def test_every_job_has_a_token_of_its_own(submit, tmp_path):
+    tokens = []
+    for _ in range(2):
+        submit("label", "a", "b")
+        lines = (tmp_path / "environment").read_text().split("\0")
+        variables = dict(line.split("=", 1) for line in lines if line)
+        assert variables["RAY_AUTH_MODE"] == "token"
+        tokens.append(variables["RAY_AUTH_TOKEN"])
+        assert re.fullmatch("[0-9a-f]{64}", tokens[-1])
+    assert tokens[0] != tokens[1]
 
 
 def test_without_gpus(submit):
