@@ -15,7 +15,7 @@ FETCH_CPUS = 0.5
 LIGHT_CPUS = 0.25
 """Of a task that reads a manifest shard or writes a label file."""
 ACTOR_CPUS = 1.0
-"""Of a replica without GPU. It computes on all cores of its machine; the fetch tasks live on what is idle."""
+"""Of a replica without GPU, at most. It computes on all cores of its machine; the fetch tasks live on what is idle."""
 
 # Ray's defaults repeat for ever a block whose object kills its process. There is no named argument for these
 # bounds: they go through `ray_remote_args`, which Ray 2.64 will drop (hence the pin in pyproject.toml).
@@ -65,7 +65,7 @@ def plan(options: LabelOptions, cluster: Cluster) -> Plan:
     actors = options.actors or int(cluster.gpus / per_gpu) or of_cpus
     if options.max_actors is not None and options.max_actors < actors:
         raise UsageError(f"--max-actors {options.max_actors} is below the {actors} actor(s) to start with")
-    actor_cpus = 0 if cluster.gpus else ACTOR_CPUS
+    actor_cpus = 0.0 if cluster.gpus else _actor_cpus(cluster)
     wanted = actors * actor_cpus + FETCH_CPUS + 2 * LIGHT_CPUS
     if wanted > cluster.cpus:
         raise UsageError(
@@ -78,7 +78,13 @@ def plan(options: LabelOptions, cluster: Cluster) -> Plan:
         actors=actors,
         max_actors=options.max_actors or actors,
         actors_per_node=-(-actors // cluster.nodes),
-        actor_cpus=None if cluster.gpus else ACTOR_CPUS,
+        actor_cpus=None if cluster.gpus else actor_cpus,
         actor_gpus=per_gpu if cluster.gpus else None,
         batch_sizes=(options.batch_size,) if options.batch_size else GPU_BATCH_SIZES if cluster.gpus else BATCH_SIZES,
     )
+
+
+def _actor_cpus(cluster: Cluster) -> float:
+    """What a replica claims. Ray starts those of a lost machine anew on the others, where they must leave room for the
+    tasks that feed them: at an eighth of its machine each, they do while a quarter of the machines is there."""
+    return ACTOR_CPUS if cluster.nodes == 1 else min(ACTOR_CPUS, cluster.cpus / cluster.nodes / _CORES)

@@ -24,7 +24,8 @@ CHECKPOINTS = "checkpoints"
 
 def worker_resources(recipe: Recipe, cluster: Cluster) -> tuple[float, float]:
     """CPUs and GPUs that a worker claims: a GPU where there are any; else half of the CPUs are theirs together, and
-    the other half is for the tasks that read and augment.
+    the other half is for the tasks that read and augment. Of several machines they claim a quarter, so that when half
+    of the machines are lost, there is room for both on the others.
 
     Raises:
         UsageError: more workers than there is room for; Ray would wait for ever.
@@ -36,7 +37,8 @@ def worker_resources(recipe: Recipe, cluster: Cluster) -> tuple[float, float]:
         return 1.0, 1.0
     if least > cluster.cpus:
         raise UsageError(f"workers: {least}, but there are {cluster.cpus:g} CPUs")
-    return round(cluster.cpus / 2 / recipe.most_workers, 2), 0.0
+    share = 1 / 2 if cluster.nodes == 1 else 1 / 4
+    return round(share * cluster.cpus / recipe.most_workers, 2), 0.0
 
 
 def train(
@@ -70,6 +72,8 @@ def train(
             num_workers=recipe.workers,  # type: ignore[arg-type]  # V2 takes (least, most)
             use_gpu=bool(gpus),
             resources_per_worker={"CPU": cpus, "GPU": gpus},
+            # GPUs talk fastest within a machine; on CPUs every worker takes all the cores that it finds.
+            placement_strategy="PACK" if gpus else "SPREAD",
         ),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(

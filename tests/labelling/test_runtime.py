@@ -6,7 +6,7 @@ import pytest
 from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.errors import UsageError
-from cilf.labelling.runtime import ACTOR_RETRIES, TASK_RETRIES, Plan, block_rows, plan
+from cilf.labelling.runtime import ACTOR_RETRIES, FETCH_CPUS, LIGHT_CPUS, TASK_RETRIES, Plan, block_rows, plan
 
 
 def planned(cluster: Cluster, actors: int | None = None) -> Plan:
@@ -25,6 +25,10 @@ def planned(cluster: Cluster, actors: int | None = None) -> Plan:
             Plan(actors=8, max_actors=8, actors_per_node=2, actor_cpus=1.0, actor_gpus=None, batch_sizes=(64,)),
         ),
         (
+            Cluster(cpus=6, gpus=0, nodes=3),
+            Plan(actors=3, max_actors=3, actors_per_node=1, actor_cpus=0.25, actor_gpus=None),
+        ),
+        (
             Cluster(cpus=16, gpus=2, nodes=1),
             Plan(actors=2, max_actors=2, actors_per_node=2, actor_cpus=None, actor_gpus=1, batch_sizes=(64, 128, 256)),
         ),
@@ -32,6 +36,15 @@ def planned(cluster: Cluster, actors: int | None = None) -> Plan:
 )
 def test_pools_fit_the_cluster(cluster, expected):
     assert planned(cluster) == expected
+
+
+@pytest.mark.parametrize("cpus", [2, 4, 8, 16, 64])
+def test_replicas_of_lost_machines_leave_room_on_the_others(cpus):
+    # Ray restarts them all on what is left: two machines of eight.
+    found = planned(Cluster(cpus=8 * cpus, gpus=0, nodes=8))
+    assert found.actor_cpus is not None
+    # A task that lays out blocks claims a whole CPU, whatever is asked of it.
+    assert found.actors * found.actor_cpus + FETCH_CPUS + LIGHT_CPUS + 1 <= 2 * cpus
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,7 @@ def test_missing_data_is_one_line_and_exit_2(recipe_file, tmp_path, capsys):
         (1, Cluster(cpus=2, gpus=0, nodes=1), (1.0, 0.0)),
         (2, Cluster(cpus=2, gpus=0, nodes=1), (0.5, 0.0)),
         ([1, 4], Cluster(cpus=16, gpus=0, nodes=1), (2.0, 0.0)),
+        (2, Cluster(cpus=4, gpus=0, nodes=2), (0.5, 0.0)),
         (4, Cluster(cpus=16, gpus=4, nodes=1), (1.0, 1.0)),
     ],
 )
