@@ -59,6 +59,55 @@ def running(address: str | None) -> Iterator[Cluster]:
             ray.shutdown()
 
 
+def living() -> frozenset[str]:
+    """Ids of the nodes that are there."""
+    import ray
+
+    return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])
+
+
+def check_everywhere(url: str) -> None:
+    """Make sure that every node reads a file that this process has just written, where there are several.
+
+    Otherwise each would write to a disk of its own, and find nothing of what the others have written.
+
+    Raises:
+        UsageError: some do not.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    others = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU") and n["NodeID"] != here]
+    look = ray.remote(num_cpus=0)(_reads)
+    looks = [
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(url)
+        for node in others
+    ]
+    for node, seen in zip(others, looks, strict=True):
+        try:
+            reason = ray.get(seen)
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError:
+            continue  # it has just gone
+        if reason:
+            raise UsageError(
+                f"node {node['NodeManagerAddress']} cannot read {url} ({reason}): on several machines, INPUT and "
+                "OUTPUT are URLs, or paths on a file system that all of them share"
+            )
+
+
+def _reads(url: str) -> str | None:
+    """None, or why not."""
+    from cilf.storage import locate, read
+
+    try:
+        return None if read(locate(url)) is not None else "no such file there"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
 def _start(address: str | None) -> None:
     import ray
 

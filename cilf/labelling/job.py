@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cilf.card import Card, read_card
-from cilf.cluster import running, this_machine
+from cilf.cluster import check_everywhere, running, this_machine
 from cilf.config import LabelOptions
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import DECODE_VERSION
@@ -51,7 +51,7 @@ def label_new(options: LabelOptions) -> Summary:
             with Lease(work.lease, work.run, progress.say):
                 progress.total = _prepare(work, options)
                 if progress.total:
-                    _execute(work, options, progress)
+                    _execute(work, options, progress, summary)
         except BaseException as error:
             summary.error = f"{type(error).__name__}: {error}"
             summary.traceback = traceback.format_exc()
@@ -132,10 +132,12 @@ def _prepare(work: Work, options: LabelOptions) -> int:
     return len(ids)
 
 
-def _execute(work: Work, options: LabelOptions, progress: Progress) -> None:
+def _execute(work: Work, options: LabelOptions, progress: Progress, summary: Summary) -> None:
     record = locate(options.output) / "runs" / f"{work.run}.json"
     advice = f" (traceback in {record.url}; the same command again goes on from here)"
     with running(options.cluster) as cluster, _stages_named("labelling", progress, advice):
+        summary.cluster = cluster
+        check_everywhere(work.lease.url)
         label_all(work, options, plan(options, cluster), progress)
     if progress.counts.total() != progress.total:
         raise JobError(f"{progress.total} objects were to be labelled, and {progress.counts.total()} were")

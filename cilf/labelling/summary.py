@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.labelling.progress import Progress
 from cilf.provenance import versions
@@ -37,6 +38,8 @@ class Summary:
     """Process seconds by stage: fetch (most of it is waiting), decode and model."""
     batch_size: int = 0
     """Crops that went through the model at once."""
+    cluster: Cluster | None = None
+    """What it ran on, as it was at the start; None if it did not come to that."""
     error: str | None = None
     """Why the run ended early."""
     traceback: str | None = None
@@ -58,6 +61,7 @@ class Summary:
             "model": self.labels.rpartition("=")[2],
             "model_name": self.model_name,
             "versions": versions(),
+            "cluster": asdict(self.cluster) if self.cluster else None,
             "objects": self.objects,
             "counts": dict(sorted(self.counts.items())),
             "bytes": self.bytes,

@@ -17,7 +17,7 @@ from rich.logging import RichHandler
 
 import cilf
 from cilf.card import CARD_FILE, WEIGHTS_FILE, Card, write_card
-from cilf.cluster import Cluster, running
+from cilf.cluster import Cluster, check_everywhere, running
 from cilf.config import TrainOptions
 from cilf.datasets.faces import FaceSet
 from cilf.errors import UsageError
@@ -34,7 +34,7 @@ from cilf.training.epochs import age_weights
 from cilf.training.out_of_fold import out_of_fold
 from cilf.training.recipe import Data, Recipe, read_recipe
 from cilf.training.rows import OLDEST, Rows, check_share, fitted_rows, read_rows, subject_keys, subject_numbers
-from cilf.training.run_folder import METRICS_FILE, prepare, write_bad_rows
+from cilf.training.run_folder import METRICS_FILE, RECIPE_FILE, prepare, write_bad_rows
 from cilf.training.start import Weights, mix, start_weights
 from cilf.training.trainer import train, worker_resources
 
@@ -50,6 +50,7 @@ def run(options: TrainOptions) -> int:
         handler = RichHandler(show_path=False)
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
         worker_resources(recipe, cluster)
+        check_everywhere((output / RECIPE_FILE).url)
         _run(recipe, start, output, cluster)
     return 0
 
