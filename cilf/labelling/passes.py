@@ -2,7 +2,8 @@
 
 Ray repeats a block whose process died, and then goes on without it. What is left is labelled again in smaller
 blocks, until an object is alone in its block: who then still kills its process gets its row as `crashed`, and has
-cost nobody else theirs.
+cost nobody else theirs. Where a machine was lost meanwhile, it took whole blocks with it and no object is to blame, so
+the blocks stay as they are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cilf import schema
+from cilf.cluster import living
 from cilf.config import LabelOptions
 from cilf.errors import StageError
 from cilf.labelling.metrics import publish
@@ -41,17 +43,20 @@ def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress)
     """
     rows, manifest, number = block_rows(progress.total, max(plan.batch_sizes)), work.manifest, 1
     while True:
+        nodes = living()
         count(labelling(shards(manifest), work, options, plan, rows), progress)
         if progress.counts.total() >= progress.total:
             return
         number += 1
         manifest = work.manifest.parent / f"{work.run}.{number}"
         left = write_manifest(_without_row(work), manifest)
-        if rows == 1:
+        lost = bool(nodes - living())
+        if rows == 1 and not lost:
             for table in _tables(manifest):
                 _take(write_labels(crashed(table), work.labels.url, work.lease.url, work.run), progress)
             return
-        rows = max(1, rows // _SMALLER)
+        if not lost:
+            rows = max(1, rows // _SMALLER)
         progress.say(f"{len(left):,} objects lost the process that had them: again, {rows} at a time")
 
 
