@@ -44,9 +44,6 @@ requirements:
 	$(UV) pip compile --quiet --upgrade pyproject.toml --extra train --extra publish --extra test --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	    --output-file requirements.txt
-	$(UV) pip compile --quiet cluster/requirements.in --constraint requirements.txt --python-version 3.11 \
-	    --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header --no-emit-index-url \
-	    --output-file cluster/requirements.txt
 
 clean:
 	rm -rf $(VENV) demo

@@ -52,7 +52,7 @@ def test_files_are_there():
     assert len(named) > 10
     for path in [ROOT / "cluster" / link for link in links if "://" not in link] + [ROOT / name for name in named]:
         assert path.exists(), path
-    kept = {path.name for path in (ROOT / "cluster").rglob("*") if path.is_file()} - {"README.md", "requirements.in"}
+    kept = {path.name for path in (ROOT / "cluster").rglob("*") if path.is_file()} - {"README.md"}
     assert kept <= {link.rpartition("/")[2] for link in links}
 
 
