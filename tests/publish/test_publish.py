@@ -206,7 +206,7 @@ def test_another_writer_in_between(tmp_path, catalog, write_run, publish, refuse
 def test_a_run_that_writes_is_waited_for(tmp_path, catalog, write_run, refused):
     write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
     with Lease(locate(str(tmp_path / "out" / "leases" / "0123456789ab.json")), SECOND, print):
-        assert f"run {SECOND}" in refused(tmp_path / "out")
+        assert f"run {SECOND}" in refused(tmp_path / "out", code=cli.BUSY)
     assert not catalog.list_namespaces()
 
 
