@@ -48,6 +48,14 @@ class AgeSpace:
         distance_BK = self.years(ages_B) - self.clamp(ages_B)[:, None]
         return (-0.5 * (distance_BK / sigma) ** 2).softmax(dim=1)
 
+    def points(self, ages_B: Tensor) -> Tensor:
+        """Posteriors that hold one age each, years [B] -> [B, K]: the two classes around it share, so that it is their
+        mean."""
+        import torch
+
+        distance_BK = (self.years(ages_B) - self.clamp(ages_B)[:, None]).abs()
+        return torch.clamp(1 - distance_BK, min=0)
+
     def mean(self, probs_BK: Tensor) -> Tensor:
         """Expected age of each posterior, [B, K] -> [B] years: the minimiser of squared error."""
         return probs_BK @ self.years(probs_BK)

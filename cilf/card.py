@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from cilf.models.settings import SystemSettings
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
@@ -101,8 +103,13 @@ class Fourier(_Frozen):
 
 
 class Model(_Frozen):
-    """Everything that builds the network; together with the weights it determines every number."""
+    """Everything that builds the network; together with the weights it determines every number.
 
+    `prompts`, `fourier` and `dropout` are CILF-CIAE's alone.
+    """
+
+    system: SystemSettings | None = None
+    """Another system of the field, and how it is set; none: CILF-CIAE."""
     ages: Ages = Ages()
     clip: Clip = Clip()
     images: Images = Images()
@@ -113,6 +120,14 @@ class Model(_Frozen):
     mirrored: bool = False
     """Each view of an image counts together with its mirror image, the mean of both posteriors: twice the work for
     a smaller error than a network of twice the size would give."""
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Fingerprints are over this: those of CILF-CIAE are older than `system`, and stay.
+        said = serialise(self)
+        if self.system is None:
+            said.pop("system", None)
+        return said
 
 
 class Card(_Frozen):

@@ -168,6 +168,10 @@ class TrainOptions:
 
     _: KW_ONLY
 
+    system: str | None = None
+    """YAML file of configs/models: what it says takes the place of what the recipe says, so that another system of
+    the field is trained. Default: the recipe as it is."""
+
     cluster: Annotated[str | None, Parameter(env_var="RAY_ADDRESS")] = None
     """Address of the Ray cluster to run on, or auto to find it. Default: Ray is started on this machine for
     this job alone."""
@@ -194,12 +198,21 @@ class EvaluateOptions:
     Parquet files of photographs with the columns name, image and faces (how many there are), and possibly of XML files
     with their boxes, as dlib's imglab writes them."""
 
+    suite: Annotated[bool, _Flag] = False
+    """Train and measure systems of the field side by side. MODEL is then a YAML file of configs/suites, and DATA the
+    folder or URL for the runs and for a table and plots of each data set. The same command again goes on, and trains
+    nothing twice."""
+
     split: str = "val"
     """Rows whose column `split` has this value."""
 
     output: str | None = None
     """Folder or URL for evaluation.md, .png and .json and estimates.parquet. Default: runs/evaluate/ and the
     model's name."""
+
+    cluster: Annotated[str | None, Parameter(env_var="RAY_ADDRESS")] = None
+    """Address of the Ray cluster that --suite runs on, or auto to find it. Default: Ray is started on this machine for
+    this job alone."""
 
 
 DataSetName = Literal[

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from cilf.card import ModelFolderError
 from cilf.models.checkpoint import load_model
-from cilf.models.cilf import CILF
 from cilf.models.corrector import Judged
 from cilf.models.evidence import Predictions
 from cilf.models.folding import fold_batch_norms
+from cilf.models.network import Network
 from cilf.models.pixels import Normalise
 from cilf.models.views import views
 
@@ -147,8 +147,8 @@ class Estimator:
 
 
 @torch.inference_mode()
-def predictions(model: CILF, pixels_BCHW: Tensor, first_view: int, count: int, dtype: torch.dtype) -> Predictions:
-    """What the network says of some views of each image: posteriors, and the two other ages it holds.
+def predictions(model: Network, pixels_BCHW: Tensor, first_view: int, count: int, dtype: torch.dtype) -> Predictions:
+    """What the network says of some views of each image: posteriors, and the other ages it holds.
 
     A mirrored model says the mean of what it sees in a view and in its mirror image.
 
@@ -166,7 +166,5 @@ def predictions(model: CILF, pixels_BCHW: Tensor, first_view: int, count: int, d
         out = model(flat)
     # [mirror image or not, B, views, K]
     shape = (-1, len(pixels_BCHW), count)
-    posterior, score, match = (
-        p.unflatten(0, shape).mean(dim=0) for p in (out.posterior_BK, out.score_posterior_BK, out.match_posterior_BK)
-    )
-    return Predictions(posterior, torch.stack([model.ages.mean(p) for p in (score, match)], dim=2))
+    posterior, *others = (p.unflatten(0, shape).mean(dim=0) for p in model.posteriors(out))
+    return Predictions(posterior, torch.stack([model.ages.mean(p) for p in others], dim=2) if others else None)

@@ -8,12 +8,16 @@ from cilf.config import EvaluateOptions
 def evaluate(options: EvaluateOptions) -> int:
     """Estimate the ages of labelled faces, show how good the estimates are, and write tables, figures and rows.
 
-    With `faces`, find the faces of photographs instead.
+    With `faces`, find the faces of photographs instead; with `suite`, train and measure many systems.
 
     Raises:
         UsageError, ModelFolderError: the data, the model or the output cannot be used.
-        JobError: the data could not be read to its end.
+        JobError: the data could not be read to its end, or a run of a suite has failed.
     """
+    if options.suite:
+        from cilf.suite import job as suite
+
+        return suite.run(options)
     from cilf.evaluation import detection, job
 
     return detection.run(options) if options.faces else job.run(options)

@@ -22,7 +22,7 @@ _BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
 _DASHED: dict[str, Any] = {"color": _RED, "linestyle": "--", "linewidth": 1.3}
 """What to compare with."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
@@ -46,7 +46,7 @@ Record = Mapping[str, Any]
 
 def picture(record: Record, estimates: pa.Table) -> bytes:
     """The figure as a PNG, 2400 x 1290 pixels."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         buffer = io.BytesIO()
         figure(record, estimates).savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()

@@ -9,15 +9,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cilf.card import WEIGHTS_FILE, Card, ModelFolderError, read_card, write_card
-from cilf.models.cilf import CILF
+from cilf.errors import UsageError
 from cilf.models.corrector import Corrector
+from cilf.models.network import Network
+from cilf.models.systems import build_network
 
 # The text tower's work is in text_KC once training ends.
 _TRAINING_ONLY = ("text.", "prompts.")
 _CORRECTOR = "corrector."
 
 
-def save_model(model: CILF, card: Card, folder: Path, corrector: Corrector | None = None) -> None:
+def save_model(model: Network, card: Card, folder: Path, corrector: Corrector | None = None) -> None:
     """Write a trained model: weight matrices in float16, vectors and statistics as they are.
 
     A corrector's tensors go in as they are, and its constants into the card.
@@ -37,7 +39,7 @@ def save_model(model: CILF, card: Card, folder: Path, corrector: Corrector | Non
     write_card(card, folder)
 
 
-def load_model(folder: Path) -> tuple[CILF, Corrector | None, Card]:
+def load_model(folder: Path) -> tuple[Network, Corrector | None, Card]:
     """A model folder's network, its corrector where it has been calibrated, and its card.
 
     The network is in float32 on the CPU, in eval mode and without text tower.
@@ -52,13 +54,18 @@ def load_model(folder: Path) -> tuple[CILF, Corrector | None, Card]:
         raise ModelFolderError(f"{folder / WEIGHTS_FILE} is not a safetensors file: {error}") from error
     ours = {name: _widen(value) for name, value in state.items() if not name.startswith(_CORRECTOR)}
     theirs = {name.removeprefix(_CORRECTOR): value for name, value in state.items() if name.startswith(_CORRECTOR)}
-    model = CILF(card.model, deployed=True, load_weights=False)
     try:
+        model = build_network(card.model, deployed=True, load_weights=False)
         model.load_state_dict(ours)
         corrector = None if card.correction is None else Corrector.from_state(theirs, card.correction)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, UsageError) as error:
         raise ModelFolderError(f"{folder / WEIGHTS_FILE} does not fit its card: {error}") from error
     return model.eval(), corrector, card
+
+
+def count_parameters(model: Network) -> int:
+    """Learned numbers that a model folder holds, its corrector aside."""
+    return sum(p.numel() for name, p in model.named_parameters() if not name.startswith(_TRAINING_ONLY))
 
 
 def _widen(value: torch.Tensor) -> torch.Tensor:

@@ -23,13 +23,18 @@ from torch.nn import functional as F
 from cilf.ages import AgeSpace
 from cilf.card import Model
 from cilf.models.clip import ImageTower, TextTower, build_clip
+from cilf.models.evidence import Decode
 from cilf.models.fourier import FourierBlock
 from cilf.models.matching import matching_loss, score_map
+from cilf.models.network import Network
 from cilf.models.prompts import ImagePrompting, PromptBank
+from cilf.models.system import Step
 
 SCORE_WEIGHT = 0.4
 MATCH_WEIGHT = 0.3
 LABEL_SIGMA = 2.0  # years
+LATER = Step(1, 1)
+"""Any step after the first epoch."""
 
 
 @dataclass
@@ -63,7 +68,7 @@ class Output:
         return (self.scale * self.joint_BC.float() @ F.normalize(self.text_KC.float(), dim=1).T).softmax(dim=1)
 
 
-class CILF(nn.Module):
+class CILF(Network[Output]):
     """The network.
 
     Args:
@@ -72,12 +77,14 @@ class CILF(nn.Module):
         load_weights: read the CLIP weights that `spec` names; False where a checkpoint follows.
     """
 
+    decode: Decode = "median"
+
     def __init__(self, spec: Model, *, deployed: bool = False, load_weights: bool = True) -> None:
         super().__init__()
         self.spec = spec
         self.ages = AgeSpace(spec.ages.youngest, spec.ages.oldest)
         clip = build_clip(spec.clip, spec.images.size, load_weights=load_weights)
-        self.image = ImageTower(cast(nn.Module, clip.visual))
+        self.image: ImageTower = ImageTower(cast(nn.Module, clip.visual))
         with torch.no_grad():
             side = spec.images.size
             was_training = self.image.training
@@ -105,6 +112,9 @@ class CILF(nn.Module):
         if self.text is None or self.prompts is None:
             return cast(Tensor, self.text_KC)
         return self.prompts(self.text)
+
+    def text_tower(self) -> TextTower | None:
+        return self.text
 
     @torch.no_grad()
     def cache_text(self) -> None:
@@ -143,13 +153,21 @@ class CILF(nn.Module):
         logits_BK = self.head(torch.cat([fused_BC, score_logits_BK, joint_BC], dim=1))
         return Output(logits_BK, score_logits_BK, joint_BC, text_KC, scale)
 
+    def training_pass(self, pixels_BCHW: Tensor) -> Output:
+        return self(pixels_BCHW, self.text_vectors())
+
+    def posteriors(self, out: Output) -> tuple[Tensor, ...]:
+        """The head's, the score map's and the matching module's."""
+        return out.posterior_BK, out.score_posterior_BK, out.match_posterior_BK
+
     def loss(
-        self, out: Output, ages_B: Tensor, weights_B: Tensor | None = None, l1_weight: float = 1.0
+        self, out: Output, ages_B: Tensor, weights_B: Tensor | None = None, step: Step = LATER
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_age + 0.4 L_score + 0.3 L_match for true ages in years, [B]; also its parts, detached.
 
-        L_age = KL(q ‖ p) + l1_weight · |Σ a_k p_k - y| with label distributions q of 2 years' width; weights and
-        widths are our own choice, as the paper is silent. `weights_B` weighs the rows of L_age and L_score.
+        L_age = KL(q ‖ p) + |Σ a_k p_k - y| with label distributions q of 2 years' width; weights and widths are our own
+        choice, as the paper is silent. `weights_B` weighs the rows of L_age and L_score. In the first epoch the
+        absolute error counts half: it is in years, and would drown the rest while all predictions are alike.
         """
         labels_BK = self.ages.soft_labels(ages_B, LABEL_SIGMA)
         logits_BK = out.logits_BK.float()
@@ -160,5 +178,6 @@ class CILF(nn.Module):
             kl_B, l1_B, score_B = weights_B * kl_B, weights_B * l1_B, weights_B * score_B
         match = matching_loss(out.joint_BC.float(), out.text_KC.float(), ages_B, out.scale, self.ages)
         parts = {"kl": kl_B.mean(), "l1": l1_B.mean(), "score": score_B.mean(), "match": match}
+        l1_weight = 0.5 if step.first_epoch else 1.0
         total = parts["kl"] + l1_weight * parts["l1"] + SCORE_WEIGHT * parts["score"] + MATCH_WEIGHT * match
         return total, {name: part.detach() for name, part in parts.items()}

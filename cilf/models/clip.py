@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from cilf.card import Clip
 from cilf.errors import UsageError
+from cilf.models.system import Features
 
 
 class WeightsError(UsageError):
@@ -129,30 +130,49 @@ class ImageTower(nn.Module):
 
         The pooled vector is what open_clip's `encode_image` returns.
         """
+        features = self.features(pixels_BCHW)
+        return features.map_BCHW, features.pooled_BC
+
+    def features(self, pixels_BCHW: Tensor, levels: bool = False) -> Features:
+        """The same, with `levels` also what four of the tower's stages make of the image, as it is there.
+
+        Of a tower whose maps shrink these are the last four stages, of one that keeps its grid every fourth of it.
+        """
         if isinstance(self.visual, ModifiedResNet):
-            return self._resnet(self.visual, pixels_BCHW)
+            return self._resnet(self.visual, pixels_BCHW, levels)
         if isinstance(self.visual, VisionTransformer):
-            return self._vit(self.visual, pixels_BCHW)
-        return self._timm(self.visual, pixels_BCHW)
+            return self._vit(self.visual, pixels_BCHW, levels)
+        return self._timm(self.visual, pixels_BCHW, levels)
 
     @staticmethod
-    def _vit(visual: VisionTransformer, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        x_BND = visual.transformer(visual._embeds(pixels_BCHW))
+    def _vit(visual: VisionTransformer, pixels_BCHW: Tensor, levels: bool) -> Features:
+        height, width = visual.grid_size
+        x_BND, seen = visual._embeds(pixels_BCHW), []
+        if levels:
+            layers = visual.transformer.layers
+            x_BND, seen = visual.transformer.forward_intermediates(x_BND, indices=_quarters(layers))
+        else:
+            x_BND = visual.transformer(x_BND)
 
         def project(x: Tensor) -> Tensor:
             pooled, _ = visual._pool(x)
             return pooled if visual.proj is None else pooled @ visual.proj
 
-        height, width = visual.grid_size
         tokens_BND = x_BND[:, -height * width :]
         # Class token and patch alike are the one location, so each way of pooling returns just that.
         alone_M2D = tokens_BND.reshape(-1, 1, tokens_BND.shape[-1]).expand(-1, 2, -1)
-        return _as_map(project(alone_M2D), len(pixels_BCHW), height, width), project(x_BND)
+        grids = [y[:, -height * width :].transpose(1, 2).unflatten(2, (height, width)) for y in seen]
+        return Features(project(x_BND), _as_map(project(alone_M2D), len(pixels_BCHW), height, width), tuple(grids))
 
     @staticmethod
-    def _timm(visual: TimmModel, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        trunk = cast(Any, visual.trunk)
-        features = trunk.forward_features(pixels_BCHW)
+    def _timm(visual: TimmModel, pixels_BCHW: Tensor, levels: bool) -> Features:
+        trunk, seen = cast(Any, visual.trunk), []
+        if levels:
+            strides = [stage["reduction"] for stage in trunk.feature_info]
+            which = _quarters(len(strides)) if len(set(strides)) == 1 else min(4, len(strides))
+            features, seen = trunk.forward_intermediates(pixels_BCHW, which, output_fmt="NCHW")
+        else:
+            features = trunk.forward_features(pixels_BCHW)
 
         def project(x: Tensor) -> Tensor:
             return visual.head(trunk.forward_head(x))
@@ -170,13 +190,14 @@ class ImageTower(nn.Module):
             # Hybrid trunks do not tell their stride; images are square.
             height = width = math.isqrt(tokens.shape[1])
             alone = tokens.reshape(-1, 1, tokens.shape[-1]).expand(-1, prefix + 1, -1)
-        return _as_map(project(alone), batch, height, width), project(features)
+        return Features(project(features), _as_map(project(alone), batch, height, width), tuple(seen))
 
     @staticmethod
-    def _resnet(visual: ModifiedResNet, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        x = visual.stem(pixels_BCHW)
+    def _resnet(visual: ModifiedResNet, pixels_BCHW: Tensor, levels: bool) -> Features:
+        x, seen = visual.stem(pixels_BCHW), []
         for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
             x = layer(x)
+            seen.append(x)
         pool = visual.attnpool
         batch, _, height, width = x.shape
         tokens_BND = x.flatten(2).transpose(1, 2)
@@ -188,7 +209,16 @@ class ImageTower(nn.Module):
 
         mixed = F.scaled_dot_product_attention(heads(pool.q_proj), heads(pool.k_proj), heads(pool.v_proj))
         out_BNC = pool.c_proj(mixed.transpose(1, 2).flatten(2))
-        return _as_map(out_BNC[:, 1:].flatten(0, 1), batch, height, width), out_BNC[:, 0]
+        return Features(
+            out_BNC[:, 0],
+            _as_map(out_BNC[:, 1:].flatten(0, 1), batch, height, width),
+            tuple(seen) if levels else (),
+        )
+
+
+def _quarters(layers: int) -> list[int]:
+    """Indices of the layers at each quarter of a tower."""
+    return sorted({round(layers * quarter / 4) - 1 for quarter in (1, 2, 3, 4)} - {-1})
 
 
 def _as_map(vectors_MC: Tensor, batch: int, height: int, width: int) -> Tensor:

@@ -17,6 +17,8 @@ from cilf.models.system import Channels, Decoded, Features, Step, System, summed
 class CoralHead(System[Tensor]):
     """Out is logits z_k of P(y > a_k), [B, K - 1]: z_k = w·h + b_k."""
 
+    rule = "median"  # un-rounded, what the published count is
+
     def __init__(self, channels: Channels, ages: AgeSpace, settings: Coral) -> None:
         super().__init__(ages)
         hidden = settings.hidden

@@ -17,6 +17,8 @@ from cilf.models.system import Channels, Decoded, Features, Step, System, summed
 class CornHead(System[Tensor]):
     """Out is logits z_k of P(y > a_k | y > a_(k-1)), [B, K - 1]."""
 
+    rule = "median"  # un-rounded, what the published count is
+
     def __init__(self, channels: Channels, ages: AgeSpace, settings: Corn) -> None:
         super().__init__(ages)
         self.linear = nn.Linear(channels.pooled, len(ages) - 1)

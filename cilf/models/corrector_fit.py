@@ -9,6 +9,7 @@ of the whole pipeline.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +48,23 @@ class CorrectionTable:
 
     def __len__(self) -> int:
         return len(self.ages_N)
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[CorrectionTable]) -> CorrectionTable:
+        """All rows of parts that hold the same things."""
+        return cls(
+            Predictions.concatenated([part.predictions for part in parts]),
+            torch.cat([part.ages_N for part in parts]),
+            torch.cat([part.subject_N for part in parts]),
+        )
+
+    def to(self, device: str) -> CorrectionTable:
+        """The same on another device."""
+        p = self.predictions
+        moved = (None if part is None else part.to(device) for part in (p.others_BVD, p.frozen_BC))
+        return CorrectionTable(
+            Predictions(p.probs_BVK.to(device), *moved), self.ages_N.to(device), self.subject_N.to(device)
+        )
 
     def at(self, rows: Tensor) -> CorrectionTable:
         """The table of some rows, int64 or bool [n]."""

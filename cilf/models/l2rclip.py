@@ -75,6 +75,8 @@ class RankedPrompts(RankPrompts):
 class L2rClipHead(PrototypeHead):
     """Raises UsageError for towers that do not belong together, prompts too long, or names that are not the ranks'."""
 
+    rests = True
+
     def __init__(
         self, channels: Channels, ages: AgeSpace, settings: L2rClip, clip: Clip, text: TextTower | None
     ) -> None:
@@ -90,9 +92,10 @@ class L2rClipHead(PrototypeHead):
     def loss(self, out: PrototypeOutput, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of ranks given images + 0.1 · the pairwise loss of the stage.
 
-        In the first stage nothing flows back into the image side, and in the second nothing into the text side.
+        In the first stage nothing flows back into the image side, and in the second nothing into the text side. Where
+        the prompts are done, there is no first stage.
         """
-        first = step.progress < self.settings.first_stage
+        first = self.text is not None and step.progress < self.settings.first_stage
         image_BC = out.image_BC.detach() if first else out.image_BC
         text_KC = out.text_KC if first else out.text_KC.detach()
         classes_B = self.ages.classes(ages_B)

@@ -27,20 +27,26 @@ BODY_HIDDEN, FACE_HIDDEN = 0.3, 0.1  # shares of training rows
 
 
 class FaceBody(nn.Module):
-    """The backbone, for faces [B, 3, S, S] and, with `settings.body`, bodies of the same size."""
+    """The backbone, for faces [B, 3, S, S] and, with `settings.body`, bodies of the same size.
 
-    def __init__(self, settings: MiVolo) -> None:
+    Raises:
+        UsageError: a size that is no multiple of 16.
+    """
+
+    def __init__(self, settings: MiVolo, size: int) -> None:
         super().__init__()
+        if size % 16:
+            raise UsageError(f"mivolo takes images whose side is a multiple of 16 pixels, not {size}")
         first, later = settings.widths
         heads = [settings.heads[0], *3 * [settings.heads[1]]]
         widths = [first, later, later, later]
-        self.trunk = VOLO(list(settings.layers), settings.size, num_classes=0, embed_dims=widths, num_heads=heads)
+        self.trunk = VOLO(list(settings.layers), size, num_classes=0, embed_dims=widths, num_heads=heads)
         self.face_stem: nn.Module = self.trunk.patch_embed
         del self.trunk.patch_embed
         self.body_stem: nn.Module | None = None
         if settings.body:
             self.body_stem = PatchEmbed(stem_conv=True, stem_stride=2, embed_dim=first)
-            self.enhance = Enhancer(first, settings.size // 8)
+            self.enhance = Enhancer(first, size // 8)
         self.channels = Channels(pooled=later, map=later)
 
     def forward(self, face_BCHW: Tensor, body_BCHW: Tensor | None = None) -> Features:

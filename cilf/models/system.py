@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cilf.ages import AgeSpace
+from cilf.models.evidence import Decode
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Step:
     number: int
     """Steps of the optimiser that are done."""
     total: int
+    first_epoch: bool = False
+    """All predictions are still alike."""
 
     @property
     def progress(self) -> float:
@@ -66,6 +69,10 @@ Out = TypeVar("Out")
 class System(nn.Module, ABC, Generic[Out]):
     """A head. Losses are in float32 whatever the precision of the network."""
 
+    rule: Decode = "mean"
+    """How the corrector, which goes by posteriors, reads an estimate off one; as near to `decode` as that can be."""
+    rests = False
+    """Whether some steps leave some of the parameters without a gradient."""
     rows_after_epoch = 0
     """How many training rows `after_epoch` wants to see."""
 

@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from cilf.estimator import predictions
-from cilf.models.cilf import CILF
 from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import CorrectionTable, Plan, fit_corrector
 from cilf.models.evidence import Predictions
+from cilf.models.network import Network
 from cilf.models.pixels import Normalise
 from cilf.training.epochs import Views
 
@@ -24,7 +23,7 @@ intervals, for which the rarest age band needs the rows more."""
 _BATCH = 128
 
 
-def calibrate(model: CILF, held: CorrectionTable, folds: CorrectionTable | None, plan: Plan, seed: int) -> Corrector:
+def calibrate(model: Network, held: CorrectionTable, folds: CorrectionTable | None, plan: Plan, seed: int) -> Corrector:
     """The corrector of a model.
 
     Args:
@@ -42,7 +41,7 @@ def calibrate(model: CILF, held: CorrectionTable, folds: CorrectionTable | None,
     return fit_corrector(model.ages, folds, held, plan, seed)
 
 
-def correction_table(model: CILF, rows: pa.Table, subject_N: np.ndarray, max_views: int) -> CorrectionTable:
+def correction_table(model: Network, rows: pa.Table, subject_N: np.ndarray, max_views: int) -> CorrectionTable:
     """A model's predictions of labelled rows under the first `max_views` views.
 
     Args:
@@ -58,12 +57,8 @@ def correction_table(model: CILF, rows: pa.Table, subject_N: np.ndarray, max_vie
         images_NHWC = crops(rows.slice(start, _BATCH), model.spec.images.size)
         pixels = normalise(torch.from_numpy(images_NHWC).to(device))
         parts.append(predictions(model, pixels, 0, max_views, torch.float32))
-
-    def join(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts])
-
     return CorrectionTable(
-        Predictions(join("probs_BVK"), join("others_BVD")),
+        Predictions.concatenated(parts),
         torch.from_numpy(rows["age"].to_numpy().astype(np.float32)).to(device),
         torch.from_numpy(subject_N).to(device),
     )

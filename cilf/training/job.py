@@ -22,12 +22,13 @@ from cilf.config import TrainOptions
 from cilf.datasets.faces import FaceSet
 from cilf.errors import UsageError
 from cilf.estimator import Estimator
-from cilf.evaluation.job import evaluate_model
+from cilf.evaluation.job import Evaluation, evaluate_model
 from cilf.evaluation.tables import terminal
-from cilf.models.checkpoint import save_model
-from cilf.models.cilf import CILF
+from cilf.models.checkpoint import count_parameters, save_model
 from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import Plan
+from cilf.models.network import Network
+from cilf.models.systems import build_network
 from cilf.storage import Location, locate, write
 from cilf.training.calibrate import calibrate, correction_table
 from cilf.training.epochs import age_weights
@@ -43,19 +44,34 @@ logger = logging.getLogger(__name__)
 
 def run(options: TrainOptions) -> int:
     """See cilf.training.train."""
-    recipe, output = read_recipe(Path(options.recipe)), locate(options.output)
-    start = start_weights(recipe)
-    prepare(recipe, output)
-    with running(options.cluster) as cluster:
-        handler = RichHandler(show_path=False)
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
-        worker_resources(recipe, cluster)
-        check_everywhere((output / RECIPE_FILE).url)
-        _run(recipe, start, output, cluster)
+    recipe = read_recipe(Path(options.recipe), None if options.system is None else Path(options.system))
+    output = locate(options.output)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)], force=True)
+    evaluation = train_recipe(recipe, output, options.cluster)
+    Console(highlight=False).print(terminal(evaluation.record))
+    speed = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in _speed(output).items())
+    print(f"training: {speed}\nthe model, its evaluation and the run's measurements are in {output.url}")
     return 0
 
 
-def _run(recipe: Recipe, start: Weights | None, output: Location, cluster: Cluster) -> None:
+def train_recipe(recipe: Recipe, output: Location, address: str | None) -> Evaluation:
+    """Train, or go on with the run that is there; write the model folder and measure it.
+
+    Args:
+        recipe: the run.
+        output: its folder.
+        address: of the Ray cluster to run on; None: Ray is started on this machine, if it does not run yet.
+    """
+    start = start_weights(recipe)
+    model = build_network(recipe.model, deployed=start is not None, load_weights=False)  # or it fails before it starts
+    prepare(recipe, output)
+    with running(address) as cluster:
+        worker_resources(recipe, cluster)
+        check_everywhere((output / RECIPE_FILE).url)
+        return _run(recipe, model, start, output, cluster)
+
+
+def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location, cluster: Cluster) -> Evaluation:
     data = recipe.data
     known = read_rows(data.path, data.fit)
     chosen = read_rows(data.choose_path or data.path, data.choose)
@@ -66,13 +82,13 @@ def _run(recipe: Recipe, start: Weights | None, output: Location, cluster: Clust
     keys = subject_keys(known.index)
     fit = known.of(keys.filter(fitted_N)).materialize()
     held = known.of(keys.filter(~fitted_N))
-    weights_K = age_weights(known.index.filter(fitted_N)["age"].to_numpy(), recipe.balance, OLDEST)
+    ages_N = known.index.filter(fitted_N)["age"].to_numpy()
+    weights_K = age_weights(ages_N, recipe.balance, OLDEST)
     logger.info(
         "%d faces to learn from, %d held out to calibrate on, %d to choose by; %d rows left out",
         *(int(fitted_N.sum()), int((~fitted_N).sum()), len(chosen), len(known.bad) + len(chosen.bad)),
     )
-    average = train(recipe, start, fit, int(fitted_N.sum()), chosen.good, weights_K, output, cluster)
-    model = CILF(recipe.model, deployed=start is not None, load_weights=False)
+    average = train(recipe, start, fit, ages_N, chosen.good, weights_K, output, cluster)
     model.load_state_dict(average, strict=False)
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
     model.cache_text()
@@ -80,7 +96,7 @@ def _run(recipe: Recipe, start: Weights | None, output: Location, cluster: Clust
     if start is not None:
         mix(model, start, recipe.start_share)
 
-    plan, folds, subjects = Plan(), None, keys.unique()
+    plan, folds, subjects = Plan(decode=model.decode), None, keys.unique()
     if recipe.folds:
         logger.info("fitting %d folds for the error model", recipe.folds)
         folds = out_of_fold(recipe, fit, keys.filter(fitted_N), subjects, weights_K, plan.max_views, cluster)
@@ -99,13 +115,14 @@ def _run(recipe: Recipe, start: Weights | None, output: Location, cluster: Clust
             "fitted_faces": int(fitted_N.sum()),
             "held_out_faces": len(table),
             "rows_left_out": len(known.bad) + len(chosen.bad),
+            "parameters": count_parameters(model),
             "speed": _speed(output),
         },
     )
-    deliver(model, card, corrector, chosen, data, output)
+    return deliver(model, card, corrector, chosen, data, output)
 
 
-def deliver(model: CILF, card: Card, corrector: Corrector, chosen: Rows, data: Data, output: Location) -> None:
+def deliver(model: Network, card: Card, corrector: Corrector, chosen: Rows, data: Data, output: Location) -> Evaluation:
     """Write the model folder, measure it as labelling will use it, and put the figures on its card."""
     with tempfile.TemporaryDirectory(prefix="cilf-model-") as scratch:
         folder = Path(scratch)
@@ -117,9 +134,7 @@ def deliver(model: CILF, card: Card, corrector: Corrector, chosen: Rows, data: D
         for name in (WEIGHTS_FILE, CARD_FILE):
             write(output / name, (folder / name).read_bytes())
         evaluation.write(output.url)
-    Console(highlight=False).print(terminal(evaluation.record))
-    speed = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in card.training["speed"].items())
-    print(f"training: {speed}\nthe model, its evaluation and the run's measurements are in {output.url}")
+    return evaluation
 
 
 def _face_set(chosen: Rows, data: Data, scratch: Path) -> FaceSet:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
@@ -20,8 +21,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from cilf.models.cilf import CILF, Output
+from cilf.models.evidence import decode_age
+from cilf.models.network import Network
 from cilf.models.pixels import Normalise
+from cilf.models.system import Step
+from cilf.models.systems import build_network
 from cilf.training.imagenet import load_lite0
 from cilf.training.recipe import Recipe
 from cilf.training.start import Weights
@@ -30,14 +34,27 @@ _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class _Pass(nn.Module):
-    """One forward pass, text tower included: what DDP and FSDP wrap, so every pass has to go through here."""
+    """One pass, text tower included: what DDP and FSDP wrap, so every pass has to go through here.
 
-    def __init__(self, model: CILF) -> None:
+    The loss is part of it, as some losses reach only a part of the parameters, and DDP looks for those from what
+    comes out here.
+    """
+
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, pixels_BCHW: Tensor) -> Output:
-        return self.model(pixels_BCHW, self.model.text_vectors())
+    def forward(self, pixels_BCHW: Tensor, rows: dict[str, Tensor] | None = None, step: Step | None = None) -> Any:
+        """Posteriors [B, K]; of labelled rows at a step of training, the loss and its parts instead."""
+        out = self.model.training_pass(pixels_BCHW)
+        if rows is None or step is None:
+            return self.model.posteriors(out)[0]
+        with torch.autocast(pixels_BCHW.device.type, enabled=False):
+            return self.model.loss(out, rows["age"], rows["weight"], step)
+
+
+Batches = Callable[[], Iterable[dict[str, Tensor]]]
+"""Makes batches of `image` uint8 [B, S, S, 3] and `age` float32 [B] years, the same ones each time."""
 
 
 class Learner:
@@ -49,6 +66,7 @@ class Learner:
         steps: optimiser steps per epoch.
         strategy: how workers share the work; None outside a process group.
         start: weights to go on from (cilf.training.start).
+        ages_N: float32, years, of all rows to learn from; None: the network starts without having heard of them.
     """
 
     def __init__(
@@ -58,28 +76,34 @@ class Learner:
         steps: int,
         strategy: Literal["ddp", "fsdp2"] | None = None,
         start: Weights | None = None,
+        ages_N: np.ndarray | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
-        self.model = CILF(recipe.model, deployed=start is not None, load_weights=start is None)
+        self.total = recipe.epochs * steps
+        self.model = build_network(recipe.model, deployed=start is not None, load_weights=start is None)
         if start is not None:
             self.model.load_state_dict(start)
+        elif ages_N is not None:
+            self.model.start_from(torch.tensor(ages_N))
         if recipe.image_init == "imagenet-lite0":
             load_lite0(cast(Any, self.model.image.visual).trunk)
         self.model.to(device)
         if strategy != "fsdp2":  # which takes contiguous weights only
             self.model.to(memory_format=torch.channels_last)
         self.train_mode()
+        if (text := self.model.text_tower()) is not None:
+            text.requires_grad_(recipe.train_text)  # before DDP, which counts on every parameter that learns
         self.normalise = Normalise(recipe.model.images.mean, recipe.model.images.std).to(device)
         self.net: nn.Module = _Pass(self.model)
         if strategy == "ddp":
-            self.net = nn.parallel.DistributedDataParallel(self.net)
+            self.net = nn.parallel.DistributedDataParallel(self.net, find_unused_parameters=self.model.rests)
         elif strategy == "fsdp2":
-            for part in (self.model.image, self.model.text, self.net):
+            for part in (self.model.image, text, self.net):
                 if part is not None:
                     fully_shard(part)
         self.optimiser = AdamW(parameter_groups(self.model, recipe))
-        self.schedule = LambdaLR(self.optimiser, lambda step: warm_cosine(step, steps, recipe.epochs * steps))
+        self.schedule = LambdaLR(self.optimiser, lambda step: warm_cosine(step, steps, self.total))
         self.average = {name: value.detach().clone() for name, value in self._learned()}
 
     def train_mode(self) -> None:
@@ -90,26 +114,24 @@ class Learner:
 
     def estimate(self, images_BHWC: Tensor) -> Tensor:
         """Ages of uint8 images on the device, [B, S, S, 3] -> [B] years. Under FSDP all workers must ask at once."""
-        pixels = self.normalise(images_BHWC).contiguous(memory_format=torch.channels_last)
-        return self.model.ages.median(self.net(pixels).posterior_BK)
+        return decode_age(self.net(self._pixels(images_BHWC)), self.model.ages, self.model.decode)
 
     def learn(self, portions: list[dict[str, Tensor]], first_epoch: bool) -> dict[str, Tensor]:
         """One step of the optimiser on this worker's share of a batch.
 
         Args:
             portions: batches of `image` uint8 [B, S, S, 3], `age` and `weight` float32 [B], on the device.
-            first_epoch: the absolute error is in years, and would drown the rest while all predictions are alike.
+            first_epoch: whether all predictions are still alike.
 
         Returns:
             The loss and its parts, scalars of this worker.
         """
         sums: dict[str, Tensor] = {}
+        at = Step(self.step, self.total, first_epoch)
         for number, rows in enumerate(portions):
             self._synchronise(number == len(portions) - 1)
-            pixels = self.normalise(rows["image"]).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-                out = self.net(pixels)
-            loss, parts = self.model.loss(out, rows["age"], rows["weight"], l1_weight=0.5 if first_epoch else 1.0)
+                loss, parts = self.net(self._pixels(rows["image"]), rows, at)
             (loss / len(portions)).backward()
             for name, value in {"loss": loss.detach(), **parts}.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value / len(portions)
@@ -128,6 +150,20 @@ class Learner:
                 else:
                     held.copy_(value)
         return sums
+
+    def after_epoch(self, batches: Batches) -> None:
+        """Let the network learn what no gradient teaches it, with its weights as they are and with the averaged ones.
+
+        Args:
+            batches: of the network's `rows_after_epoch`.
+        """
+        self.model.eval()
+        self.model.after_epoch(self._shown(batches))
+        self.train_mode()
+        with self.averaged():
+            self.model.after_epoch(self._shown(batches))
+            average = {name: value.detach().clone() for name, value in self._learned()}
+        self.average = average
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -161,6 +197,12 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
         self.step = state["step"]
 
+    def _pixels(self, images_BHWC: Tensor) -> Tensor:
+        return self.normalise(images_BHWC).contiguous(memory_format=torch.channels_last)
+
+    def _shown(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((self._pixels(rows["image"]), rows["age"]) for rows in batches())
+
     def _learned(self) -> list[tuple[str, Tensor]]:
         """Parameters and batch statistics by name, sharing memory with the network: shards under FSDP."""
         return list(self.model.state_dict().items())
@@ -188,12 +230,10 @@ def freeze_stages(trunk: Any, stages: int) -> None:
         part.eval().requires_grad_(False)
 
 
-def parameter_groups(model: CILF, recipe: Recipe) -> list[dict[str, Any]]:
-    """AdamW groups: image tower at its share of the rate, text frozen or not, no decay on vectors and scalars."""
+def parameter_groups(model: Network, recipe: Recipe) -> list[dict[str, Any]]:
+    """AdamW groups: image tower at its share of the rate, no decay on vectors and scalars."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
-        if name.startswith("text.") and not recipe.train_text:
-            parameter.requires_grad_(False)
         if not parameter.requires_grad:
             continue
         rate = recipe.learning_rate * (recipe.image_rate if name.startswith("image.") else 1)

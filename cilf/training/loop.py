@@ -42,7 +42,8 @@ class Task:
     """To go on from."""
     fit: Dataset
     """Rows to learn from: cilf.training.rows.ROW, materialised."""
-    fit_rows: int
+    ages_N: np.ndarray
+    """float32, years: of all rows to learn from."""
     choose: Dataset
     """Rows that progress is measured on."""
     weights_K: np.ndarray
@@ -92,11 +93,11 @@ class Worker:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size()))
         self.share = self.recipe.batch_size // self.world
         """Rows of a batch that are this worker's."""
-        self.steps = task.fit_rows // (self.share * self.world)
+        self.steps = len(task.ages_N) // (self.share * self.world)
         """Steps of the optimiser per epoch, agreed on beforehand: all workers make as many."""
         shared = self.world > 1 or self.recipe.strategy == "fsdp2"
         strategy = self.recipe.strategy if shared else None
-        self.learner = Learner(self.recipe, self.device, self.steps, strategy, task.start)
+        self.learner = Learner(self.recipe, self.device, self.steps, strategy, task.start, task.ages_N)
         self._resume()
         self.folder = RunFolder(task.output, self.learner.step) if self.rank == 0 else None
         self.alone = 0.0
@@ -130,11 +131,30 @@ class Worker:
                 losses = []
             if saving:
                 self._save({"step": learner.step})
+        self._after(number, views.size)
         line = {"epoch": number + 1, "step": learner.step, "size": views.size, **self._measure()}
         line |= clock.figures(self.alone, self.world)
         if self.folder:
             self.folder.log(line)
         self._save(line)
+
+    def _after(self, number: int, size: int) -> None:
+        """Show the network the rows that it wants to see after an epoch, as labelling would see them."""
+        wanted = self.learner.model.rows_after_epoch
+        each = min(self.steps, -(-wanted // (self.share * self.world)))
+        if not each:
+            return
+        views = Views(size, self.task.weights_K, None)
+
+        def batches() -> Iterator[dict[str, Tensor]]:
+            rows = None
+            if self.rank == 0:
+                drawn = self.task.fit.random_shuffle(seed=self.recipe.seed + number)
+                rows = epoch(drawn.limit(each * self.share * self.world), views, self.share, None)
+            own = self._batches(rows, self.share, drop_last=True)
+            return (self._next(own) for _ in range(each))
+
+        self.learner.after_epoch(batches)
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
@@ -184,9 +204,9 @@ class Worker:
                 if number == 1:  # the first one warms up
                     began = time.monotonic()
                 pixels = self.learner.normalise(images_BHWC).contiguous(memory_format=torch.channels_last)
-                out = model(pixels, model.text_vectors())
-                # Stands for the loss, whose matching part would wait for the other workers.
-                (out.logits_BK.sum() + out.score_logits_BK.sum() + out.joint_BC.sum()).backward()
+                # Stands for the loss, part of which may wait for the other workers.
+                said = model.posteriors(model.training_pass(pixels))
+                torch.stack([posterior.square().sum() for posterior in said]).sum().backward()
             rate += _ALONE_STEPS * len(images_BHWC) / (time.monotonic() - began)
         dist.broadcast(rate, src=0)
         return float(rate)

@@ -5,6 +5,7 @@ On the rows it was fitted to a model errs far too little to teach anything about
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from sklearn.model_selection import GroupKFold
 
 from cilf.cluster import Cluster
 from cilf.models.corrector_fit import CorrectionTable
-from cilf.models.evidence import Predictions
 from cilf.training.calibrate import correction_table
 from cilf.training.epochs import Views
 from cilf.training.learner import Learner
@@ -61,9 +61,7 @@ def out_of_fold(
         ray.remote(fit_fold).options(**room).remote(recipe, blocks, known, fold, weights_K, max_views)
         for fold in range(recipe.folds)
     ]
-    probs, others, ages, numbers = (np.concatenate(column) for column in zip(*ray.get(tasks), strict=True))
-    predictions = Predictions(torch.from_numpy(probs), torch.from_numpy(others))
-    return CorrectionTable(predictions, torch.from_numpy(ages), torch.from_numpy(numbers))
+    return CorrectionTable.concatenated(ray.get(tasks))
 
 
 def fit_fold(
@@ -73,9 +71,8 @@ def fit_fold(
     fold: int,
     weights_K: np.ndarray,
     max_views: int,
-) -> tuple[np.ndarray, ...]:
-    """Fit on all rows but a fold's, and predict the fold's: posteriors [n, V, K], other decodes [n, V, D], true ages
-    [n] and numbers of the subjects [n]. `known` is the subjects and the fold of each."""
+) -> CorrectionTable:
+    """Fit on all rows but a fold's, and predict the fold's. `known` is the subjects and the fold of each."""
     import ray
 
     rows = pa.concat_tables(ray.get(blocks))
@@ -86,7 +83,7 @@ def fit_fold(
     number_N = subject_numbers(rows, subjects)
     seen, unseen = np.flatnonzero(fold_S[number_N] != fold), np.flatnonzero(fold_S[number_N] == fold)
     steps = len(seen) // recipe.batch_size
-    learner = Learner(recipe, device, max(1, steps))
+    learner = Learner(recipe, device, max(1, steps), ages_N=rows["age"].to_numpy()[seen])
     with ThreadPoolExecutor(1) as ahead:
         for epoch in range(recipe.epochs):
             views = Views(recipe.image_size(epoch), weights_K, (recipe.seed, epoch))
@@ -95,13 +92,25 @@ def fit_fold(
             for made in _ahead(ahead, views, rows, batches):
                 portion = {name: torch.from_numpy(value).to(device) for name, value in made.items()}
                 learner.learn([portion], first_epoch=epoch == 0)
+            show_after(learner, rows, order, Views(recipe.image_size(epoch), weights_K, None))
     with learner.averaged(), torch.inference_mode():
         learner.model.cache_text()
         learner.model.unweigh(torch.from_numpy(weights_K))
-        table = correction_table(learner.model, rows.take(unseen), number_N[unseen], max_views)
-    said = table.predictions
-    assert said.others_BVD is not None
-    return tuple(part.cpu().numpy() for part in (said.probs_BVK, said.others_BVD, table.ages_N, table.subject_N))
+        return correction_table(learner.model, rows.take(unseen), number_N[unseen], max_views).to("cpu")
+
+
+def show_after(learner: Learner, rows: pa.Table, order: np.ndarray, views: Views) -> None:
+    """Show the network the rows that it wants to see after an epoch."""
+    shown = order[: learner.model.rows_after_epoch]
+    if len(shown):
+        size, device = learner.recipe.batch_size, learner.device
+
+        def batches() -> Iterator[dict[str, torch.Tensor]]:
+            for start in range(0, len(shown), size):
+                made = views(rows.take(shown[start : start + size]))
+                yield {name: torch.from_numpy(value).to(device) for name, value in made.items()}
+
+        learner.after_epoch(batches)
 
 
 def _ahead(pool: ThreadPoolExecutor, views: Views, rows: pa.Table, batches: list[np.ndarray]) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cilf.card import Model
 from cilf.errors import UsageError
+from cilf.models.settings import MiVolo
 
 
 class Data(BaseModel):
@@ -77,7 +78,8 @@ class Recipe(BaseModel):
     ema: float = Field(default=0.995, ge=0, lt=1)
     """Decay per step of the averaged weights, which are the ones kept. 1 / (1 - ema) steps are averaged."""
     balance: float = Field(default=0.0, ge=0, le=1)
-    """Rows weigh 1 / (frequency of their age)^balance, within 0.5-2.5: 0 is every row alike, 1 every age alike."""
+    """Rows weigh 1 / (frequency of their age)^balance, within 0.5-2.5: 0 is every row alike, 1 every age alike. Of
+    CILF-CIAE only; the other systems' losses know no weights."""
 
     held_out: float = Field(default=0.12, gt=0, lt=0.5)
     """Share of the subjects of the `fit` rows kept from fitting, on which the correction is calibrated."""
@@ -89,7 +91,7 @@ class Recipe(BaseModel):
     """Processes that train together, one per GPU where there are GPUs. [least, most]: as many as there is room for,
     and fewer or more when machines go or come."""
     strategy: Literal["ddp", "fsdp2"] = "ddp"
-    """Every worker holds the whole model, or a shard of it."""
+    """Every worker holds the whole model, or a shard of it (CILF-CIAE only)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the network's arithmetic; weights, FFTs and losses are float32. CPUs without bfloat16 are slow in it."""
     checkpoint_steps: int | None = Field(default=None, gt=0)
@@ -127,6 +129,18 @@ class Recipe(BaseModel):
                 raise ValueError(f"start: a run that goes on from a model has no {', '.join(named)}")
         return self
 
+    @model_validator(mode="after")
+    def _suits_the_system(self) -> Recipe:
+        system = self.model.system
+        if system is not None:
+            wrong = {"balance": self.balance > 0, "strategy: fsdp2": self.strategy == "fsdp2"}
+            if isinstance(system, MiVolo):  # it has a backbone of its own
+                wrong |= {"image_init": self.image_init is not None, "frozen_stages": self.frozen_stages > 0}
+            named = [name for name, there in wrong.items() if there]
+            if named:
+                raise ValueError(f"model.system: {system.system} has no {', '.join(named)}")
+        return self
+
     @property
     def most_workers(self) -> int:
         return self.workers if isinstance(self.workers, int) else self.workers[1]
@@ -140,19 +154,50 @@ class Recipe(BaseModel):
         return min(last, 16 * round(grown / 16))
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in a YAML file.
+def read_recipe(path: Path, system: Path | None = None) -> Recipe:
+    """The recipe in a YAML file, with what a file of configs/models changes in it.
 
     Raises:
         UsageError: no such file, not YAML, or wrong names or values, each named.
     """
+    raw = read_yaml(path)
+    if system is None:
+        return checked(Recipe, raw, str(path))
+    return checked(Recipe, changed(raw, read_yaml(system)), f"{path} with {system}")
+
+
+def read_yaml(path: Path) -> Any:
+    """What is in a YAML file.
+
+    Raises:
+        UsageError: no such file, or not YAML.
+    """
     try:
-        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Recipe.model_validate(raw)
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {error}") from error
+
+
+def changed(raw: Any, changes: Any) -> Any:
+    """A tree of mappings with another laid over it: what is no mapping on both sides is replaced."""
+    if not (isinstance(raw, dict) and isinstance(changes, dict)):
+        return changes
+    return raw | {name: changed(raw.get(name), value) for name, value in changes.items()}
+
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def checked(kind: type[Checked], raw: Any, where: str) -> Checked:
+    """A tree of plain values as what it is to be.
+
+    Raises:
+        UsageError: wrong names or values, each named, of what is at `where`.
+    """
+    try:
+        return kind.model_validate(raw)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UsageError(f"{path}: {problems}") from error
+        raise UsageError(f"{where}: {problems}") from error

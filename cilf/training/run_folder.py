@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from cilf.errors import UsageError
 from cilf.evaluation.metrics import BANDS
 from cilf.provenance import versions
-from cilf.storage import Location, check_output, locate, write
+from cilf.storage import Location, check_output, locate, read, write
 from cilf.training.recipe import Recipe
 
 RECIPE_FILE, ENVIRONMENT_FILE, METRICS_FILE, BAD_ROWS_FILE = (
@@ -37,18 +37,28 @@ def prepare(recipe: Recipe, output: Location) -> None:
         UsageError: it cannot, or it does.
     """
     check_output(output)
-    target, ours = output / RECIPE_FILE, recipe.model_dump(mode="json")
-    if target.fs.exists(target.path):
-        theirs = yaml.safe_load(target.fs.cat_file(target.path))
-        other = sorted(k for k in ours if k not in _MAY_CHANGE and ours[k] != theirs.get(k))
-        if other:
-            raise UsageError(
-                f"{output.url} holds a run of another recipe (other: {', '.join(other)}); name another folder, or "
-                "delete this one to start anew"
-            )
-    write(target, yaml.safe_dump(ours, sort_keys=False).encode())
+    check_recipe(recipe, output)
+    write(output / RECIPE_FILE, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
     environment = {**versions(), "machine": platform.machine(), "cuda": torch.version.cuda}
     write(output / ENVIRONMENT_FILE, (json.dumps(environment, indent=2) + "\n").encode())
+
+
+def check_recipe(recipe: Recipe, output: Location) -> None:
+    """Make sure that the folder holds no run of another recipe.
+
+    Raises:
+        UsageError: it does.
+    """
+    noted, ours = read(output / RECIPE_FILE), recipe.model_dump(mode="json")
+    if noted is None:
+        return
+    theirs = yaml.safe_load(noted)
+    other = sorted(k for k in ours if k not in _MAY_CHANGE and ours[k] != theirs.get(k))
+    if other:
+        raise UsageError(
+            f"{output.url} holds a run of another recipe (other: {', '.join(other)}); name another folder, or "
+            "delete this one to start anew"
+        )
 
 
 def write_bad_rows(output: Location, rows: list[dict[str, str]]) -> None:

@@ -8,7 +8,8 @@ from torch import Tensor
 from cilf.card import Card
 from cilf.errors import UsageError
 from cilf.models.checkpoint import load_model
-from cilf.models.cilf import CILF
+from cilf.models.network import Network
+from cilf.models.systems import build_network
 from cilf.storage import model_folder
 from cilf.training.recipe import Data, Recipe
 
@@ -31,7 +32,7 @@ def start_weights(recipe: Recipe) -> Weights | None:
     try:
         if card.model.ages != recipe.model.ages or card.model.prompts != recipe.model.prompts:
             raise RuntimeError("other ages or prompts")
-        CILF(recipe.model, deployed=True, load_weights=False).load_state_dict(weights)
+        build_network(recipe.model, deployed=True, load_weights=False).load_state_dict(weights)
     except RuntimeError as error:
         problem = " ".join(str(error).split())[:300]
         raise UsageError(f"start: {recipe.start} is not built as this recipe's `model` says: {problem}") from error
@@ -39,7 +40,7 @@ def start_weights(recipe: Recipe) -> Weights | None:
 
 
 @torch.no_grad()
-def mix(model: CILF, start: Weights, share: float) -> None:
+def mix(model: Network, start: Weights, share: float) -> None:
     """Put back a share of the start's weights and batch statistics, in place."""
     for name, value in model.state_dict().items():
         if value.is_floating_point():

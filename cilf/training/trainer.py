@@ -45,7 +45,7 @@ def train(
     recipe: Recipe,
     start: Weights | None,
     fit: Dataset,
-    fit_rows: int,
+    ages_N: np.ndarray,
     choose: Dataset,
     weights_K: np.ndarray,
     output: Location,
@@ -61,10 +61,10 @@ def train(
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    if fit_rows < recipe.batch_size:
-        raise UsageError(f"{fit_rows} rows to learn from are fewer than one batch of {recipe.batch_size}")
+    if len(ages_N) < recipe.batch_size:
+        raise UsageError(f"{len(ages_N)} rows to learn from are fewer than one batch of {recipe.batch_size}")
     cpus, gpus = worker_resources(recipe, cluster)
-    task = Task(recipe, start, fit, fit_rows, choose, weights_K, output.url)
+    task = Task(recipe, start, fit, ages_N, choose, weights_K, output.url)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"task": task},

@@ -16,12 +16,12 @@ AGES = AgeSpace(10, 60)
 
 
 def tiny(body: bool) -> MiVolo:
-    return MiVolo(size=32, body=body, layers=(1, 1, 1, 1), widths=(8, 16), heads=(2, 2))
+    return MiVolo(body=body, layers=(1, 1, 1, 1), widths=(8, 16), heads=(2, 2))
 
 
 def network(body: bool) -> tuple[FaceBody, MiVoloHead]:
     torch.manual_seed(0)
-    backbone = FaceBody(tiny(body))
+    backbone = FaceBody(tiny(body), 32)
     return backbone, MiVoloHead(backbone.channels, AGES, tiny(body))
 
 

@@ -118,7 +118,7 @@ def test_wrong_settings_are_refused():
         {"system": "dex", "label_sigma": 0},
         {"system": "regression_forest", "depth": 8, "units": 100},
         {"system": "mivolo", "widths": (190, 384), "heads": (4, 12)},
-        {"system": "mivolo", "size": 100},
+        {"system": "mivolo", "layers": (1, 0, 1, 1)},
         {"system": "ordinalclip", "bases": 1},
         {"system": "l2rclip", "first_stage": 1.5},
     ):

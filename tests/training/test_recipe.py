@@ -16,6 +16,24 @@ def test_every_shipped_recipe_loads(path):
     assert read_recipe(path).name
 
 
+@pytest.mark.parametrize("path", sorted((CONFIGS.parent / "models").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_system_fits_a_recipe(path):
+    recipe = read_recipe(CONFIGS / "lite0-short.yaml", path)
+    assert (recipe.model.system is None) == (path.stem == "cilf-ciae")
+    if recipe.model.system is not None:
+        assert recipe.model.system.system == path.stem.replace("-", "_")
+    assert recipe.model.clip.architecture["embed_dim"] == 256
+
+
+def test_a_system_that_does_not_fit_is_refused_and_its_file_named(recipe_file, tmp_path, capsys):
+    (tmp_path / "wrong.yaml").write_text("model: {system: {system: cnn}}")
+    options = ["--system", str(tmp_path / "wrong.yaml")]
+    assert main(["train", str(recipe_file({"path": "nowhere"})), str(tmp_path / "out"), *options]) == 2
+    error = capsys.readouterr().err
+    assert "wrong.yaml: model.system" in error
+    assert len(error.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

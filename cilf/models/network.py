@@ -1,0 +1,66 @@
+"""One interface for every network: what training, calibration and the estimator ask of it, and nothing more."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from torch import Tensor, nn
+
+from cilf.ages import AgeSpace
+from cilf.card import Model
+from cilf.models.clip import TextTower
+from cilf.models.evidence import Decode
+from cilf.models.system import Step
+
+Out = TypeVar("Out")
+
+
+class Network(nn.Module, ABC, Generic[Out]):
+    """Pixels in, age posteriors out: CILF-CIAE (cilf.models.cilf) and every other system (cilf.models.systems)."""
+
+    spec: Model
+    """Everything that built it."""
+    ages: AgeSpace
+    image: nn.Module
+    """The image tower, which learns at a rate of its own."""
+    decode: Decode
+    """How an estimate is read off a posterior."""
+    rests: bool = False
+    """Whether some steps of training leave some of the parameters without a gradient."""
+    rows_after_epoch: int = 0
+    """How many training rows `after_epoch` wants to see."""
+
+    @abstractmethod
+    def forward(self, pixels_BCHW: Tensor) -> Out:
+        """Normalised pixels, float [B, 3, S, S] -> what the other methods take."""
+
+    @abstractmethod
+    def loss(self, out: Out, ages_B: Tensor, weights_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss against true ages in years, [B], of rows of these weights, and its parts by name, detached."""
+
+    @abstractmethod
+    def posteriors(self, out: Out) -> tuple[Tensor, ...]:
+        """Float32 [B, K] each: the posterior that estimates come from, then other opinions that the network holds."""
+
+    def training_pass(self, pixels_BCHW: Tensor) -> Out:
+        """`forward` through everything that learns, the text tower included."""
+        return self(pixels_BCHW)
+
+    def text_tower(self) -> TextTower | None:
+        """The text tower, where there is one and it is still needed."""
+        return None
+
+    def cache_text(self) -> None:
+        """Keep the prompts' vectors, so that inference needs no text tower."""
+
+    def unweigh(self, weights: Tensor) -> None:
+        """Take back what weights of the rows by their age, [whole years], have done to the posterior."""
+
+    def start_from(self, ages_N: Tensor) -> None:
+        """Told the ages of all rows to learn from, years [N], before the first step."""
+
+    def after_epoch(self, rows: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Shown batches of pixels and ages, `rows_after_epoch` rows of training, in eval mode after each epoch; by all
+        workers at once, each its share."""

@@ -1,0 +1,73 @@
+"""What a suite is: one YAML file, and the training runs that it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from cilf.models.settings import MiVolo
+from cilf.training.recipe import Data, Recipe, changed, checked, read_yaml
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+_.-]*$")]
+"""A name that can be a folder's."""
+
+
+class Suite(BaseModel):
+    """Systems x data sets x seeds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+    """YAML file of the recipe that all systems share, as seen from the suite's folder. Its data and seed are not
+    looked at."""
+    systems: dict[Name, str | dict[str, Any]] = Field(min_length=1)
+    """By the name they have in the table: a file of configs/models, as seen from the suite's folder, or what such a
+    file would say."""
+    data: dict[Name, Data] = Field(min_length=1)
+    """By the name of their table: as in a recipe."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Each is one run: of weights, order and augmentation, and of which subjects are held out."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run."""
+
+    data: str
+    system: str
+    seed: int
+    recipe: Recipe
+
+    @property
+    def place(self) -> str:
+        """Its folder, as seen from the suite's OUTPUT."""
+        return f"{self.data}/{self.system}-{self.seed}"
+
+    @property
+    def own_backbone(self) -> bool:
+        """Whether it does without the image tower that the others share."""
+        return isinstance(self.recipe.model.system, MiVolo)
+
+
+def read_suite(path: Path) -> list[Run]:
+    """The runs of a suite, seed by seed, so that a table without gaps comes early.
+
+    Raises:
+        UsageError: no such file or one it names, not YAML, or wrong names or values, each named.
+    """
+    suite = checked(Suite, read_yaml(path), str(path))
+    base_path = path.parent / suite.recipe
+    base = read_yaml(base_path)
+    runs = []
+    for name, system in suite.systems.items():
+        where = f"systems.{name}" if isinstance(system, dict) else str(path.parent / system)
+        changes = system if isinstance(system, dict) else read_yaml(path.parent / system)
+        for data_name, data in suite.data.items():
+            for seed in suite.seeds:
+                run = {"name": f"{name}-{data_name}-{seed}", "data": data.model_dump(), "seed": seed}
+                recipe = checked(Recipe, changed(base, changes) | run, f"{base_path} with {where}")
+                runs.append(Run(data_name, name, seed, recipe))
+    return sorted(runs, key=lambda run: suite.seeds.index(run.seed))

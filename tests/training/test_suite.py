@@ -1,0 +1,217 @@
+"""Suites: what they stand for, whole ones through Ray, going on, and the tables they end in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+from tiny_training import RECIPE, labelled
+
+from cilf.cli import main
+from cilf.errors import UsageError
+from cilf.estimator import Estimates
+from cilf.evaluation.groups import assess
+from cilf.evaluation.measure import measure
+from cilf.storage import locate
+from cilf.suite import job
+from cilf.suite.plan import Run, read_suite
+from cilf.suite.result import Result
+from cilf.suite.table import COLUMNS, write_tables
+
+SUITES = Path(__file__).parents[2] / "configs" / "suites"
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_suite_is_whole_recipes(path):
+    runs = read_suite(path)
+    assert len({run.place for run in runs}) == len(runs) >= 4
+    assert all(run.recipe.image_init == "imagenet-lite0" for run in runs if not run.own_backbone)
+    budgets = {(run.recipe.epochs, run.recipe.batch_size, run.recipe.model.images.size) for run in runs}
+    assert len(budgets) == 1
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """Write a suite beside its recipe, with changes; what to name on the command line."""
+
+    def write(**changes):
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "epochs": 1}))
+        (tmp_path / "dex.yaml").write_text("model: {system: {system: dex}}")
+        said = {
+            "recipe": "recipe.yaml",
+            "systems": {"dex": "dex.yaml", "regression": {"model": {"system": {"system": "regression"}}}},
+            "data": {"faces": {"path": str(tmp_path / "faces.parquet")}},
+            **changes,
+        }
+        (tmp_path / "suite.yaml").write_text(yaml.safe_dump(said))
+        return tmp_path / "suite.yaml"
+
+    return write
+
+
+def test_systems_data_sets_and_seeds_multiply(suite):
+    runs = read_suite(suite(data={"a": {"path": "a"}, "b": {"path": "b", "choose": "test"}}, seeds=[3, 1]))
+    assert [run.place for run in runs[:4]] == ["a/dex-3", "b/dex-3", "a/regression-3", "b/regression-3"]
+    assert [run.seed for run in runs] == 4 * [3] + 4 * [1]
+    assert runs[1].recipe.data.choose == "test"
+    assert runs[1].recipe.seed == 3
+    assert runs[1].recipe.model.images == runs[0].recipe.model.images
+    assert runs[2].recipe.model.system.system == "regression"
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"systems": {}}, "systems"),
+        ({"systems": {"a/b": "dex.yaml"}}, "systems"),
+        ({"systems": {"dex": "none.yaml"}}, r"none\.yaml cannot be read"),
+        ({"systems": {"dex": {"model": {"system": {"system": "cnn"}}}}}, r"systems\.dex: model\.system"),
+        ({"recipe": "none.yaml"}, r"none\.yaml cannot be read"),
+        ({"data": {"faces": {"path": "p", "fit": "val"}}}, "the same rows"),
+        ({"seeds": []}, "seeds"),
+        ({"seed": 1}, "seed"),
+    ],
+)
+def test_a_wrong_suite_is_refused_and_the_place_named(suite, changes, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        read_suite(suite(**changes))
+
+
+def test_a_suite_takes_no_output_and_no_faces(suite, tmp_path, capsys):
+    for option in (["--output", "x"], ["--faces"]):
+        assert main(["evaluate", "--suite", str(suite()), str(tmp_path / "out"), *option]) == 2
+        assert option[0] in capsys.readouterr().err
+
+
+def test_what_cannot_be_built_is_said_before_anything_starts(suite, tmp_path, capsys):
+    path = suite(systems={"swinface": {"model": {"system": {"system": "swinface"}}}})
+    assert main(["evaluate", "--suite", str(path), str(tmp_path / "out")]) == 2
+    assert "levels of a backbone" in capsys.readouterr().err
+
+
+def test_a_suite_from_end_to_end_and_the_same_command_again(ray_session, suite, tmp_path, capsys, monkeypatch):
+    pq.write_table(pa.Table.from_pylist(labelled(500)), tmp_path / "faces.parquet")
+    path, output = suite(), tmp_path / "out"
+    assert main(["evaluate", "--suite", str(path), str(output)]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 runs to train" in said
+    assert f"faces.csv, faces.json, faces.md, faces.png are in {output}" in said
+    rows = {row["system"]: row for row in csv.DictReader(io.StringIO((output / "faces.csv").read_text()))}
+    assert set(rows) == {"dex", "regression"}
+    for system, row in rows.items():
+        folder = output / f"faces/{system}-0"
+        record = json.loads((folder / "evaluation.json").read_text())
+        assert float(row["mae"]) == pytest.approx(record["figures"]["mae"], abs=1e-3)
+        assert row["mae_std"] == ""
+        assert int(row["parameters"]) == json.loads((folder / "model.json").read_text())["training"]["parameters"]
+        assert (folder / "model.safetensors").stat().st_size > 2 * int(row["parameters"])
+    assert f"cilf evaluate --suite {path} {output}" in (output / "faces.md").read_text()
+
+    # What is done is not trained again; what is not is, and another recipe is refused.
+    trained = []
+    monkeypatch.setattr(job, "train_all", lambda runs, *rest: trained.extend(run.place for run in runs) or [])
+    assert main(["evaluate", "--suite", str(path), str(output)]) == 0
+    assert not trained
+    (output / "faces/dex-0/evaluation.json").unlink()
+    assert main(["evaluate", "--suite", str(path), str(output)]) == 0
+    assert trained == ["faces/dex-0"]
+    capsys.readouterr()
+    other = suite(systems={"regression": {"learning_rate": 0.1, "model": {"system": {"system": "regression"}}}})
+    assert main(["evaluate", "--suite", str(other), str(output)]) == 2
+    assert "another recipe (other: learning_rate)" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_says_why_and_is_named(ray_session, suite, tmp_path, monkeypatch, capsys):
+    path = suite(data={"gone": {"path": str(tmp_path / "nowhere")}}, systems={"dex": "dex.yaml"})
+    output = locate(str(tmp_path / "out"))
+    [run] = read_suite(path)
+    why = job.Trainer(1).train(run, (output / run.place).url)
+    assert "nowhere" in why
+    assert not job.done(run, output)
+    monkeypatch.setattr(job, "train_all", lambda runs, *rest: [f"{runs[0].place}: {why}"])
+    assert main(["evaluate", "--suite", str(path), output.path]) == 1
+    error = capsys.readouterr().err
+    assert "1 of 1 runs failed" in error
+    assert "gone/dex-0" in error
+    assert len(error.splitlines()) == 1
+
+
+def measured(run: Run, error: float) -> Result:
+    """A finished run whose estimates are all so many years too high."""
+    ages_N = np.arange(1, 81, dtype=np.float32)
+    age_N = ages_N + np.float32(error)
+    estimates = Estimates(
+        age=age_N,
+        age_low=age_N - 4,
+        age_high=age_N + 4,
+        first_age=age_N + 1,
+        expected_error=ages_N / 20,
+        corrections=np.zeros(80, np.int32),
+        accepted=ages_N < 60,
+    )
+    record = {
+        "data": {"evaluated": 80, "split": "val"},
+        "figures": measure(estimates, ages_N),
+        **assess(estimates, ages_N, {}),
+        "speed": {"estimation_images_per_second": 50.0 + error},
+    }
+    return Result(run, record, {"training": {"parameters": 1234}})
+
+
+def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_path):
+    runs = read_suite(suite(seeds=[0, 1, 2]))
+    errors = {("dex", 0): 3, ("dex", 1): 5, ("dex", 2): 7, ("regression", 0): 2, ("regression", 1): 3}
+    results = [measured(run, errors[run.system, run.seed]) for run in runs if (run.system, run.seed) in errors]
+    assert write_tables(results, locate(str(tmp_path)), "the command") == [
+        *("faces.csv", "faces.json", "faces.md", "faces.png")
+    ]
+    [first, second] = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
+    assert tuple(first) == COLUMNS
+    assert first == {
+        "system": "regression",
+        "seeds": "2",
+        "mae": "2.5",
+        "mae_std": "0.707",
+        "cs5": "100.0",
+        "coverage90": "100.0",
+        "images_per_s": "52.5",
+        "parameters": "1234",
+    }
+    assert second["system"] == "dex"
+    assert (second["mae"], second["mae_std"]) == ("5.0", "2.0")
+    assert (second["cs5"], second["coverage90"]) == ("66.67", "33.33")
+    record = json.loads((tmp_path / "faces.json").read_text())
+    assert [run["seed"] for run in record["systems"][1]["runs"]] == [0, 1, 2]
+    assert record["systems"][1]["mae_before_correction"] == pytest.approx(6)
+    assert record["systems"][1]["interval_width"] == pytest.approx(8)
+    text = (tmp_path / "faces.md").read_text()
+    assert "    the command\n" in text
+    assert "| dex | 3 | 5.00 ± 2.00 | 6.00 | 66.7 | 33.3 % | 8.0 | 55 | 1,234 |" in text
+    assert "At equal budget, one epoch in batches of 32 images of 32 x 32 pixels" in text
+    assert all(name in text for name in ("LRA-GNN", "MCGRL", "CILF-CIAE"))
+    assert "nan" not in text.lower()
+    pixels = np.asarray(Image.open(tmp_path / "faces.png").convert("RGB"))
+    for half in np.array_split(pixels, 2, axis=0):
+        for panel in np.array_split(half, 2, axis=1):
+            assert ((panel.max(axis=2) - panel.min(axis=2)) > 60).sum() > 300
+
+
+def test_what_has_its_own_backbone_or_another_budget_is_said_to(suite, tmp_path):
+    mivolo = {"model": {"system": {"system": "mivolo", "layers": [1, 1, 1, 1], "widths": [8, 16], "heads": [2, 2]}}}
+    runs = read_suite(suite(systems={"mivolo": mivolo, "dex": "dex.yaml", "long": {"epochs": 9}}))
+    results = [measured(run, 1) for run in runs]
+    alike = [result for result in results if result.run.system != "long"]
+    for some, said in ((results, "At unequal budget"), (alike, "At equal budget")):
+        write_tables(some, locate(str(tmp_path)), "the command")
+        text = (tmp_path / "faces.md").read_text()
+        assert said in text
+        assert "| mivolo (own backbone) | 1 | 1.00 |" in text
+        assert "dex (own" not in text

@@ -1,0 +1,196 @@
+"""Every system of the field through what training, calibration and labelling do with a network; in one process."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from tiny_systems import ARCHITECTURE, NAMES, tiny
+from tiny_training import labelled
+
+from cilf.card import CARD_FILE, Card, Clip, read_card
+from cilf.errors import UsageError
+from cilf.estimator import Estimator
+from cilf.models.checkpoint import count_parameters, load_model, save_model
+from cilf.models.cilf import CILF
+from cilf.models.clip import ImageTower, build_clip
+from cilf.models.corrector import Constants, Corrector
+from cilf.models.corrector_fit import Plan
+from cilf.models.error_ensemble import ErrorEnsemble
+from cilf.models.evidence import EvidenceScaler
+from cilf.models.systems import build_network
+from cilf.storage import model_folder as model_folder_of
+from cilf.training.calibrate import calibrate, correction_table
+from cilf.training.epochs import Views
+from cilf.training.learner import Learner
+from cilf.training.out_of_fold import show_after
+from cilf.training.recipe import Recipe
+from cilf.training.rows import OLDEST
+
+CALIBRATED = ("regression", "coral", "cilf-ciae")
+"""With corrections of their own, as these take seconds to fit: systems of one number, of a posterior, and of several
+opinions. The others get one that has learned nothing."""
+
+
+@pytest.fixture(scope="module")
+def rows() -> pa.Table:
+    faces = pa.Table.from_pylist(labelled(320))
+    return faces.append_column("subject", faces["id"])
+
+
+def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
+    """After all epochs on the rows, and its MAE on them before and after."""
+    weights_K = np.ones(OLDEST + 1, np.float32)
+    ages_N = rows["age"].to_numpy().astype(np.float32)
+    steps = len(rows) // recipe.batch_size
+    learner = Learner(recipe, torch.device("cpu"), steps, ages_N=ages_N)
+    errors = [mae(learner, rows)]
+    for epoch in range(recipe.epochs):
+        order = np.random.default_rng(epoch).permutation(len(rows))
+        views = Views(32, weights_K, (0, epoch))
+        for step in range(steps):
+            made = views(rows.take(order[step * recipe.batch_size :][: recipe.batch_size]))
+            portion = {name: torch.from_numpy(value) for name, value in made.items()}
+            assert learner.learn([portion], first_epoch=epoch == 0)["loss"].isfinite()
+        show_after(learner, rows, order, Views(32, weights_K, None))
+    return learner, [*errors, mae(learner, rows)]
+
+
+def mae(learner: Learner, rows: pa.Table) -> float:
+    plain = Views(32, np.ones(OLDEST + 1, np.float32), None)(rows)
+    with learner.averaged(), torch.inference_mode():
+        ages = learner.estimate(torch.from_numpy(plain["image"])).numpy()
+    return float(np.abs(ages - plain["age"]).mean())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
+    recipe = tiny(name)
+    learner, (before, after) = learned(recipe, rows.slice(0, 192))
+    assert after < 0.95 * before
+    with learner.averaged():
+        model = build_network(recipe.model, load_weights=False)
+        model.load_state_dict(learner.average)
+    model.eval().cache_text()
+    table = correction_table(model, rows.slice(192), np.arange(len(rows) - 192), 4)
+    assert table.predictions.probs_BVK.shape == (128, 4, 101)
+    torch.testing.assert_close(table.predictions.probs_BVK.sum(dim=2), torch.ones(128, 4))
+    if name in CALIBRATED:
+        corrector = calibrate(model, table.at(slice(0, 64)), table.at(slice(64, None)), Plan(decode=model.decode), 0)
+    else:
+        corrector = Corrector(
+            Constants(youngest=0, oldest=100, decode=model.decode, epsilon=8.0, band_quantiles=(1.0,)),
+            EvidenceScaler(torch.zeros(10), torch.ones(10), None, None),
+            ErrorEnsemble(10),
+            torch.tensor([[0.0, 100.0], [0.0, 100.0]]).expand(3, 2, 2).clone(),
+        )
+    card = Card(name=name, summary="s", licence="l", model=recipe.model)
+    save_model(model, card, tmp_path, corrector)
+
+    estimator = Estimator(tmp_path)
+    assert estimator.card.model == recipe.model
+    assert count_parameters(load_model(tmp_path)[0]) == count_parameters(model) > 0
+    said = estimator(np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))
+    for values in (said.age, said.age_low, said.age_high, said.first_age, said.expected_error):
+        assert values.shape == (6,)
+        assert np.isfinite(values).all()
+    assert ((said.age_low <= said.age) & (said.age <= said.age_high)).all()
+    assert (said.age_high > said.age_low).any()
+    # The folder's network says what the learner's averaged weights say, but for float16.
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8))
+    with learner.averaged(), torch.inference_mode():
+        ages = learner.estimate(images).numpy()
+    np.testing.assert_allclose(estimator(images.numpy()).first_age, ages, atol=0.5)
+
+
+def test_every_system_has_its_file_and_no_two_are_the_same():
+    systems = [tiny(name).model.system for name in NAMES]
+    kinds = {None if system is None else system.system for system in systems}
+    assert len(kinds) == len(NAMES) == 11
+    networks = {type(build_network(tiny(name).model)) is CILF: name for name in ("cilf-ciae", "dex")}
+    assert networks == {True: "cilf-ciae", False: "dex"}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "complaint"),
+    [
+        ("dex", {"balance": 0.5}, "dex has no balance"),
+        ("coral", {"strategy": "fsdp2"}, "coral has no strategy: fsdp2"),
+        ("mivolo", {"image_init": "imagenet-lite0"}, "mivolo has no image_init"),
+        ("mivolo", {"frozen_stages": 1}, "mivolo has no frozen_stages"),
+    ],
+)
+def test_what_a_system_cannot_do_is_refused(name, change, complaint):
+    raw = tiny(name).model_dump(mode="json")
+    with pytest.raises(ValueError, match=complaint):
+        Recipe.model_validate(raw | change)
+
+
+def test_networks_that_cannot_be_built_are_refused():
+    for name, system, complaint in (
+        ("mivolo", {"body": True}, "see faces only"),
+        ("l2rclip", {"heads": 5}, "does not divide into 5 heads"),
+    ):
+        spec = tiny(name).model
+        assert spec.system is not None
+        wrong = spec.model_copy(update={"system": spec.system.model_copy(update=system)})
+        with pytest.raises(UsageError, match=complaint):
+            build_network(wrong)
+    spec = tiny("mivolo").model
+    with pytest.raises(UsageError, match="multiple of 16"):
+        build_network(spec.model_copy(update={"images": spec.images.model_copy(update={"size": 40})}))
+
+
+def test_text_learns_first_and_images_second_and_what_rests_stays(rows):
+    recipe = tiny("l2rclip").model_copy(update={"epochs": 1})
+    learner = Learner(recipe, torch.device("cpu"), steps=10)
+    portion = {
+        name: torch.from_numpy(value)
+        for name, value in Views(32, np.ones(OLDEST + 1, np.float32), None)(rows.slice(0, 32)).items()
+    }
+    for step, moving in ((0, "head"), (9, "image")):
+        learner.step = step
+        before = {name: value.clone() for name, value in learner.model.named_parameters()}
+        learner.learn([portion], first_epoch=False)
+        moved = {
+            name.split(".")[0] for name, value in learner.model.named_parameters() if (value != before[name]).any()
+        }
+        assert moved == {moving}
+
+
+@pytest.mark.parametrize(
+    "vision",
+    [
+        {"timm_model_name": "test_efficientnet", "timm_pool": "avg", "timm_proj": "linear"},
+        {"timm_model_name": "test_vit", "timm_pool": "avg", "timm_proj": "linear"},
+        {"layers": 6, "width": 32, "head_width": 16, "patch_size": 8},
+        {"layers": [1, 1, 1, 1], "width": 16},
+    ],
+    ids=["timm CNN", "timm ViT", "ViT", "ResNet"],
+)
+def test_a_tower_gives_four_levels_and_is_the_same_tower(vision):
+    torch.manual_seed(0)
+    side = 160  # the one that timm's test_vit takes
+    clip = build_clip(Clip(architecture={**ARCHITECTURE, "vision_cfg": vision}), side)
+    tower = ImageTower(clip.visual).eval()
+    pixels = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        plain, full = tower.features(pixels), tower.features(pixels, levels=True)
+    assert not plain.levels
+    assert len(full.levels) == 4
+    torch.testing.assert_close(full.pooled_BC, plain.pooled_BC)
+    torch.testing.assert_close(full.map_BCHW, plain.map_BCHW)
+    sides = [level.shape[2] for level in full.levels]
+    assert sides == sorted(sides, reverse=True)
+    assert all(level.shape[2] == level.shape[3] for level in full.levels)
+
+
+def test_a_card_without_a_system_is_as_it_ever_was(model_folder):
+    assert "system" not in read_card(model_folder).model.model_dump(mode="json")
+    assert tiny("dex").model.model_dump(mode="json")["system"]["system"] == "dex"
+    # Fingerprints are over it: that of the bundled model must not change.
+    bundled = model_folder_of("cilf-ciae-lite0")
+    assert read_card(bundled).model.model_dump(mode="json") == json.loads((bundled / CARD_FILE).read_text())["model"]
