@@ -203,6 +203,9 @@ class EvaluateOptions:
     folder or URL for the runs and for a table and plots of each data set. The same command again goes on, and trains
     nothing twice."""
 
+    epsilon_sweep: Annotated[bool, _Flag] = False
+    """Measure what correction does, and costs, with other thresholds ε of the judged error than the model's own."""
+
     split: str = "val"
     """Rows whose column `split` has this value."""
 

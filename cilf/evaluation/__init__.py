@@ -8,7 +8,8 @@ from cilf.config import EvaluateOptions
 def evaluate(options: EvaluateOptions) -> int:
     """Estimate the ages of labelled faces, show how good the estimates are, and write tables, figures and rows.
 
-    With `faces`, find the faces of photographs instead; with `suite`, train and measure many systems.
+    With `faces`, find the faces of photographs instead; with `suite`, train and measure many systems; with
+    `epsilon_sweep`, correct with one threshold after another.
 
     Raises:
         UsageError, ModelFolderError: the data, the model or the output cannot be used.
@@ -18,6 +19,8 @@ def evaluate(options: EvaluateOptions) -> int:
         from cilf.suite import job as suite
 
         return suite.run(options)
-    from cilf.evaluation import detection, job
+    from cilf.evaluation import detection, epsilon_sweep, job
 
+    if options.epsilon_sweep:
+        return epsilon_sweep.run(options)
     return detection.run(options) if options.faces else job.run(options)

@@ -26,7 +26,7 @@ def planned(cluster: Cluster, actors: int | None = None) -> Plan:
         ),
         (
             Cluster(cpus=6, gpus=0, nodes=3),
-            Plan(actors=3, max_actors=3, actors_per_node=1, actor_cpus=0.25, actor_gpus=None),
+            Plan(actors=3, max_actors=3, actors_per_node=1, actor_cpus=0.25, actor_gpus=None, batch_sizes=(64,)),
         ),
         (
             Cluster(cpus=16, gpus=2, nodes=1),

@@ -1,0 +1,182 @@
+"""`cilf evaluate --epsilon-sweep`: what correction does, and costs, when more or fewer estimates count as failed.
+
+An estimate whose judged error is above ε gets further views of its image, 2, 4 ... in all, until it is not or the views
+are used up. Every face is seen in all views once; what each ε would have asked for is then read off.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from cilf.config import EvaluateOptions
+from cilf.datasets.faces import FaceSet, Skipped, no_usable_rows
+from cilf.errors import UsageError
+from cilf.estimator import Estimator
+from cilf.evaluation.measure import BATCH
+from cilf.evaluation.metrics import cumulative_score
+from cilf.models.corrector import Corrector, Judged
+from cilf.models.evidence import Predictions
+from cilf.storage import CHECKING, check_output, locate, model_folder, write
+
+SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Of the faces that fail at first sight, at most: each makes an ε, beside the model's own. Many have the same error."""
+
+_HEADINGS = ("ε", "fired, %", "settled of these, %", "MAE of these before", "after", "MAE", "CS(5), %", "views", "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ε, over all faces; errors in years, shares in 0..1."""
+
+    epsilon: float | None
+    """None: no estimate is good enough."""
+    fired: float
+    """Share of faces whose first estimate failed."""
+    settled: float | None
+    """Share of these whose judged error came to be at most ε; None where there are none."""
+    fired_mae_before: float | None
+    """Of these, by the first view."""
+    fired_mae: float | None
+    """Of these, in the end."""
+    mae: float
+    """Of all faces."""
+    cs5: float
+    """Of all faces, per cent."""
+    views_per_face: float
+    """Cost: of a model without correction it is 1."""
+    own: bool
+    """Whether this is the ε that the model labels with."""
+
+
+def run(options: EvaluateOptions) -> int:
+    """Show and write a table of ε."""
+    folder = model_folder(options.model)
+    target = locate(options.output or f"runs/evaluate/{locate(options.model).path.rpartition('/')[2]}", CHECKING)
+    faces = FaceSet(options.data, options.split)
+    check_output(target)
+    estimator = Estimator(folder)
+    seen, ages_N = _seen(estimator, faces)
+    rows = sweep(estimator.corrector, seen, ages_N)
+    record = {"format": 1, "model": estimator.card.name, "data": faces.data, "split": faces.split, "faces": len(ages_N)}
+    page = f"# {estimator.card.name}: ε on {len(ages_N):,} faces of split={faces.split}\n\n{_markdown(rows)}"
+    files = {"json": json.dumps(record | {"rows": [asdict(row) for row in rows]}, indent=2), "csv": _csv(rows)}
+    for kind, text in (files | {"md": page}).items():
+        write(target / f"epsilon.{kind}", text.encode())
+    Console(highlight=False).print(_shown(rows))
+    print(f"epsilon.md, epsilon.csv and epsilon.json are in {target.url}")
+    return 0
+
+
+def _seen(estimator: Estimator, faces: FaceSet) -> tuple[Predictions, np.ndarray]:
+    """What the network says of all views of every face, and the true ages, float32 [N] years."""
+    most = estimator.corrector.constants.max_views
+    if most == 1:
+        raise UsageError(f"{estimator.card.name} takes no further views of any image: there is no ε to choose")
+    said: list[Predictions] = []
+    ages: list[np.ndarray] = []
+    skipped: list[Skipped] = []
+    for batch in faces.batches(estimator.image_size, BATCH):
+        skipped += batch.skipped
+        if len(batch):
+            images_NHWC = torch.from_numpy(batch.images_NHWC).to(estimator.device)
+            said.append(estimator.predict(images_NHWC, 0, most))
+            ages.append(batch.ages_N)
+    if not said:
+        raise no_usable_rows(faces.data, faces.split, tuple(skipped))
+    return Predictions.concatenated(said), np.concatenate(ages)
+
+
+def sweep(corrector: Corrector, seen: Predictions, ages_N: np.ndarray) -> list[Row]:
+    """Correct the same faces with one ε after another, the largest first.
+
+    Args:
+        corrector: of the model.
+        seen: what it says of N faces under all views that the corrector may ask for.
+        ages_N: the truth, years.
+    """
+    own = corrector.constants.epsilon
+    at_once = _labelled(corrector, seen, float("inf")).expected_error_B.cpu().numpy()
+    chosen = [float(np.quantile(at_once, 1 - share, method="higher")) for share in SHARES[:-1]] + [
+        -1.0
+    ]  # no error is below 0
+    return [_row(_labelled(corrector, seen, e), e, ages_N, e == own) for e in sorted({*chosen, own}, reverse=True)]
+
+
+def _labelled(corrector: Corrector, seen: Predictions, epsilon: float) -> Judged:
+    def further(rows: Tensor, first: int, count: int) -> Predictions:
+        views = slice(first, first + count)
+        others = seen.others_BVD
+        return Predictions(seen.probs_BVK[rows, views], None if others is None else others[rows, views])
+
+    others = None if seen.others_BVD is None else seen.others_BVD[:, :1]
+    tensors, constants = corrector.state()
+    other = Corrector.from_state(tensors, constants | {"epsilon": epsilon}).to(seen.probs_BVK.device)
+    return other.label(Predictions(seen.probs_BVK[:, :1], others, seen.frozen_BC), further)
+
+
+def _row(judged: Judged, epsilon: float, ages_N: np.ndarray, own: bool) -> Row:
+    age_N, first_N, error_N, rounds_N = (
+        part.cpu().numpy() for part in (judged.age_B, judged.first_age_B, judged.expected_error_B, judged.corrections_B)
+    )
+    fired_N = rounds_N > 0
+    after_N, before_N = np.abs(age_N - ages_N), np.abs(first_N - ages_N)
+    return Row(
+        epsilon=epsilon if epsilon >= 0 else None,
+        fired=float(fired_N.mean()),
+        settled=float((error_N[fired_N] <= epsilon).mean()) if fired_N.any() else None,
+        fired_mae_before=float(before_N[fired_N].mean()) if fired_N.any() else None,
+        fired_mae=float(after_N[fired_N].mean()) if fired_N.any() else None,
+        mae=float(after_N.mean()),
+        cs5=cumulative_score(age_N, ages_N, 5),
+        views_per_face=float((2.0**rounds_N).mean()),
+        own=own,
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    def years(value: float | None) -> str:
+        return "" if value is None else f"{value:.2f}"
+
+    return (
+        "below all" if row.epsilon is None else f"{row.epsilon:.2f}",
+        f"{100 * row.fired:.1f}",
+        "" if row.settled is None else f"{100 * row.settled:.1f}",
+        years(row.fired_mae_before),
+        years(row.fired_mae),
+        years(row.mae),
+        f"{row.cs5:.1f}",
+        f"{row.views_per_face:.2f}",
+        "the model's own" if row.own else "",
+    )
+
+
+def _shown(rows: Sequence[Row]) -> Table:
+    table = Table(*_HEADINGS, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    lines = [_HEADINGS, ("---:",) * len(_HEADINGS), *(_cells(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO(newline="")
+    records: list[dict[str, Any]] = [asdict(row) for row in rows]
+    table = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(records)
+    return text.getvalue()
