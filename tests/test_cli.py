@@ -225,7 +225,7 @@ def test_help_shows_every_option_with_its_meaning(capsys):
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for field in dataclasses.fields(LabelOptions):
         assert field.name.replace("_", "-") in text.lower()
-    for words in ("too_large (bytes)", "one per share of a GPU", "[default: 64]", "--config", "RAY_ADDRESS"):
+    for words in ("too_large (bytes)", "one per share of a GPU", "[default: 120000000]", "--config", "RAY_ADDRESS"):
         assert words in text
 
 

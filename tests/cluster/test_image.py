@@ -59,7 +59,7 @@ def test_nothing_is_wrong():
         ("COPY jobs jobs", "ADD https://example.com/jobs.tar jobs", "ADD"),
         ("ENV PATH", "ENV AWS_SECRET_ACCESS_KEY=abc PATH", "stays in the image"),
         ("WORKDIR", "ARG HF_TOKEN\nWORKDIR", "stays in the image"),
-        ("--require-hashes -r cluster", "-r cluster", "without hashes"),
+        ("--require-hashes -r req", "-r req", "without hashes"),
         ("--require-hashes -r req", "--require-hashes --index-url https://example.com -r req", "an address"),
     ],
 )

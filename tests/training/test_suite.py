@@ -99,13 +99,13 @@ def test_what_cannot_be_built_is_said_before_anything_starts(suite, tmp_path, ca
 
 def test_a_suite_from_end_to_end_and_the_same_command_again(ray_session, suite, tmp_path, capsys, monkeypatch):
     pq.write_table(pa.Table.from_pylist(labelled(500)), tmp_path / "faces.parquet")
-    path, output = suite(), tmp_path / "out"
+    path, output = suite(systems={"dex": "dex.yaml"}), tmp_path / "out"
     assert main(["evaluate", "--suite", str(path), str(output)]) == 0
     said = capsys.readouterr().out
-    assert "2 of 2 runs to train" in said
+    assert "1 of 1 runs to train" in said
     assert f"faces.csv, faces.json, faces.md, faces.png are in {output}" in said
     rows = {row["system"]: row for row in csv.DictReader(io.StringIO((output / "faces.csv").read_text()))}
-    assert set(rows) == {"dex", "regression"}
+    assert set(rows) == {"dex"}
     for system, row in rows.items():
         folder = output / f"faces/{system}-0"
         record = json.loads((folder / "evaluation.json").read_text())
@@ -124,7 +124,7 @@ def test_a_suite_from_end_to_end_and_the_same_command_again(ray_session, suite, 
     assert main(["evaluate", "--suite", str(path), str(output)]) == 0
     assert trained == ["faces/dex-0"]
     capsys.readouterr()
-    other = suite(systems={"regression": {"learning_rate": 0.1, "model": {"system": {"system": "regression"}}}})
+    other = suite(systems={"dex": {"learning_rate": 0.1, "model": {"system": {"system": "dex"}}}})
     assert main(["evaluate", "--suite", str(other), str(output)]) == 2
     assert "another recipe (other: learning_rate)" in capsys.readouterr().err
 
