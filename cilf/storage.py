@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -173,6 +174,19 @@ def write(target: Location, data: bytes) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_all(folder: Location, files: Mapping[str, bytes]) -> None:
+    """Write files by their names, each whole.
+
+    Raises:
+        UsageError: nothing can be written there.
+    """
+    try:
+        for name, data in files.items():
+            write(folder / name, data)
+    except Exception as error:
+        raise UsageError(f"cannot write {', '.join(files)}: {problem(error, folder.url)}") from error
 
 
 def remove(target: Location) -> None:

@@ -5,7 +5,7 @@ import pytest
 from cilf import storage
 from cilf.card import CARD_FILE, WEIGHTS_FILE
 from cilf.errors import UsageError
-from cilf.storage import files, is_bundled, locate, model_folder, remove, write
+from cilf.storage import files, is_bundled, locate, model_folder, remove, write, write_all
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,11 @@ def test_a_models_name_is_not_a_path(tmp_path):
     with pytest.raises(UsageError, match="bundled: "):
         model_folder("no-such-model")
     assert model_folder(str(tmp_path)) == tmp_path
+
+
+def test_files_that_cannot_be_written_are_named(tmp_path):
+    write_all(locate(str(tmp_path / "out")), {"a.md": b"a", "b.csv": b"b"})
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.md", "b.csv"]
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UsageError, match=r"cannot write a\.md, b\.csv: .*file"):
+        write_all(locate(str(tmp_path / "file")), {"a.md": b"a", "b.csv": b"b"})

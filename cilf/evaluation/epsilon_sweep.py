@@ -27,7 +27,7 @@ from cilf.evaluation.measure import BATCH
 from cilf.evaluation.metrics import cumulative_score
 from cilf.models.corrector import Corrector, Judged
 from cilf.models.evidence import Predictions
-from cilf.storage import CHECKING, check_output, locate, model_folder, write
+from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Of the faces that fail at first sight, at most: each makes an ε, beside the model's own. Many have the same error."""
@@ -71,8 +71,7 @@ def run(options: EvaluateOptions) -> int:
     record = {"format": 1, "model": estimator.card.name, "data": faces.data, "split": faces.split, "faces": len(ages_N)}
     page = f"# {estimator.card.name}: ε on {len(ages_N):,} faces of split={faces.split}\n\n{_markdown(rows)}"
     files = {"json": json.dumps(record | {"rows": [asdict(row) for row in rows]}, indent=2), "csv": _csv(rows)}
-    for kind, text in (files | {"md": page}).items():
-        write(target / f"epsilon.{kind}", text.encode())
+    write_all(target, {f"epsilon.{kind}": text.encode() for kind, text in (files | {"md": page}).items()})
     Console(highlight=False).print(_shown(rows))
     print(f"epsilon.md, epsilon.csv and epsilon.json are in {target.url}")
     return 0

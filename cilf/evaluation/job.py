@@ -15,7 +15,6 @@ from rich.console import Console
 
 from cilf.config import EvaluateOptions
 from cilf.datasets.faces import FaceSet
-from cilf.errors import UsageError
 from cilf.estimator import Estimator
 from cilf.evaluation.groups import assess
 from cilf.evaluation.measure import BATCH, measure
@@ -23,7 +22,7 @@ from cilf.evaluation.plots import picture
 from cilf.evaluation.stream import estimate_set
 from cilf.evaluation.tables import markdown, terminal
 from cilf.provenance import versions
-from cilf.storage import CHECKING, check_output, locate, model_folder, problem, write
+from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
 
 _NAMED = 100
 """Of the skipped rows, this many are named."""
@@ -49,7 +48,6 @@ class Evaluation:
         Raises:
             UsageError: nothing can be written there.
         """
-        target = locate(str(folder))
         parquet = io.BytesIO()
         pq.write_table(self.estimates, parquet)
         files = {
@@ -58,11 +56,7 @@ class Evaluation:
             "evaluation.md": markdown(self.record).encode(),
             "evaluation.json": json.dumps(self.record, indent=2, ensure_ascii=False, allow_nan=False).encode(),
         }
-        try:
-            for name, data in files.items():
-                write(target / name, data)
-        except Exception as error:
-            raise UsageError(f"cannot write the evaluation: {problem(error, target.url)}") from error
+        write_all(locate(str(folder)), files)
 
 
 def run(options: EvaluateOptions) -> int:

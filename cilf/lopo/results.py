@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import RenderableType
 
-from cilf.errors import UsageError
 from cilf.evaluation.bootstrap import LEVEL, RESAMPLES, SEED, interval, resample
 from cilf.evaluation.metrics import BANDS, within_years
 from cilf.lopo.heads import CIAE
@@ -25,7 +24,7 @@ from cilf.lopo.tables import markdown, terminal
 from cilf.protocols.fgnet import one_out
 from cilf.protocols.leakage import leakage, told
 from cilf.provenance import versions
-from cilf.storage import Location, problem, write
+from cilf.storage import Location, write_all
 
 CORRECTED = f"{CIAE}, corrected"
 
@@ -54,11 +53,7 @@ class Results:
             "lopo.md": markdown(self.record).encode(),
             "lopo.json": json.dumps(self.record, indent=2, ensure_ascii=False, allow_nan=False).encode(),
         }
-        try:
-            for name, data in files.items():
-                write(folder / name, data)
-        except Exception as error:
-            raise UsageError(f"cannot write the results: {problem(error, folder.url)}") from error
+        write_all(folder, files)
 
     def terminal(self) -> RenderableType:
         """The table, within 80 columns."""

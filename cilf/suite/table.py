@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cilf.bench.machine import Machine, this_machine
-from cilf.storage import Location, write
+from cilf.storage import Location, write_all
 from cilf.suite.picture import picture
 from cilf.suite.reported import REPORTED
 from cilf.suite.result import Entry, Result, by_data, mae
@@ -33,8 +33,7 @@ def write_tables(results: Sequence[Result], output: Location, command: str) -> l
             f"{data}.md": markdown(data, systems, command, machine).encode(),
             f"{data}.png": picture(data, systems),
         }
-        for name, content in files.items():
-            write(output / name, content)
+        write_all(output, files)
         written += list(files)
     return written
 
