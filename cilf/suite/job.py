@@ -105,6 +105,8 @@ def train_all(runs: list[Run], output: Location, cluster: Cluster) -> list[str]:
     for number, each in enumerate(runs, start=1):
         try:
             problem = pool.get_next()
+        except ray.exceptions.RayTaskError as error:
+            problem = f"{type(error.cause).__name__}: {error.cause}"  # costs only its own run
         except ray.exceptions.RayError as error:
             why = " ".join(str(error).split())[-300:]
             raise JobError(f"{each.place} died ({why}); the same command goes on from there") from error

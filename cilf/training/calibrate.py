@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from cilf.errors import UsageError
 from cilf.estimator import predictions
+from cilf.models.conformal import MIN_SUBJECTS
 from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import CorrectionTable, Plan, fit_corrector
 from cilf.models.evidence import Predictions
@@ -21,6 +24,28 @@ _TEACHING = 0.35
 intervals, for which the rarest age band needs the rows more."""
 
 _BATCH = 128
+
+
+def check_subjects(held: int, fitted: int, folds: bool) -> None:
+    """Stop before training where there are too few people to calibrate on after it.
+
+    Args:
+        held: subjects held out.
+        fitted: subjects to learn from.
+        folds: whether the error model learns from folds of these.
+
+    Raises:
+        UsageError: too few of either.
+    """
+    needed = 2 * MIN_SUBJECTS
+    least = needed if folds else math.ceil(needed / _TEACHING)
+    if held < least:
+        raise UsageError(
+            f"{held} subjects are held out and at least {least} are needed to calibrate on (of {held + fitted} in all): "
+            "raise held_out or bring more faces; a row whose subject is unknown counts as one"
+        )
+    if folds and fitted < needed:
+        raise UsageError(f"{fitted} subjects to learn from, and folds take at least {needed}: bring more faces")
 
 
 def calibrate(model: Network, held: CorrectionTable, folds: CorrectionTable | None, plan: Plan, seed: int) -> Corrector:

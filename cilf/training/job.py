@@ -30,7 +30,7 @@ from cilf.models.corrector_fit import Plan
 from cilf.models.network import Network
 from cilf.models.systems import build_network
 from cilf.storage import Location, locate, write
-from cilf.training.calibrate import calibrate, correction_table
+from cilf.training.calibrate import calibrate, check_subjects, correction_table
 from cilf.training.epochs import age_weights
 from cilf.training.out_of_fold import out_of_fold
 from cilf.training.recipe import Data, Recipe, read_recipe
@@ -80,6 +80,8 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
         check_share(rows, url)
     fitted_N = fitted_rows(known.index, recipe.held_out, recipe.seed)
     keys = subject_keys(known.index)
+    fitted, held_out = (len(keys.filter(mask).unique()) for mask in (fitted_N, ~fitted_N))
+    check_subjects(held_out, fitted, bool(recipe.folds))
     fit = known.of(keys.filter(fitted_N)).materialize()
     held = known.of(keys.filter(~fitted_N))
     ages_N = known.index.filter(fitted_N)["age"].to_numpy()

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -142,6 +143,23 @@ def test_a_run_that_fails_says_why_and_is_named(ray_session, suite, tmp_path, mo
     assert "1 of 1 runs failed" in error
     assert "gone/dex-0" in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_run_that_breaks_costs_only_itself(ray_session, suite, tmp_path, monkeypatch, capsys):
+    class Trainer:
+        def __init__(self, sharing):
+            pass
+
+        def train(self, run, url):
+            if run.system == "dex":
+                raise ValueError("this went wrong")
+            (Path(url) / "evaluation.json").write_text('{"figures": {"mae": 2.0}}')
+
+    monkeypatch.setattr(job, "Trainer", Trainer)
+    (tmp_path / "out/faces/regression-0").mkdir(parents=True)
+    failed = job.train_all(read_suite(suite()), locate(str(tmp_path / "out")), SimpleNamespace(gpus=0))
+    assert failed == ["faces/dex-0: ValueError: this went wrong"]
+    assert "[2/2] faces/regression-0: MAE 2.00" in capsys.readouterr().out
 
 
 def measured(run: Run, error: float) -> Result:

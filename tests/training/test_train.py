@@ -210,6 +210,16 @@ def test_too_many_bad_rows_stop_the_run_before_it_starts(recipe_file, tmp_path, 
     assert len((tmp_path / "run" / "bad_rows.csv").read_text().splitlines()) == 5
 
 
+def test_too_few_people_to_calibrate_on_stop_the_run_before_it_starts(recipe_file, tmp_path, capsys):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(labelled(100)), tmp_path / "faces.parquet")
+    assert main(["train", str(recipe_file({"path": str(tmp_path / "faces.parquet")})), str(tmp_path / "run")]) == 2
+    assert "36 subjects are held out and at least 172 are needed" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_missing_data_is_one_line_and_exit_2(recipe_file, tmp_path, capsys):
     assert main(["train", str(recipe_file({"path": str(tmp_path / "nowhere")})), str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
