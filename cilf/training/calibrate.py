@@ -41,8 +41,8 @@ def check_subjects(held: int, fitted: int, folds: bool) -> None:
     least = needed if folds else math.ceil(needed / _TEACHING)
     if held < least:
         raise UsageError(
-            f"{held} subjects are held out and at least {least} are needed to calibrate on (of {held + fitted} in all): "
-            "raise held_out or bring more faces; a row whose subject is unknown counts as one"
+            f"{held} of {held + fitted} subjects are held out, and to calibrate on them takes at least {least}: raise "
+            "held_out or bring more faces; a row whose subject is unknown counts as one"
         )
     if folds and fitted < needed:
         raise UsageError(f"{fitted} subjects to learn from, and folds take at least {needed}: bring more faces")

@@ -216,7 +216,7 @@ def test_too_few_people_to_calibrate_on_stop_the_run_before_it_starts(recipe_fil
 
     pq.write_table(pa.Table.from_pylist(labelled(100)), tmp_path / "faces.parquet")
     assert main(["train", str(recipe_file({"path": str(tmp_path / "faces.parquet")})), str(tmp_path / "run")]) == 2
-    assert "36 subjects are held out and at least 172 are needed" in capsys.readouterr().err
+    assert "36 of 90 subjects are held out, and to calibrate on them takes at least 172" in capsys.readouterr().err
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
