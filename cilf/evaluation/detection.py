@@ -18,6 +18,7 @@ from cilf.card import Frame
 from cilf.config import EvaluateOptions, LabelOptions
 from cilf.datasets.photographs import KnownPhotograph, photographs
 from cilf.images.decode import read
+from cilf.images.detector import overlaps
 from cilf.images.faces import Faces, find
 from cilf.storage import CHECKING, check_output, locate, write
 
@@ -82,15 +83,6 @@ def tally(photograph: KnownPhotograph, faces: Faces) -> Tally:
     counted_F = _sides(faces.boxes_N4) >= LEAST_SIDE
     counted_F[columns] = counted_K[rows]
     return Tally(photograph.name, int(counted_K.sum()), int(counted_F.sum()), int(counted_K[rows].sum()), "boxes")
-
-
-def overlaps(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
-    """Intersection over union of each two boxes, [N, M]."""
-    low_NM2 = np.maximum(a_N4[:, None, :2], b_M4[None, :, :2])
-    high_NM2 = np.minimum(a_N4[:, None, 2:], b_M4[None, :, 2:])
-    both_NM = (high_NM2 - low_NM2).clip(min=0).prod(axis=2)
-    area_N, area_M = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a_N4, b_M4))
-    return both_NM / (area_N[:, None] + area_M[None] - both_NM).clip(min=1e-9)
 
 
 def sums(tallies: Sequence[Tally]) -> dict[str, Any]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from cilf.card import Frame
 from cilf.images.crop import Square, cut
 from cilf.images.decode import decode, read
-from cilf.images.detector import Detections, detect, distinct
+from cilf.images.detector import Detections, agreed, detect, distinct, joined
 from cilf.images.jpeg import read_header
 from cilf.images.squeeze import average
 
-FACES_VERSION = 2
+FACES_VERSION = 3
 """Raised whenever the same bytes may give other faces; part of the fingerprint of every label."""
 
 MOST_FACES = 100
@@ -24,33 +23,31 @@ MOST_FACES = 100
 LEAST_SIDE = 24.0
 """Pixels of the photograph: mean of a box's width and height from which a face tells enough of an age."""
 
-THRESHOLD = 0.4
-"""Score from which something is a face."""
-
 # Chosen on faces of UTKFace's split=train pasted into pictures without people: see tests/framing/looks.py.
-_DOUBTFUL, _SURE = 0.05, 0.5
-"""Scores between which something is worth a closer look, which then decides."""
-
-_LOOK = (352, 1024)
+_LOOK = (448, 1536)
 """Longer side at which faces are looked for, pixels, within which _SHARE of the photograph's own is taken."""
 
-_SHARE = 0.3
-"""Faces of 40 pixels are then 12 pixels high, of which the detector finds most; smaller ones raise doubts."""
+_SHARE = 0.5
+"""Faces of 40 pixels are then 20 pixels high, which the detector finds nearly all of."""
 
-_CLOSER = 2.7
-"""How much larger a closer look shows what is doubtful."""
+_KNOWN, _GLANCE = 450, 320
+"""Side of the largest faces that the detector knows, pixels; and longer side at which larger ones are looked for."""
 
-_WINDOW = (96, 2.0)
-"""A closer look's side: so many pixels, or so many times the face's side, whichever is more."""
+_CANDIDATE = 0.3
+"""Score from which something is worth a second look."""
 
-_CELL = 32
-"""Sides of windows are multiples of this: the detector wants them so."""
+_WINDOW = (96, 1.78)
+"""Side of what a second look sees, pixels, and how many times the candidate's side it is: faces are 54 pixels high
+there, as the detector knows them best. A dog may have a face at 200 pixels and has none at 54."""
+
+THRESHOLD = 0.8
+"""Score of the second look from which something is a face."""
 
 _NEAR = 0.9
 """Share of the pixels along a side that one wants at which decoding again at a finer scale is not worth it."""
 
 _SMALL = 1_500_000
-"""Pixels of an image that is decoded at its full scale from the start: its faces or doubts will hardly do with less."""
+"""Pixels of an image that is decoded at its full scale from the start: its faces will hardly do with less."""
 
 _FRAMED = 0.25
 """How far, as shares of its sides, an image may differ from a crop of its face and still count as one."""
@@ -80,8 +77,8 @@ class Faces:
 def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
     """Find and cut out the faces of an encoded image.
 
-    They are looked for in a small version of it, then, where that leaves doubts, in parts of a larger one; and cut out
-    of one that is large enough for each to keep its pixels.
+    They are looked for in a small version of it, looked at once more one by one, and cut out of a version that is large
+    enough for each to keep its pixels.
 
     Args:
         data: the file's bytes.
@@ -104,12 +101,7 @@ def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
 
     scale = _scale(longer)
     image = at_least(scale)
-    seen = look(image, width, height, scale, _DOUBTFUL)
-    sure, doubtful = _judged(seen, _SURE if scale < 1 else THRESHOLD)
-    if len(doubtful) and scale < 1:
-        scale = min(1.0, _CLOSER * scale)
-        image = at_least(scale)
-        sure = distinct(sure, look_closer(image, width, height, scale, doubtful))
+    sure = confirmed(image, look(image, width, height, scale), image.shape[1] / width)
     large = sure.at(_wanted(sure, width, height))
     chosen = large.at(np.argsort(-large.sides_N, kind="stable")[:MOST_FACES])
     squares = [square(box, points, frame) for box, points in zip(chosen.boxes_N4, chosen.points_N52, strict=True)]
@@ -171,51 +163,39 @@ def _fills(image: Faces, one: Square) -> bool:
     return all(abs(one.side / length - 1) < _FRAMED and abs(at / length - 0.5) < _FRAMED / 2 for length, at in limits)
 
 
-def _judged(seen: Detections, threshold: float) -> tuple[Detections, Detections]:
-    """What is a face, and what might be one; an eye or an ear of a face that is sure might not."""
-    sure, rest = seen.at(seen.scores_N >= threshold), seen.at(seen.scores_N < threshold)
-    middles_N12 = (rest.boxes_N4[:, None, :2] + rest.boxes_N4[:, None, 2:]) / 2
-    within_NM = ((middles_N12 >= sure.boxes_N4[:, :2]) & (middles_N12 < sure.boxes_N4[:, 2:])).all(axis=2)
-    return sure, rest.at(~within_NM.any(axis=1))
-
-
-def look(image_HWC: np.ndarray, width: int, height: int, scale: float, threshold: float) -> Detections:
-    """All detections in a photograph of width x height pixels, looked for at a scale of it; coordinates are its own.
+def look(image_HWC: np.ndarray, width: int, height: int, scale: float) -> Detections:
+    """What may be faces in a photograph of width x height pixels, looked for at a scale of it; coordinates are its own.
 
     `image_HWC` shows the photograph at that scale or larger.
     """
-    small = _at(image_HWC, width, height, scale)
-    return detect(small, threshold).scaled(width / small.shape[1], height / small.shape[0])
+    small = _at(image_HWC, round(width * scale), round(height * scale))
+    sizes = [small]
+    longer = max(small.shape[:2])
+    if longer > _KNOWN:
+        sizes.append(_at(small, *(round(side * _GLANCE / longer) for side in small.shape[1::-1])))
+    seen = [detect(each, _CANDIDATE).scaled(width / each.shape[1], height / each.shape[0]) for each in sizes]
+    return distinct(joined(*seen))
 
 
-def look_closer(image_HWC: np.ndarray, width: int, height: int, scale: float, doubtful: Detections) -> Detections:
-    """As `look`, but only in windows around what is doubtful: all of the photograph would cost several times more."""
-    large = _at(image_HWC, width, height, scale)
-    across, down = large.shape[1] / width, large.shape[0] / height
-    cells = [window * _CELL for window in _windows(doubtful.scaled(across, down), large.shape[1], large.shape[0])]
-    if sum(int(w * h) for _, _, w, h in cells) >= large.shape[0] * large.shape[1]:
-        cells = [np.array([0, 0, large.shape[1], large.shape[0]])]
-    found = [detect(large[y : y + h, x : x + w], THRESHOLD).moved(x, y) for x, y, w, h in cells]
-    return distinct(*found).scaled(1 / across, 1 / down)
+def confirmed(image_HWC: np.ndarray, candidates: Detections, scale: float) -> Detections:
+    """The faces among candidates, where a second look sees them.
+
+    Args:
+        image_HWC: the photograph at `scale`.
+        candidates: in coordinates of the photograph.
+    """
+    pixels, around = _WINDOW
+    faces = [candidates.at(np.zeros(0, int))]
+    for box_4, side in zip(candidates.boxes_N4, around * candidates.sides_N, strict=True):
+        x, y = (box_4[:2] + box_4[2:]) / 2
+        window = cut(image_HWC, Square(float(x), float(y), float(side)).scaled(scale), pixels)
+        seen = detect(window, THRESHOLD).scaled(side / pixels, side / pixels).moved(x - side / 2, y - side / 2)
+        faces.append(agreed(seen, box_4))
+    return distinct(joined(*faces))
 
 
-def _at(image_HWC: np.ndarray, width: int, height: int, scale: float) -> np.ndarray:
-    across, down = min(image_HWC.shape[1], round(width * scale)), min(image_HWC.shape[0], round(height * scale))
-    return average(image_HWC, max(1, down), max(1, across))
-
-
-def _windows(doubtful: Detections, width: int, height: int) -> np.ndarray:
-    """left, top, width, height in cells, int [n, 4]: of windows around detections, those that touch as one."""
-    middles_N2 = (doubtful.boxes_N4[:, :2] + doubtful.boxes_N4[:, 2:]) / 2
-    half_N1 = np.maximum(_WINDOW[0], _WINDOW[1] * doubtful.sides_N)[:, None] / 2
-    wanted_HW = np.zeros((-(-height // _CELL), -(-width // _CELL)), np.uint8)
-    # A peak in the margin that fills up the detector's input lies outside of the photograph.
-    firsts_N2 = np.floor((middles_N2 - half_N1) / _CELL).astype(int).clip(0, np.subtract(wanted_HW.shape[::-1], 1))
-    lasts_N2 = np.ceil((middles_N2 + half_N1) / _CELL).astype(int).clip(1)
-    for (left, top), (right, bottom) in zip(firsts_N2, lasts_N2, strict=True):
-        wanted_HW[top:bottom, left:right] = 1
-    _, _, windows_n5, _ = cv2.connectedComponentsWithStats(wanted_HW, connectivity=8)
-    return windows_n5[1:, :4]
+def _at(image_HWC: np.ndarray, width: int, height: int) -> np.ndarray:
+    return average(image_HWC, max(1, min(image_HWC.shape[0], height)), max(1, min(image_HWC.shape[1], width)))
 
 
 def _wanted(seen: Detections, width: int, height: int) -> np.ndarray:

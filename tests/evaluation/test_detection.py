@@ -10,7 +10,8 @@ from skimage import data
 
 from cilf import cli
 from cilf.datasets.photographs import KnownPhotograph
-from cilf.evaluation.detection import Tally, overlaps, sums, tally
+from cilf.evaluation.detection import Tally, sums, tally
+from cilf.images.detector import overlaps
 from cilf.images.faces import Faces
 
 

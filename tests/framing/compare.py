@@ -23,9 +23,9 @@ from cilf.card import Frame
 from cilf.config import DEFAULT_MODEL
 from cilf.datasets.photographs import photographs
 from cilf.estimator import Estimator
-from cilf.evaluation.detection import overlaps
 from cilf.images.crop import Square, cut
 from cilf.images.decode import decode, read
+from cilf.images.detector import overlaps
 from cilf.images.faces import Faces, find
 from cilf.storage import model_folder
 
