@@ -1,6 +1,8 @@
 """CORAL: K - 1 classifiers "older than a_k?" with shared weights (Cao et al., Pattern Recognition Letters 2020).
 
-As in the authors' package, biases start in descending order in 0..1, and importance weights are all 1.
+Importance weights are all 1, as in the authors' package. Biases start where every age is as likely as any other (ours):
+from the package's start, descending within 0..1, an optimiser that moves each by a thousandth per step takes thousands
+of steps until a shared score can tell the ages apart.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class CoralHead(System[Tensor]):
         self.bend = nn.Sequential(nn.Linear(channels.pooled, hidden), nn.ReLU()) if hidden else nn.Identity()
         self.shared = nn.Linear(hidden or channels.pooled, 1, bias=False)
         tasks = len(ages) - 1
-        self.bias_K = nn.Parameter(torch.arange(tasks, 0, -1).float() / tasks)
+        self.bias_K = nn.Parameter(torch.logit(torch.arange(tasks, 0, -1) / len(ages)))
 
     def forward(self, features: Features) -> Tensor:
         return self.shared(self.bend(features.pooled_BC)) + self.bias_K

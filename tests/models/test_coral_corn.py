@@ -48,7 +48,7 @@ class TestAgainstThePackage:
         from coral_pytorch.layers import CoralLayer
 
         head, layer = CoralHead(CHANNELS, ages, Coral()), CoralLayer(CHANNELS.pooled, len(ages))
-        torch.testing.assert_close(head.bias_K, layer.coral_bias)
+        layer.coral_bias.data.copy_(head.bias_K)
         layer.coral_weights.load_state_dict(head.shared.state_dict())
         pooled = torch.randn(5, CHANNELS.pooled)
         torch.testing.assert_close(head(Features(pooled, pooled[:, :, None, None])), layer(pooled))
@@ -65,6 +65,15 @@ class TestAgainstThePackage:
         labels = corn_label_from_logits(logits) + ages.youngest
         assert len(ages) == 2 or len(labels.unique()) > 3
         torch.testing.assert_close(head.decode(logits).age_B, labels.float(), atol=0, rtol=0)
+
+
+def test_coral_starts_from_every_age_alike(ages):
+    head = CoralHead(CHANNELS, ages, Coral())
+    with torch.no_grad():
+        head.shared.weight.zero_()
+        pooled = torch.randn(2, CHANNELS.pooled)
+        posterior = head.decode(head(Features(pooled, pooled[:, :, None, None]))).posterior_BK
+    torch.testing.assert_close(posterior, torch.full((2, len(ages)), 1 / len(ages)))
 
 
 def sigma(z: float) -> float:
