@@ -21,10 +21,20 @@ class AgeSpace:
     """Age of class 0, years."""
     oldest: int = 100
     """Age of the last class, years."""
+    names: tuple[str, ...] | None = None
+    """Of classes that are ranks of another kind, such as decades: what they are called. "Years" are then ranks."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.youngest < self.oldest:
             raise ValueError(f"ages need 0 <= youngest < oldest, got {self.youngest} and {self.oldest}")
+        if self.names is not None:
+            if len(self.names) != len(self):
+                raise ValueError(
+                    f"names: {len(self.names)} names for the {len(self)} classes from youngest: {self.youngest} to "
+                    f"oldest: {self.oldest}; each class needs one"
+                )
+            if len({name.strip() for name in self.names} - {""}) < len(self):
+                raise ValueError(f"names: each class needs a name of its own, got {', '.join(map(repr, self.names))}")
 
     def __len__(self) -> int:
         return self.oldest - self.youngest + 1

@@ -6,9 +6,19 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from cilf.models.settings import SystemSettings
+from cilf.ages import AgeSpace
+from cilf.models.settings import AGE_CONTEXT, L2rClip, OrdinalClip, PlainClip, SystemSettings
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
@@ -23,6 +33,27 @@ class Ages(_Frozen):
 
     youngest: int = 0
     oldest: int = 100
+    names: tuple[str, ...] | None = None
+    """Where the classes are no ages but ranks of another kind, what each of them is called, in order: 1930s, 1940s ...
+    Prompts then say the name. null: ages in years."""
+
+    @property
+    def space(self) -> AgeSpace:
+        """The same with its arithmetic."""
+        return AgeSpace(self.youngest, self.oldest, self.names)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Ages:
+        _ = self.space  # which looks at them
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Fingerprints are older than names.
+        said = serialise(self)
+        if self.names is None:
+            said.pop("names", None)
+        return said
 
 
 class Clip(_Frozen):
@@ -81,13 +112,21 @@ class Prompts(_Frozen):
         ),
         min_length=1,
     )
-    """Averaged in text space; `{age}` is replaced."""
+    """Averaged in text space; `{age}` is replaced, by the class's name where it has one."""
     numbers: Literal["digits", "words"] = "digits"
-    """How an age is spelled in a template."""
+    """How an age is spelled in a template; names are put in as they are."""
     context: int = Field(default=0, ge=0)
     """Learned context tokens put before each prompt (CoOp); 0 for none."""
     conditioned: bool = False
     """Post-model context-aware prompting: text vectors adjusted by each image (DenseCLIP)."""
+
+    @field_validator("templates")
+    @classmethod
+    def _holds_an_age(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            if "{age}" not in template or set("{}") & set(template.replace("{age}", "")):
+                raise ValueError(f"a template holds {{age}} and no other braces, got {template!r}")
+        return templates
 
 
 class Fourier(_Frozen):
@@ -105,7 +144,7 @@ class Fourier(_Frozen):
 class Model(_Frozen):
     """Everything that builds the network; together with the weights it determines every number.
 
-    `prompts`, `fourier` and `dropout` are CILF-CIAE's alone.
+    `fourier` and `dropout` are CILF-CIAE's alone, and `prompts` are its and `clip`'s.
     """
 
     system: SystemSettings | None = None
@@ -120,6 +159,25 @@ class Model(_Frozen):
     mirrored: bool = False
     """Each view of an image counts together with its mirror image, the mean of both posteriors: twice the work for
     a smaller error than a network of twice the size would give."""
+
+    @model_validator(mode="after")
+    def _speaks_of_names(self) -> Model:
+        if self.ages.names is not None:
+            system, prompts = self.system, self.prompts
+            if isinstance(system, OrdinalClip | L2rClip) and system.context == AGE_CONTEXT:
+                raise ValueError(
+                    "system.context speaks of ages, and ages.names name other ranks: say what stands before a name, "
+                    "for example 'a photo taken in the'"
+                )
+            if system is None or isinstance(system, PlainClip):
+                if prompts.templates == Prompts().templates:
+                    raise ValueError(
+                        "prompts.templates speak of ages, and ages.names name other ranks: say what they are, for "
+                        "example 'a photo taken in the {age}'"
+                    )
+                if prompts.numbers == "words":
+                    raise ValueError("prompts.numbers: ages.names are put in as they are; leave `numbers` out")
+        return self
 
     @model_serializer(mode="wrap")
     def _as_ever(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -231,6 +231,7 @@ DataSetName = Literal[
     "fgnet",
     "imdb-clean",
     "morph2",
+    "ranks",
     "scface",
     "utkface",
 ]
@@ -242,7 +243,7 @@ class DataCheckOptions:
     """Options of `cilf data check`."""
 
     name: DataSetName
-    """Which public data set it is."""
+    """Which public data set it is, or `ranks`: images of your own in a folder per rank."""
 
     folder: str
     """Its local folder, laid out as its authors hand it out; see README.md."""

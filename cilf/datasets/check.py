@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -75,23 +76,43 @@ def _write(labelled: Labelled, folder: Path, output: Location) -> None:
 
 def _report(name: str, labelled: Labelled) -> RenderableType:
     table = labelled.table
-    parts: list[RenderableType] = [Text(_found(name, table))]
-    if len(table):
+    parts: list[RenderableType] = [Text(_found(name, labelled))]
+    if labelled.ranks:
+        parts.append(_bars("rank", _by_rank(labelled)))
+    elif len(table):
         parts.append(_bars("age", _by_age(table)))
     parts += [
-        _bars(column, Counter(value or "unknown" for value in table[column].to_pylist()))
+        _bars(column, dict(sorted(Counter(value or "unknown" for value in table[column].to_pylist()).items())))
         for column in ("split", "sex", "race")
         if table[column].null_count < len(table)
     ]
+    if labelled.ranks:
+        parts.append(Text(f"In a recipe, as part of `model`:\n    {_for_recipe(labelled.ranks)}"))
     return Group(*parts, *_problems(labelled.problems))
 
 
-def _found(name: str, table: pa.Table) -> str:
+def _found(name: str, labelled: Labelled) -> str:
+    table = labelled.table
     subjects = pc.count_distinct(table["subject"]).as_py()
     who = f"{subjects:,} subjects" if subjects else "subjects unknown"
+    if labelled.ranks:
+        return f"{name}: {len(table):,} rows, {who}, {len(labelled.ranks)} ranks"
     oldest, youngest = _year(pc.max(table["age"])), _year(pc.min(table["age"]))
     ages = "no ages but groups" if oldest is None and len(table) else f"ages {youngest} to {oldest}"
     return f"{name}: {len(table):,} rows, {who}" + (f", {ages}" if len(table) else "")
+
+
+def _by_rank(labelled: Labelled) -> dict[str, int]:
+    """Rows by number and name."""
+    counts = Counter(labelled.table["age"].to_pylist())
+    return {f"{number} {name}": counts[number] for number, name in enumerate(labelled.ranks)}
+
+
+def _for_recipe(ranks: tuple[str, ...]) -> str:
+    """What tells a model of these ranks, as YAML."""
+    ages = {"youngest": 0, "oldest": len(ranks) - 1, "names": list(ranks)}
+    flow = yaml.safe_dump(ages, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    return f"ages: {flow.strip()}"
 
 
 def _year(age: pa.Scalar) -> str | None:
@@ -116,7 +137,7 @@ def _bars(title: str, counts: Mapping[str, int]) -> Table:
     table.add_column("rows", justify="right", min_width=8)
     table.add_column("")
     most = max(counts.values())
-    for label, count in counts.items() if title == "age" else sorted(counts.items()):
+    for label, count in counts.items():
         table.add_row(Text(label), f"{count:,}", "█" * max(1, round(_BAR * count / most)))
     return table
 

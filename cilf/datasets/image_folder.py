@@ -33,13 +33,17 @@ class ImageFolder:
         """Relative to the root, with "/", in order. Those with problems are not among them."""
         self.problems: list[Problem] = []
         """Files and folders that cannot be read or named."""
+        self.folders: list[str] = []
+        """Names of those at the top, in order, but for hidden ones."""
         self._others: list[Path] = []
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._asked: set[str] = set()
-        for folder, _, names in os.walk(root, onerror=self._closed):
+        for folder, below, names in os.walk(root, onerror=self._closed):
             for name in names:
                 if not name.startswith("."):
                     self._take(Path(folder, name))
+            if folder == str(root):
+                self.folders = sorted(_shown(name) for name in below if not name.startswith("."))
         self.paths.sort()
         for path in self.paths:
             self._by_name[_last(_folded(path))].append(path)

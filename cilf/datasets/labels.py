@@ -36,7 +36,8 @@ TABLE = pa.schema(
 """One row per labelled face.
 
 path: relative to the data set's folder, with "/".
-age: years; null where only a group is known. age_std: of the annotators' guesses, years, where they made the label.
+age: years, or the number of the rank; null where only a group is known.
+age_std: of the annotators' guesses, years, where they made the label.
 age_low, age_high: first and last year of the group, where a data set gives groups; age_high is null for "and older".
 sex: male or female. race: as the data set calls it. subject: who it is; null where the data set does not tell.
 split: train, val, test, or the name of a fold; null where the authors have made none.
@@ -56,6 +57,7 @@ READERS = {
     "fgnet": "cilf.datasets.fgnet:read",
     "imdb-clean": "cilf.datasets.imdb_clean:read",
     "morph2": "cilf.datasets.morph2:read",
+    "ranks": "cilf.datasets.ranks:read",
     "scface": "cilf.datasets.scface:read",
     "utkface": "cilf.datasets.utkface:read",
 }
@@ -74,6 +76,7 @@ class Reason(Enum):
     AGE = (f"the age is outside 0..{OLDEST}", False)
     DUPLICATE = ("listed before, or another file of the same face", False)
     UNLISTED = ("the file stands in no list", False)
+    NO_IMAGE = ("there is no image in the folder", False)
     REPEATED = ("the same file name stands elsewhere with other labels", True)
     OWN_NAME = ("a label contradicts the file's own name, which counts", True)
     DATES = ("the age does not fit the dates", True)
@@ -107,6 +110,8 @@ class Labelled:
     table: pa.Table
     """TABLE, by path."""
     problems: list[Problem]
+    ranks: tuple[str, ...] = ()
+    """Where `age` is the number of a rank: what these are called, from 0 on."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ class Collector:
         elif face.box and not (face.box[0] < face.box[2] and face.box[1] < face.box[3]):
             self.problem(face.path, Reason.BOX, " ".join(f"{side:g}" for side in face.box))
 
-    def labelled(self) -> Labelled:
+    def labelled(self, ranks: tuple[str, ...] = ()) -> Labelled:
         """Everything that was added, with what contradicts itself from one face of a subject to another."""
         faces = sorted(self._faces.values(), key=lambda face: face.path)
         by_subject = defaultdict(list)
@@ -173,7 +178,7 @@ class Collector:
             [self._dataset] * len(faces) if name == "dataset" else [getattr(face, name) for face in faces]
             for name in TABLE.names
         ]
-        return Labelled(pa.table(columns, schema=TABLE), self._problems)
+        return Labelled(pa.table(columns, schema=TABLE), self._problems, ranks)
 
 
 def reader(name: str) -> Callable[[Path], Labelled]:

@@ -18,6 +18,7 @@ from cilf.datasets.faces import FaceSet
 from cilf.estimator import Estimator
 from cilf.evaluation.groups import assess
 from cilf.evaluation.measure import BATCH, measure
+from cilf.evaluation.metrics import rank_accuracy
 from cilf.evaluation.plots import picture
 from cilf.evaluation.stream import estimate_set
 from cilf.evaluation.tables import markdown, terminal
@@ -82,12 +83,15 @@ def evaluate_model(estimator: Estimator, faces: FaceSet) -> Evaluation:
     """
     estimated = estimate_set(estimator, faces)
     estimates, ages_N = estimated.estimates, estimated.ages_N
+    figures = measure(estimates, ages_N)
+    if estimator.card.model.ages.names is not None:
+        figures["rank_accuracy"] = rank_accuracy(estimates.age, ages_N)
     record = {
         "format": 1,
         "model": estimator.card.name,
         "data": {"path": faces.data, "split": faces.split, "rows": faces.rows, "evaluated": len(ages_N)},
         "skipped": {"total": len(estimated.skipped), "rows": [asdict(row) for row in estimated.skipped[:_NAMED]]},
-        "figures": measure(estimates, ages_N),
+        "figures": figures,
         **assess(estimates, ages_N, estimated.groups),
         "speed": {
             "device": str(estimator.device),

@@ -20,6 +20,11 @@ def cumulative_score(estimates_N: np.ndarray, ages_N: np.ndarray, within: float 
     return float(100 * within_years(estimates_N - ages_N, within).mean())
 
 
+def rank_accuracy(estimates_N: np.ndarray, ranks_N: np.ndarray) -> float:
+    """Share of estimates whose nearest rank is the true one, 0..1; halfway between two, the even one is taken."""
+    return float((np.rint(estimates_N) == ranks_N).mean())
+
+
 def within_years(errors_N: np.ndarray, within: float = 5) -> np.ndarray:
     """Which errors [N], years, are at most `within`, but for rounding: bool [N]."""
     return np.abs(errors_N) <= within + 1e-6

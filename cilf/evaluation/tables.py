@@ -80,6 +80,8 @@ def _notes(record: Record) -> list[str]:
         lines.append(f"Figures of groups of fewer than {record['smallest_group']} rows are not shown (–).")
     first = everyone["mae_before_correction"]
     lines.append(f"First estimate: MAE {_with(first)}; corrected {everyone['corrected']['value']:.1%} of rows.")
+    if (exact := figures.get("rank_accuracy")) is not None:
+        lines.append(f"Accuracy, by the rank nearest to the estimate: {exact:.1%}.")
     if record["macro_mae"]:
         lines.append(f"Mean over decades, each counting the same: MAE {_with(record['macro_mae'])}.")
     for by, gap in record["gaps"].items():
@@ -119,6 +121,8 @@ def markdown(record: Record) -> str:
             parts += [f"## {heading}", _groups(rows)]
     risk, speed = record["risk_coverage"], record["speed"]
     facts = [["MAE of the first estimate", _with(record["all"]["mae_before_correction"], "years")]]
+    if (exact := record["figures"].get("rank_accuracy")) is not None:
+        facts.append(["Accuracy, by the rank nearest to the estimate", f"{exact:.1%}"])
     if record["macro_mae"]:
         facts.append(["MAE, mean over decades", _with(record["macro_mae"], "years")])
     for by, gap in record["gaps"].items():

@@ -16,17 +16,20 @@ from cilf.models.systems import build_network
 
 # The text tower's work is in text_KC once training ends.
 _TRAINING_ONLY = ("text.", "prompts.")
+_PROMPTS = ("text_KC", "head.text_KC")
 _CORRECTOR = "corrector."
 
 
 def save_model(model: Network, card: Card, folder: Path, corrector: Corrector | None = None) -> None:
-    """Write a trained model: weight matrices in float16, vectors and statistics as they are.
+    """Write a trained model: weight matrices in float16; vectors, statistics and the prompts' vectors as they are.
+
+    What is wrong with a prompt's vector counts up to a hundred times in its logit.
 
     A corrector's tensors go in as they are, and its constants into the card.
     """
     model.cache_text()
     state = {
-        name: value.half() if value.is_floating_point() and value.ndim > 1 else value
+        name: value.half() if value.is_floating_point() and value.ndim > 1 and name not in _PROMPTS else value
         for name, value in model.state_dict().items()
         if not name.startswith(_TRAINING_ONLY)
     }

@@ -20,7 +20,6 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
 from cilf.card import Model
 from cilf.models.clip import ImageTower, TextTower, build_clip
 from cilf.models.evidence import Decode
@@ -33,6 +32,7 @@ from cilf.models.system import Step
 SCORE_WEIGHT = 0.4
 MATCH_WEIGHT = 0.3
 LABEL_SIGMA = 2.0  # years
+RANK_SIGMA = 0.5  # ranks: whoever has put a photograph into a folder was not two folders off
 LATER = Step(1, 1)
 """Any step after the first epoch."""
 
@@ -82,7 +82,8 @@ class CILF(Network[Output]):
     def __init__(self, spec: Model, *, deployed: bool = False, load_weights: bool = True) -> None:
         super().__init__()
         self.spec = spec
-        self.ages = AgeSpace(spec.ages.youngest, spec.ages.oldest)
+        self.ages = spec.ages.space
+        self.label_sigma = LABEL_SIGMA if self.ages.names is None else RANK_SIGMA
         clip = build_clip(spec.clip, spec.images.size, load_weights=load_weights)
         self.image: ImageTower = ImageTower(cast(nn.Module, clip.visual))
         with torch.no_grad():
@@ -165,18 +166,19 @@ class CILF(Network[Output]):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L_age + 0.4 L_score + 0.3 L_match for true ages in years, [B]; also its parts, detached.
 
-        L_age = KL(q ‖ p) + |Σ a_k p_k - y| with label distributions q of 2 years' width; weights and widths are our own
-        choice, as the paper is silent. `weights_B` weighs the rows of L_age and L_score. In the first epoch the
-        absolute error counts half: it is in years, and would drown the rest while all predictions are alike.
+        L_age = KL(q ‖ p) + |Σ a_k p_k - y| with label distributions q of 2 years' width, of half a rank where classes
+        have names; weights and widths are our own choice, as the paper is silent. `weights_B` weighs the rows of L_age
+        and L_score. In the first epoch the absolute error counts half: it is in years, and would drown the rest while
+        all predictions are alike.
         """
-        labels_BK = self.ages.soft_labels(ages_B, LABEL_SIGMA)
+        labels_BK = self.ages.soft_labels(ages_B, self.label_sigma)
         logits_BK = out.logits_BK.float()
         kl_B = F.kl_div(logits_BK.log_softmax(dim=1), labels_BK, reduction="none").sum(dim=1)
         l1_B = (self.ages.mean(logits_BK.softmax(dim=1)) - self.ages.clamp(ages_B)).abs()
         score_B = F.cross_entropy(out.score_logits_BK.float(), labels_BK, reduction="none")
         if weights_B is not None:
             kl_B, l1_B, score_B = weights_B * kl_B, weights_B * l1_B, weights_B * score_B
-        match = matching_loss(out.joint_BC.float(), out.text_KC.float(), ages_B, out.scale, self.ages)
+        match = matching_loss(out.joint_BC.float(), out.text_KC.float(), ages_B, out.scale, self.ages, self.label_sigma)
         parts = {"kl": kl_B.mean(), "l1": l1_B.mean(), "score": score_B.mean(), "match": match}
         l1_weight = 0.5 if step.first_epoch else 1.0
         total = parts["kl"] + l1_weight * parts["l1"] + SCORE_WEIGHT * parts["score"] + MATCH_WEIGHT * match

@@ -77,7 +77,11 @@ def _build_custom(architecture: dict[str, Any], weights: str | None, image_size:
         model = kind(**config)
     except (TypeError, RuntimeError) as error:
         raise WeightsError(f"clip.architecture does not build: {_first_line(error)}") from error
-    return model if weights is None else _load_state(model, _read_state(Path(weights)), Path(weights))
+    if weights is None:
+        return model
+    if not Path(weights).is_file():
+        raise WeightsError(f"clip.weights {weights!r} is no file, and an architecture of your own has no tags")
+    return _load_state(model, _read_state(Path(weights)), Path(weights))
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
@@ -245,6 +249,8 @@ class TextTower(nn.Module):
             self.whole = cast(Any, clip).text
             self.pool_type = getattr(self.whole, "pool_type", None)
         self.context_length = int(cast(Any, clip).context_length)
+        self.inverse_temperature = float(cast(Any, clip).logit_scale.detach().exp())
+        """1 / τ, by which CLIP multiplies cosines."""
 
     @property
     def takes_context(self) -> bool:

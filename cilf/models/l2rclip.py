@@ -19,7 +19,7 @@ from cilf.ages import AgeSpace
 from cilf.card import Clip
 from cilf.errors import UsageError
 from cilf.models.clip import TextTower
-from cilf.models.prompts import in_words
+from cilf.models.prompts import class_names
 from cilf.models.prototypes import PrototypeHead, PrototypeOutput, RankPrompts
 from cilf.models.settings import L2rClip
 from cilf.models.system import Channels, Step, summed
@@ -141,7 +141,7 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def rank_names(ages: AgeSpace, words: tuple[str, ...] | None) -> list[str]:
-    """A name for each class: those given, or its number in English words.
+    """What each class is called: by the words given, by its own name, or by its number in English words.
 
     Raises:
         UsageError: more or fewer names than classes, or numbers beyond 199.
@@ -150,6 +150,6 @@ def rank_names(ages: AgeSpace, words: tuple[str, ...] | None) -> list[str]:
         if len(words) != len(ages) or not all(word.strip() for word in words):
             raise UsageError(f"`words` are to name {len(ages)} ranks, got {len(words)}: {', '.join(words)}")
         return list(words)
-    if ages.oldest > _WORDS_END:
+    if ages.names is None and ages.oldest > _WORDS_END:
         raise UsageError(f"numbers above {_WORDS_END} have no words here, got {ages.oldest}; set `words`")
-    return [in_words(age) for age in range(ages.youngest, ages.oldest + 1)]
+    return class_names(ages, "words")

@@ -31,7 +31,7 @@ def matching_loss(
 ) -> Tensor:
     """Contrastive matching of fused images with the prompts of their ages, in both directions.
 
-    Equal ages in a batch are not negatives of each other, so the targets are soft: Q_ij ∝ exp(-|y_i - y_j| / 2) with
+    Equal ages in a batch are not negatives of each other, so the targets are soft: Q_ij ∝ exp(-|y_i - y_j| / σ) with
     rows normalised. A class-level term against all K prompts carries no sampling noise. The soft targets and
     their widths are our own choice; the paper (arXiv 2312.01758) gives InfoNCE alone. In a process group the
     other ranks' images count too, equally many on each; gradients averaged over the ranks, as data-parallel training
@@ -43,14 +43,14 @@ def matching_loss(
         ages_B: true ages, years.
         scale: exp of the learned log-temperature, a scalar.
         space: the classes.
-        sigma: width of the class-level label, years.
+        sigma: σ, also the width of the class-level label, years.
     """
     own_BC = F.normalize(joint_BC, dim=-1)
     text_KC = F.normalize(text_KC, dim=-1)
     class_term = F.cross_entropy(scale * own_BC @ text_KC.T, space.soft_labels(ages_B, sigma))
     joint_NC, ages_N = _gather(own_BC), _gather(ages_B)
     logits_NN = scale * joint_NC @ text_KC[space.classes(ages_N)].T
-    targets_NN = (-0.5 * (ages_N[:, None] - ages_N[None, :]).abs()).softmax(dim=1)
+    targets_NN = (-(ages_N[:, None] - ages_N[None, :]).abs() / sigma).softmax(dim=1)
     pairs = F.cross_entropy(logits_NN, targets_NN) + F.cross_entropy(logits_NN.T, targets_NN)
     return 0.5 * pairs + class_term
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +28,14 @@ def in_words(age: int) -> str:
     return _TENS[age // 10 - 2] + (f" {_BELOW_TWENTY[age % 10]}" if age % 10 else "")
 
 
+def class_names(ages: AgeSpace, numbers: Literal["digits", "words"]) -> list[str]:
+    """What each class is called in a sentence: by its name, or by its age in digits or in words."""
+    if ages.names is not None:
+        return list(ages.names)
+    spell = in_words if numbers == "words" else str
+    return [spell(age) for age in range(ages.youngest, ages.oldest + 1)]
+
+
 class PromptBank(nn.Module):
     """Prompts of every age: [K] vectors, each the normalised mean of its T templates' normalised vectors.
 
@@ -34,11 +44,8 @@ class PromptBank(nn.Module):
 
     def __init__(self, spec: Prompts, clip: Clip, ages: AgeSpace, text: TextTower) -> None:
         super().__init__()
-        spell = in_words if spec.numbers == "words" else str
         sentences = [
-            template.format(age=spell(age))
-            for age in range(ages.youngest, ages.oldest + 1)
-            for template in spec.templates
+            template.replace("{age}", name) for name in class_names(ages, spec.numbers) for template in spec.templates
         ]
         tokens_PL = tokenizer(clip)(sentences)
         if spec.context:

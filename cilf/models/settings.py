@@ -115,14 +115,21 @@ class MiVolo(_Frozen):
         return self
 
 
-_AGE_CONTEXT = "age estimation: the age of the person is"
+class PlainClip(_Frozen):
+    """cilf.models.plain_clip."""
+
+    system: Literal["clip"] = "clip"
+
+
+AGE_CONTEXT = "age estimation: the age of the person is"
+"""Published by OrdinalCLIP."""
 
 
 class OrdinalClip(_Frozen):
     """cilf.models.ordinalclip."""
 
     system: Literal["ordinalclip"] = "ordinalclip"
-    context: str = Field(default=_AGE_CONTEXT, min_length=1)
+    context: str = Field(default=AGE_CONTEXT, min_length=1)
     """What the learned context starts from."""
     bases: int = Field(default=5, ge=2)  # ours; published: 3
     """Base rank embeddings."""
@@ -135,10 +142,10 @@ class L2rClip(_Frozen):
     """cilf.models.l2rclip. Where no number stands in the sources, it is ours: depth, heads, weight, first_stage."""
 
     system: Literal["l2rclip"] = "l2rclip"
-    context: str = Field(default=_AGE_CONTEXT, min_length=1)
+    context: str = Field(default=AGE_CONTEXT, min_length=1)
     """What the learned context starts from."""
     words: tuple[str, ...] | None = None
-    """A name for each rank; null: its number in words."""
+    """What each rank is called in its prompt; null: by its name in model.ages, or its number in words."""
     depth: int = Field(default=1, ge=1)
     """RankFormer layers."""
     heads: int = Field(default=8, ge=1)
@@ -150,6 +157,16 @@ class L2rClip(_Frozen):
 
 
 SystemSettings = Annotated[
-    Regression | Dex | MeanResidue | Coral | Corn | RegressionForest | SwinFace | MiVolo | OrdinalClip | L2rClip,
+    Regression
+    | Dex
+    | MeanResidue
+    | Coral
+    | Corn
+    | RegressionForest
+    | SwinFace
+    | MiVolo
+    | PlainClip
+    | OrdinalClip
+    | L2rClip,
     Field(discriminator="system"),
 ]

@@ -8,7 +8,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from cilf.ages import AgeSpace
 from cilf.card import Model
 from cilf.errors import UsageError
 from cilf.models import settings
@@ -22,6 +21,7 @@ from cilf.models.mean_residue import MeanResidueHead
 from cilf.models.mivolo import FaceBody, MiVoloHead
 from cilf.models.network import Network
 from cilf.models.ordinalclip import OrdinalClipHead
+from cilf.models.plain_clip import PlainClipHead
 from cilf.models.prototypes import PrototypeHead
 from cilf.models.regression import RegressionHead
 from cilf.models.regression_forest import RegressionForestHead
@@ -39,6 +39,7 @@ _HEADS: dict[type, Callable[..., System]] = {
     settings.MiVolo: MiVoloHead,
 }
 _TEXT_HEADS: dict[type, Callable[..., System]] = {
+    settings.PlainClip: PlainClipHead,
     settings.OrdinalClip: OrdinalClipHead,
     settings.L2rClip: L2rClipHead,
 }
@@ -70,7 +71,7 @@ class SystemNetwork(Network[Any]):
         super().__init__()
         assert spec.system is not None
         self.spec, kind = spec, type(spec.system)
-        self.ages = AgeSpace(spec.ages.youngest, spec.ages.oldest)
+        self.ages = spec.ages.space
         self.levels = isinstance(spec.system, settings.SwinFace)
         text: TextTower | None = None
         if isinstance(spec.system, settings.MiVolo):
@@ -85,7 +86,8 @@ class SystemNetwork(Network[Any]):
         channels = self._channels()
         self.head: System
         if kind in _TEXT_HEADS:
-            self.head = _TEXT_HEADS[kind](channels, self.ages, spec.system, spec.clip, text)
+            said = spec.prompts if kind is settings.PlainClip else spec.system
+            self.head = _TEXT_HEADS[kind](channels, self.ages, said, spec.clip, text)
         else:
             self.head = _HEADS[kind](channels, self.ages, spec.system)
         self.decode, self.rests = self.head.rule, self.head.rests

@@ -91,17 +91,18 @@ def markdown(data: str, systems: Sequence[Entry], command: str, machine: Machine
     """The table with what it rests on, and what the papers report."""
     record = systems[0].results[0].record
     seeds = sorted({seed for system in systems for seed in system.seeds})
+    ranks = all(result.run.recipe.model.ages.names for system in systems for result in system.results)
     over = f"one seed ({seeds[0]}), so without a deviation" if len(seeds) == 1 else f"{len(seeds)} seeds"
     parts = [
         f"# Systems of the field on {data}",
         f"    {command}",
         f"{_budget(systems)}, with the same faces, crops and augmentation, and the same image tower where a system "
         f"has none of its own; {over}. Measured on the {record['data']['evaluated']:,} faces of "
-        f"split={record['data']['split']}, of which nothing was learned. MAE and widths in years, ± the standard "
-        f"deviation over seeds.",
+        f"split={record['data']['split']}, of which nothing was learned. MAE and widths in "
+        f"{'ranks' if ranks else 'years'}, ± the standard deviation over seeds.",
         _table(
-            _HEADINGS,
-            [_cells(system) for system in systems],
+            (*_HEADINGS, "accuracy, %") if ranks else _HEADINGS,
+            [_cells(system) + ([f"{_accuracy(system):.1f}"] if ranks else []) for system in systems],
         ),
     ]
     if any(system.own_backbone for system in systems):
@@ -127,6 +128,8 @@ def _budget(systems: Sequence[Entry]) -> str:
     if len(budgets) > 1:
         return "At unequal budget, each as recipe.yaml of its runs says"
     epochs, batch, size = budgets.pop()
+    if not epochs:
+        return f"Without training, the towers as their weights have them, on images of {size} x {size} pixels"
     length = "one epoch" if epochs == 1 else f"{epochs} epochs"
     return f"At equal budget, {length} in batches of {batch} images of {size} x {size} pixels"
 
@@ -149,6 +152,10 @@ def _cells(system: Entry) -> list[str]:
 
 def _first(system: Entry) -> float:
     return float(system.mean(lambda record: record["figures"]["mae_before_correction"]))
+
+
+def _accuracy(system: Entry) -> float:
+    return 100 * float(system.mean(lambda record: record["figures"]["rank_accuracy"]))
 
 
 def _width(system: Entry) -> float:

@@ -29,7 +29,7 @@ from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import Plan
 from cilf.models.network import Network
 from cilf.models.systems import build_network
-from cilf.storage import Location, locate, write
+from cilf.storage import Location, locate, read, write
 from cilf.training.calibrate import calibrate, check_subjects, correction_table
 from cilf.training.epochs import age_weights
 from cilf.training.out_of_fold import out_of_fold
@@ -50,7 +50,7 @@ def run(options: TrainOptions) -> int:
     evaluation = train_recipe(recipe, output, options.cluster)
     Console(highlight=False).print(terminal(evaluation.record))
     speed = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in _speed(output).items())
-    print(f"training: {speed}\nthe model, its evaluation and the run's measurements are in {output.url}")
+    print(f"training: {speed or 'none'}\nthe model, its evaluation and the run's measurements are in {output.url}")
     return 0
 
 
@@ -63,7 +63,8 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> Evalu
         address: of the Ray cluster to run on; None: Ray is started on this machine, if it does not run yet.
     """
     start = start_weights(recipe)
-    model = build_network(recipe.model, deployed=start is not None, load_weights=False)  # or it fails before it starts
+    # Or it fails before it starts. Where nothing is learned, these are the weights.
+    model = build_network(recipe.model, deployed=start is not None, load_weights=not recipe.epochs)
     prepare(recipe, output)
     with running(address) as cluster:
         worker_resources(recipe, cluster)
@@ -78,6 +79,7 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
     write_bad_rows(output, known.bad + chosen.bad)
     for rows, url in ((known, data.path), (chosen, data.choose_path or data.path)):
         check_share(rows, url)
+        check_ranks(recipe, rows, url)
     fitted_N = fitted_rows(known.index, recipe.held_out, recipe.seed)
     keys = subject_keys(known.index)
     fitted, held_out = (len(keys.filter(mask).unique()) for mask in (fitted_N, ~fitted_N))
@@ -90,8 +92,9 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
         "%d faces to learn from, %d held out to calibrate on, %d to choose by; %d rows left out",
         *(int(fitted_N.sum()), int((~fitted_N).sum()), len(chosen), len(known.bad) + len(chosen.bad)),
     )
-    average = train(recipe, start, fit, ages_N, chosen.good, weights_K, output, cluster)
-    model.load_state_dict(average, strict=False)
+    if recipe.epochs:
+        average = train(recipe, start, fit, ages_N, chosen.good, weights_K, output, cluster)
+        model.load_state_dict(average, strict=False)
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
     model.cache_text()
     model.unweigh(torch.from_numpy(weights_K))
@@ -124,6 +127,21 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
     return deliver(model, card, corrector, chosen, data, output)
 
 
+def check_ranks(recipe: Recipe, rows: Rows, url: str) -> None:
+    """Stop where labels are none of the ranks that the recipe names: held inside the range, they would teach wrongly.
+
+    Raises:
+        UsageError: a label is no whole number, or not from youngest to oldest.
+    """
+    ages, label_N = recipe.model.ages, rows.index["age"].to_numpy()
+    wrong_N = (label_N < ages.youngest) | (label_N > ages.oldest) | (label_N != np.rint(label_N))
+    if ages.names is not None and wrong_N.any():
+        raise UsageError(
+            f"{wrong_N.sum()} of {len(rows)} rows of {url} have labels that are none of the {len(ages.names)} ranks "
+            f"{ages.youngest} to {ages.oldest} which model.ages names (the first: {label_N[wrong_N][0]:g})"
+        )
+
+
 def deliver(model: Network, card: Card, corrector: Corrector, chosen: Rows, data: Data, output: Location) -> Evaluation:
     """Write the model folder, measure it as labelling will use it, and put the figures on its card."""
     with tempfile.TemporaryDirectory(prefix="cilf-model-") as scratch:
@@ -151,8 +169,7 @@ def _face_set(chosen: Rows, data: Data, scratch: Path) -> FaceSet:
 
 
 def _speed(output: Location) -> dict[str, float]:
-    """Means over the epochs."""
-    source = output / METRICS_FILE
-    epochs = [line for line in map(json.loads, source.fs.cat_file(source.path).splitlines()) if "epoch" in line]
+    """Means over the epochs; nothing where there were none."""
+    epochs = [line for line in map(json.loads, (read(output / METRICS_FILE) or b"").splitlines()) if "epoch" in line]
     names = ("images_per_s", "waiting_for_data", "scaling_efficiency")
     return {n: float(np.mean([row[n] for row in epochs if n in row])) for n in names if any(n in r for r in epochs)}

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cilf.card import Model
 from cilf.errors import UsageError
-from cilf.models.settings import MiVolo
+from cilf.models.settings import MiVolo, PlainClip
 
 
 class Data(BaseModel):
@@ -59,7 +59,8 @@ class Recipe(BaseModel):
     train_text: bool
     """Fit the text tower too: needed where it starts from nothing, wrong where it comes from CLIP."""
 
-    epochs: int = Field(gt=0)
+    epochs: int = Field(ge=0)
+    """0: nothing is learned, and the model is CLIP by itself (system `clip`), as model.clip.weights has it."""
     batch_size: int = Field(default=64, gt=1)
     """Images per step of the optimiser, over all workers: the same however many there are."""
     accumulate: int = Field(default=1, gt=0)
@@ -139,6 +140,31 @@ class Recipe(BaseModel):
             named = [name for name, there in wrong.items() if there]
             if named:
                 raise ValueError(f"model.system: {system.system} has no {', '.join(named)}")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Recipe:
+        if self.epochs:
+            return self
+        system = self.model.system
+        if not isinstance(system, PlainClip):
+            raise ValueError(
+                "epochs: 0 is for model.system {system: clip}; "
+                f"{'cilf-ciae' if system is None else system.system} has parts that start from nothing"
+            )
+        if self.model.clip.weights is None:
+            raise ValueError(
+                "epochs: 0 without model.clip.weights: the towers would start from nothing, and there is nothing to "
+                "measure; name a file of weights"
+            )
+        wrong = {
+            "start": self.start is not None,
+            "image_init": self.image_init is not None,
+            "model.prompts.context": self.model.prompts.context > 0,
+        }
+        named = [name for name, there in wrong.items() if there]
+        if named:
+            raise ValueError(f"epochs: 0 leaves CLIP as it is, and goes without {', '.join(named)}")
         return self
 
     @property

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cilf.ages import AgeSpace
-from cilf.card import Clip
+from cilf.card import Clip, Prompts
 from cilf.models.clip import TextTower, build_clip
 from cilf.models.coral import CoralHead
 from cilf.models.corn import CornHead
@@ -15,6 +15,7 @@ from cilf.models.l2rclip import L2rClipHead
 from cilf.models.mean_residue import MeanResidueHead
 from cilf.models.mivolo import MiVoloHead
 from cilf.models.ordinalclip import OrdinalClipHead
+from cilf.models.plain_clip import PlainClipHead
 from cilf.models.regression import RegressionHead
 from cilf.models.regression_forest import RegressionForestHead
 from cilf.models.settings import (
@@ -59,6 +60,7 @@ _WITH_TEXT = {
     "ordinalclip": (OrdinalClipHead, OrdinalClip(bases=3, scale=10)),
     "ordinalclip, hats": (OrdinalClipHead, OrdinalClip(interpolation="hat", scale=10)),
     "l2rclip": (L2rClipHead, L2rClip(heads=2, scale=10)),
+    "clip": (PlainClipHead, Prompts(context=2)),
 }
 NAMES = (*_PLAIN, *_WITH_TEXT)
 WITH_TEXT = tuple(_WITH_TEXT)

@@ -109,7 +109,7 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
 def test_every_system_has_its_file_and_no_two_are_the_same():
     systems = [tiny(name).model.system for name in NAMES]
     kinds = {None if system is None else system.system for system in systems}
-    assert len(kinds) == len(NAMES) == 11
+    assert len(kinds) == len(NAMES) == 12
     networks = {type(build_network(tiny(name).model)) is CILF: name for name in ("cilf-ciae", "dex")}
     assert networks == {True: "cilf-ciae", False: "dex"}
 
