@@ -45,7 +45,7 @@ class PlainClipHead(PrototypeHead):
 
     def forward(self, features: Features) -> PrototypeOutput:
         out = super().forward(features)
-        return replace(out, logits_BK=cast(Tensor, self.inverse_temperature) * out.logits_BK)
+        return replace(out, logits_BK=cast(Tensor, self.inverse_temperature) * out.logits_BK.float())
 
     def loss(self, out: PrototypeOutput, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of classes given images."""
