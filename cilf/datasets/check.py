@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cilf.config import DataCheckOptions
+from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.labels import Labelled, Problem, Reason, reader
 from cilf.errors import UsageError
 from cilf.evaluation.metrics import BANDS
@@ -124,7 +125,7 @@ def _by_age(table: pa.Table) -> dict[str, int]:
     found: Counter[tuple[float, str]] = Counter()
     for age, low, high in zip(*(table[name].to_pylist() for name in ("age", "age_low", "age_high")), strict=True):
         if age is None:
-            found[low, f"{low:g}-{high:g}" if high is not None else f"{low:g}+"] += 1
+            found[low, AgeGroup(low, high).name] += 1
         else:
             band = next(band for band, (first, end) in BANDS.items() if first <= age < end)
             found[BANDS[band][0], band] += 1

@@ -1,16 +1,20 @@
-"""Which Parquet files hold labelled faces, and what of a split is where in them."""
+"""Which Parquet files hold labelled faces, and what is in them of a split and beside it. No image is read."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cilf.datasets.age_groups import BOUNDS, AgeGroup, distinct_bounds, group_of_row, years
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
 
 _REQUIRED = ("id", "age", "image", "split")
+_MEANT = "labelled faces need id, image (encoded bytes), split, and age (years) or age_low and age_high (of a group)"
 GROUPS = {"gender": ("gender", "sex"), "race": ("race",), "subject": ("subject",)}
 """Group: the columns it may be in; the first that is there counts."""
 
@@ -27,6 +31,14 @@ class FaceFile:
     rows: int
     """Of the split."""
     splits: frozenset[str]
+    aged: bool
+    """Whether ages are all there is, or a row of the split has one beside or instead of a group."""
+    age_groups: frozenset[AgeGroup]
+    """Of rows of all splits."""
+    others: int
+    """Rows of no split or another one."""
+    known_others: frozenset[object]
+    """Subjects of these, as the file has them."""
 
 
 def parquet_files(source: Location) -> list[Location]:
@@ -58,27 +70,58 @@ def inspect(location: Location, split: str) -> FaceFile:
     try:
         with location.fs.open(location.path, "rb") as opened:
             parquet = pq.ParquetFile(opened)
-            columns = parquet.schema_arrow
-            missing = [name for name in _REQUIRED if name not in columns.names]
-            if missing:
-                raise UsageError(
-                    f"{location.url} has no column {', '.join(missing)} (its columns: {', '.join(columns.names)}); "
-                    "labelled faces need id, image (encoded bytes), age (years) and split"
-                )
-            image = columns.field("image").type
-            if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
-                raise UsageError(f"{location.url} has a column image of {image}; expected binary, the encoded bytes")
-            groups = range(parquet.num_row_groups)
-            splits = [
-                parquet.read_row_group(group, columns=["split"])["split"].cast(pa.string()).to_pylist()
-                for group in groups
-            ]
+            schema = parquet.schema_arrow
+            _check(schema, location)
+            found = {name: next((c for c in known if c in schema.names), None) for name, known in GROUPS.items()}
+            numbers = ("age", *BOUNDS, "age_std")
+            columns = {name: name for name in ("id", "image", *numbers) if name in schema.names}
+            columns |= {name: column for name, column in found.items() if column}
+            grouped = all(name in columns for name in BOUNDS)
+            light = ["split", *(c for n, c in columns.items() if n == "subject" or (grouped and n in numbers[:3]))]
+            parts = [parquet.read_row_group(group, columns=light) for group in range(parquet.num_row_groups)]
     except UsageError:
         raise
     except Exception as error:
         raise UsageError(f"cannot read labelled faces: {problem(error, location.url)}") from error
-    found = {name: next((c for c in known if c in columns.names), None) for name, known in GROUPS.items()}
-    wanted = {"id": "id", "age": "age", "image": "image"} | {name: c for name, c in found.items() if c}
-    counts = [values.count(split) for values in splits]
-    there = frozenset(value for values in splits for value in values if value is not None)
-    return FaceFile(location, wanted, [g for g, count in zip(groups, counts, strict=True) if count], sum(counts), there)
+    splits = [part["split"].cast(pa.string()) for part in parts]
+    inside = [pc.fill_null(pc.equal(column, split), False) for column in splits]
+    counts = [pc.sum(mask).as_py() or 0 for mask in inside]
+    ours = [part.filter(mask) for part, mask in zip(parts, inside, strict=True)]
+    others = [part.filter(pc.invert(mask)) for part, mask in zip(parts, inside, strict=True)]
+    return FaceFile(
+        location,
+        columns,
+        row_groups=[group for group, count in enumerate(counts) if count],
+        rows=sum(counts),
+        splits=frozenset(str(value) for value in _distinct(splits) if value is not None),
+        aged=not grouped or ("age" in columns and any(years(a) is not None for a in _distinct(_column(ours, "age")))),
+        age_groups=_age_groups(parts) if grouped else frozenset(),
+        others=sum(map(len, others)),
+        known_others=frozenset(_distinct(_column(others, columns["subject"]))) if "subject" in columns else frozenset(),
+    )
+
+
+def _check(schema: pa.Schema, location: Location) -> None:
+    instead = {"age"} if all(name in schema.names for name in BOUNDS) else set()
+    missing = [name for name in _REQUIRED if name not in schema.names and name not in instead]
+    if missing:
+        raise UsageError(
+            f"{location.url} has no column {', '.join(missing)} (its columns: {', '.join(schema.names)}); {_MEANT}"
+        )
+    image = schema.field("image").type
+    if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
+        raise UsageError(f"{location.url} has a column image of {image}; expected binary, the encoded bytes")
+
+
+def _column(parts: Sequence[pa.Table], name: str) -> list[pa.ChunkedArray]:
+    return [part[name] for part in parts]
+
+
+def _distinct(columns: Sequence[pa.ChunkedArray]) -> set[object]:
+    return {value for column in columns for value in column.unique().to_pylist()}
+
+
+def _age_groups(parts: Sequence[pa.Table]) -> frozenset[AgeGroup]:
+    pairs = {pair for part in parts for pair in distinct_bounds(part)}
+    groups = (group_of_row(low, high) for low, high in pairs)
+    return frozenset(group for group in groups if group and not group.problem)

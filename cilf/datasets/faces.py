@@ -1,8 +1,7 @@
-"""Labelled faces: Parquet of encoded images -> uint8 crops, ages and groups, in batches or all at once."""
+"""Labelled faces: Parquet of encoded images -> uint8 crops, ages or age groups, and who is shown, in batches."""
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,22 +10,15 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cilf.datasets.face_files import GROUPS, FaceFile, inspect, parquet_files
+from cilf.datasets.age_groups import AgeGroup, ordered
+from cilf.datasets.face_files import GROUPS, inspect, parquet_files
+from cilf.datasets.face_rows import Columns, group_name
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import DecodeError, decode
 from cilf.storage import CHECKING, locate, problem
 
-OLDEST = 130
-"""Ages above it are taken for mistakes, years."""
-
-_NUMBERED = {
-    "gender": {0: "male", 1: "female"},
-    "race": {0: "White", 1: "Black", 2: "Asian", 3: "Indian", 4: "Others"},
-}
-"""What UTKFace's numbers mean."""
 _MAX_PIXELS = 10**8
 _BATCHES_AHEAD = 2
 _BUFFER = 4 * 2**20
@@ -48,10 +40,13 @@ class Faces:
     images_NHWC: np.ndarray
     """uint8 [N, S, S, 3], RGB."""
     ages_N: np.ndarray
-    """float32 [N], years."""
+    """float32 [N], years; NaN where only a group is known."""
     ids: list[str]
     groups: dict[str, np.ndarray] = field(default_factory=dict)
-    """`gender`, `race` and `subject`, those the data has: object [N], strings, None where a row has no value."""
+    """`gender`, `race` and `subject`, those the data has: object [N], strings, None where a row has no value. Of data
+    with age groups `age_group` too, by the names of FaceSet.age_groups."""
+    stds_N: np.ndarray | None = None
+    """float32 [N], years, of the annotators' guesses, NaN where there is none; None: the data has no `age_std`."""
     skipped: tuple[Skipped, ...] = ()
     """Rows that stood among these and are none of the N."""
 
@@ -61,7 +56,8 @@ class Faces:
     def take(self, rows: np.ndarray) -> Faces:
         """The given rows, int [M], in their order."""
         groups = {name: values_N[rows] for name, values_N in self.groups.items()}
-        return Faces(self.images_NHWC[rows], self.ages_N[rows], [self.ids[row] for row in rows], groups)
+        stds_N = None if self.stds_N is None else self.stds_N[rows]
+        return Faces(self.images_NHWC[rows], self.ages_N[rows], [self.ids[row] for row in rows], groups, stds_N)
 
     def without_pixels(self) -> Faces:
         """The same faces, their images empty: for who has looked at them and keeps the rest."""
@@ -75,6 +71,7 @@ class Faces:
             np.concatenate([part.ages_N for part in parts]),
             [face for part in parts for face in part.ids],
             {name: np.concatenate([part.groups[name] for part in parts]) for name in parts[0].groups},
+            None if parts[0].stds_N is None else np.concatenate([part.stds_N for part in parts]),
             tuple(row for part in parts for row in part.skipped),
         )
 
@@ -83,13 +80,15 @@ class FaceSet:
     """The labelled faces of one split, where they are stored; images are read when batches are asked for.
 
     Args:
-        data: a path or URL of a Parquet file or of a folder of them, with the columns id, age (years), image
-            (encoded bytes) and split, and possibly gender or sex, race and subject. Numbers as gender or race are
-            UTKFace's; other values stand for themselves.
-        split: the rows whose column `split` has this value.
+        data: a path or URL of a Parquet file or of a folder of them, with the columns id, age (years) or age_low and
+            age_high (first and last year of a group; no last one: and older), image (encoded bytes) and split, and
+            possibly age_std, gender or sex, race and subject. Numbers as gender or race are UTKFace's; other values
+            stand for themselves.
+        split: the rows whose column `split` has this value. Where one of them has an age, ages count, and rows that
+            have none are skipped; else groups do.
 
     Raises:
-        UsageError: no such data, a column is missing, or no rows are of that split.
+        UsageError: no such data, a column is missing, no rows are of that split, or no age fits into the groups.
     """
 
     def __init__(self, data: str, split: str) -> None:
@@ -103,7 +102,16 @@ class FaceSet:
             there = ", ".join(sorted(frozenset().union(*(file.splits for file in files)))) or "none at all"
             raise UsageError(f"{data} has no rows with split = {split!r} (splits there: {there})")
         self._files = [file for file in files if file.rows]
-        self._groups = [name for name in GROUPS if any(name in file.columns for file in self._files)]
+        self.age_groups: list[AgeGroup] | None = None
+        """Groups in rows of any split, from the youngest on, if these are what is known; None: ages are."""
+        if not any(file.aged for file in self._files):
+            self.age_groups = ordered((group for file in files for group in file.age_groups), data)
+        self.others = sum(file.others for file in files)
+        """Rows of other splits, or of none."""
+        self.known_others = frozenset(group_name(who) for file in files for who in file.known_others) - {None}
+        """The subjects of these."""
+        known = [name for name in (*GROUPS, "age_std") if any(name in file.columns for file in self._files)]
+        self._columns = Columns(split, known, by_group=self.age_groups is not None)
 
     def batches(self, size: int, rows: int = 64) -> Iterator[Faces]:
         """All rows in the order of the files, at most `rows` at a time, decoded as labelling decodes them.
@@ -120,8 +128,8 @@ class FaceSet:
         pool = ThreadPoolExecutor()
         try:
             for table in self._tables(rows):
-                columns = zip(table["image"], table["age"].to_pylist(), strict=True)
-                waiting.append((table, [pool.submit(_face, image, age, size) for image, age in columns]))
+                columns = zip(table["image"], table["unlabelled"].to_pylist(), strict=True)
+                waiting.append((table, [pool.submit(_face, image, why, size) for image, why in columns]))
                 if len(waiting) > _BATCHES_AHEAD:
                     yield _faces(*waiting.popleft(), size)
             while waiting:
@@ -140,7 +148,7 @@ class FaceSet:
                     parquet = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
                     names = [*file.columns.values(), "split"]
                     for batch in parquet.iter_batches(rows, row_groups=file.row_groups, columns=names):
-                        table = self._selected(pa.Table.from_batches([batch]), file)
+                        table = self._columns.of(pa.Table.from_batches([batch]), file)
                         kept = table if kept is None else pa.concat_tables([kept, table])
                         while len(kept) >= rows:
                             yield kept.slice(0, rows)
@@ -149,18 +157,6 @@ class FaceSet:
                 raise JobError(f"reading labelled faces: {problem(error, file.location.url)}") from error
         if kept is not None and len(kept):
             yield kept
-
-    def _selected(self, table: pa.Table, file: FaceFile) -> pa.Table:
-        """The rows of the split with our columns, of the same types whatever the file's are."""
-        table = table.filter(pc.equal(table["split"].cast(pa.string()), self.split))
-        columns = {name: table[file.columns[name]] for name in ("id", "image", "age")}
-        columns["id"] = pa.array([str(value) for value in columns["id"].to_pylist()], pa.string())
-        columns["age"] = pa.array([_number(value) for value in columns["age"].to_pylist()], pa.float64())
-        columns["image"] = columns["image"].cast(pa.large_binary())
-        for name in self._groups:
-            values = table[file.columns[name]].to_pylist() if name in file.columns else [None] * len(table)
-            columns[name] = pa.array([_group(value, _NUMBERED.get(name, {})) for value in values], pa.string())
-        return pa.table(columns)
 
 
 def read_faces(path: str, split: str, size: int) -> Faces:
@@ -184,12 +180,10 @@ def no_usable_rows(data: str, split: str, skipped: tuple[Skipped, ...]) -> Usage
     )
 
 
-def _face(image: pa.Scalar, age: float | None, size: int) -> np.ndarray | str:
+def _face(image: pa.Scalar, unlabelled: str | None, size: int) -> np.ndarray | str:
     """The crop, or why the row is none."""
-    if age is None or math.isnan(age):
-        return "no age"
-    if not 0 <= age <= OLDEST:
-        return f"age {age:g} is outside 0..{OLDEST}"
+    if unlabelled:
+        return unlabelled
     if not image.is_valid:
         return "no image"
     try:
@@ -205,29 +199,14 @@ def _faces(table: pa.Table, results: list[Future], size: int) -> Faces:
     groups = {
         name: np.array(table[name].to_pylist(), dtype=object)[good]
         for name in table.column_names
-        if name not in ("id", "image", "age")
+        if name in (*GROUPS, "age_group")
     }
+    numbers = {name: table[name].to_numpy()[good] for name in ("age", "age_std") if name in table.column_names}
     return Faces(
         np.stack([crops[row] for row in good]) if good else np.empty((0, size, size, 3), np.uint8),
-        table["age"].to_numpy()[good].astype(np.float32),
+        numbers["age"],
         [ids[row] for row in good],
         groups,
+        numbers.get("age_std"),
         tuple(Skipped(ids[row], crop) for row, crop in enumerate(crops) if isinstance(crop, str)),
     )
-
-
-def _number(value: object) -> float | None:
-    """None where it is no number."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-
-
-def _group(value: object, numbered: dict[int, str]) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, (int, float)) and value == int(value):
-        # A column of whole numbers that lacks some is one of floats to pandas.
-        return numbered.get(int(value), str(int(value)))
-    return str(value)

@@ -1,64 +1,75 @@
-"""Age groups, as Adience has them: from an age or a posterior to a group, and how often it is the right one.
+"""How often an estimate lies in the right age group, where groups are all that is known: Adience, FairFace, FACES.
 
-Between its eight groups Adience has ages of none, such as 3 or 35; here each goes to the group whose bound is nearest,
-the younger one of two.
+Sources: accuracy and 1-off, the share of faces at most one group from their own (Eidinger, Enbar & Hassner 2014).
+Groups may leave ages out, as Adience's do with 3 and 35; each goes to the group whose bound is nearest, the younger
+one of two. What is looked at is the estimate that labelling would write, not the likeliest group of a posterior.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from cilf.errors import UsageError
-
-ADIENCE = ((0, 2), (4, 6), (8, 12), (15, 20), (25, 32), (38, 43), (48, 53), (60, 100))
-"""First and last year of each group, both included."""
-
-Groups = Sequence[tuple[float, float]]
+from cilf.datasets.age_groups import AgeGroup
+from cilf.estimator import Estimates
+from cilf.evaluation.figures import SMALLEST, Figures, Group, groups_by_judgement, groups_of_people
 
 
-def group_of(ages_N: np.ndarray, groups: Groups = ADIENCE) -> np.ndarray:
+def group_of(ages_N: np.ndarray, groups: Sequence[AgeGroup]) -> np.ndarray:
     """The group nearest to each age in years, [N] -> int64 [N]."""
-    low_G, high_G = np.array(groups, np.float64).T
+    low_G = np.array([group.low for group in groups])
+    high_G = np.array([math.inf if group.high is None else group.high for group in groups])
     away_NG = np.maximum(np.maximum(low_G - ages_N[:, None], ages_N[:, None] - high_G), 0)
     return away_NG.argmin(axis=1)
 
 
-def group_probabilities(posterior_NK: np.ndarray, youngest: int, groups: Groups = ADIENCE) -> np.ndarray:
-    """What a posterior over whole years says of each group.
+def true_groups(labels: Mapping[str, np.ndarray], groups: Sequence[AgeGroup]) -> np.ndarray:
+    """Numbers, int64 [N], of the groups that the rows' `age_group` names."""
+    number = {group.name: place for place, group in enumerate(groups)}
+    return np.array([number[name] for name in labels["age_group"]], np.int64)
+
+
+def assess(estimates: Estimates, groups: Sequence[AgeGroup], labels: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Everything about the estimates of N >= 1 faces, as strict JSON types.
+
+    Accuracies in per cent, years, shares in 0..1; intervals as in cilf.evaluation.groups.assess.
 
     Args:
-        posterior_NK: rows sum to 1.
-        youngest: age of its first class, years.
-
-    Returns:
-        float64 [N, G], rows sum to 1.
+        groups: from the youngest on.
+        labels: `age_group` of the rows, and `gender`, `race` and `subject` where known, as in
+            cilf.datasets.faces.Faces.
     """
-    group_K = group_of(np.arange(youngest, youngest + posterior_NK.shape[1]), groups)
-    return posterior_NK.astype(np.float64) @ np.eye(len(groups))[group_K]
-
-
-def group_accuracy(chosen_N: np.ndarray, true_N: np.ndarray, off: int = 0) -> float:
-    """Percentage of faces whose group is at most `off` groups from the true one: 0 is accuracy, 1 is 1-off.
-
-    Args:
-        chosen_N, true_N: int, numbers of groups.
-    """
-    return float(100 * (np.abs(chosen_N - true_N) <= off).mean())
-
-
-def over_folds(chosen_N: np.ndarray, true_N: np.ndarray, folds_N: np.ndarray, off: int = 0) -> tuple[float, float]:
-    """Mean and standard deviation over folds of their accuracy, per cent, as Adience is told of.
-
-    Args:
-        folds_N: the fold that each face was tested in.
-
-    Raises:
-        UsageError: there is one fold only, which has no deviation.
-    """
-    folds = np.unique(folds_N)
-    if len(folds) < 2:
-        raise UsageError(f"accuracy over folds needs two at least, and all rows are of {len(folds)}")
-    each = [group_accuracy(chosen_N[folds_N == fold], true_N[folds_N == fold], off) for fold in folds]
-    return float(np.mean(each)), float(np.std(each, ddof=1))
+    true_N, chosen_N = true_groups(labels, groups), group_of(estimates.age, groups)
+    off_N = np.abs(chosen_N - true_N)
+    columns = {
+        "accuracy": 100 * (off_N == 0),
+        "one_off": 100 * (off_N <= 1),
+        "accuracy_before_correction": 100 * (group_of(estimates.first_age, groups) == true_N),
+        "expected_error": estimates.expected_error,
+        "width": estimates.age_high - estimates.age_low,
+        "accepted": estimates.accepted,
+        "corrected": estimates.corrections > 0,
+    }
+    known = [
+        Group("all", "all", np.arange(len(true_N))),
+        *(Group("age", group.name, np.flatnonzero(true_N == place)) for place, group in enumerate(groups)),
+        *groups_of_people(labels),
+        *groups_by_judgement(estimates.accepted),
+    ]
+    known = [group for group in known if len(group.rows)]
+    figures = Figures(columns, known, labels.get("subject"))
+    records = [figures.record(group) for group in known]
+    confusion_GG = np.zeros((len(groups), len(groups)), np.int64)
+    np.add.at(confusion_GG, (true_N, chosen_N), 1)
+    return {
+        "bootstrap": figures.drawn(),
+        "smallest_group": SMALLEST,
+        "age_groups": [{"name": group.name, **group._asdict()} for group in groups],
+        "all": records[0],
+        "groups": records[1:],
+        "gaps": figures.gaps(known),
+        "confusion": confusion_GG.tolist(),
+    }

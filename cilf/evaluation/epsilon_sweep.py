@@ -64,6 +64,8 @@ def run(options: EvaluateOptions) -> int:
     folder = model_folder(options.model)
     target = locate(options.output or f"runs/evaluate/{locate(options.model).path.rpartition('/')[2]}", CHECKING)
     faces = FaceSet(options.data, options.split)
+    if faces.age_groups is not None:
+        raise UsageError(f"{faces.data} has age groups, and --epsilon-sweep measures errors in years: it needs ages")
     check_output(target)
     estimator = Estimator(folder)
     seen, ages_N = _seen(estimator, faces)

@@ -1,33 +1,19 @@
-"""Figures of groups of rows, by age, gender, race and acceptance, each with its bootstrap interval."""
+"""How far estimates are from ages: of all rows, and by age, gender, race and acceptance, with bootstrap intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cilf.estimator import Estimates
-from cilf.evaluation.bootstrap import LEVEL, RESAMPLES, SEED, Resampled, interval, resample
+from cilf.evaluation.figures import SMALLEST, Figures, Group, groups_by_judgement, groups_of_people
 from cilf.evaluation.judgement import aurc, calibration_error, equal_bins, risk_coverage
-from cilf.evaluation.metrics import BANDS, cumulative_score, within_years
-
-SMALLEST = 30
-"""Groups of fewer rows are named, and their figures are not shown: chance would speak louder than the model."""
+from cilf.evaluation.metrics import BANDS, cumulative_score, epsilon_errors, within_years
+from cilf.protocols.clap import UNSURE
 
 _CURVE = np.arange(1, 101) / 100
-_GAPS = ("gender", "race")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Some rows, and what they have in common."""
-
-    by: str
-    name: str
-    rows: np.ndarray
-    """int."""
 
 
 def groups_of(ages_N: np.ndarray, accepted_N: np.ndarray, labels: Mapping[str, np.ndarray]) -> list[Group]:
@@ -38,16 +24,13 @@ def groups_of(ages_N: np.ndarray, accepted_N: np.ndarray, labels: Mapping[str, n
     for decade in range(0, int(ages_N.max()) + 1, 10):
         rows = np.flatnonzero((ages_N >= decade) & (ages_N < decade + 10))
         found.append(Group("decade", f"{decade}-{decade + 9}", rows))
-    for by in ("gender", "race"):
-        values_N = labels.get(by, np.empty(0, object))
-        values = sorted({value for value in values_N if value is not None})
-        found += [Group(by, value, np.flatnonzero(values_N == value)) for value in values]
-    found.append(Group("judgement", "accepted", np.flatnonzero(accepted_N)))
-    found.append(Group("judgement", "not accepted", np.flatnonzero(~accepted_N)))
+    found += [*groups_of_people(labels), *groups_by_judgement(accepted_N)]
     return [group for group in found if len(group.rows)]
 
 
-def assess(estimates: Estimates, ages_N: np.ndarray, labels: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def assess(
+    estimates: Estimates, ages_N: np.ndarray, labels: Mapping[str, np.ndarray], stds_N: np.ndarray | None = None
+) -> dict[str, Any]:
     """Everything about the estimates of N >= 1 faces, as strict JSON types.
 
     Years, shares in 0..1, CS in per cent. Where there are subjects, whole subjects are drawn for the intervals,
@@ -55,6 +38,7 @@ def assess(estimates: Estimates, ages_N: np.ndarray, labels: Mapping[str, np.nda
 
     Args:
         labels: `gender`, `race` and `subject` of the rows, as in cilf.datasets.faces.Faces.
+        stds_N: years, of the annotators whose mean an age is, for the ε-error; NaN where there is none.
     """
     errors_N = np.abs(estimates.age - ages_N)
     columns = {
@@ -68,26 +52,23 @@ def assess(estimates: Estimates, ages_N: np.ndarray, labels: Mapping[str, np.nda
         "accepted": estimates.accepted,
         "corrected": estimates.corrections > 0,
     }
-    units_N = _units(labels.get("subject"), len(ages_N))
     groups = groups_of(ages_N, estimates.accepted, labels)
     bins = [Group("bin", str(index), rows) for index, rows in enumerate(equal_bins(estimates.expected_error))]
-    known = _Figures(columns, [*groups, *bins], units_N)
+    known = Figures(columns, [*groups, *bins], labels.get("subject"))
     records = [known.record(group) for group in groups]
+    for group, record in zip(groups, records, strict=True):
+        if not record["hidden"]:
+            record["median_absolute_error"] = known.median(group)
     order_N = np.ceil(_CURVE * len(ages_N)).astype(int) - 1
     accepted = next((r for r in records if (r["by"], r["group"]) == ("judgement", "accepted")), None)
     return {
-        "bootstrap": {
-            "over": "subjects" if "subject" in labels else "rows",
-            "units": int(units_N.max()) + 1,
-            "resamples": RESAMPLES,
-            "level": LEVEL,
-            "seed": SEED,
-        },
+        "bootstrap": known.drawn(),
         "smallest_group": SMALLEST,
         "all": records[0],
         "groups": records[1:],
-        "macro_mae": known.macro_mae([group for group in groups if group.by == "decade"]),
-        "gaps": {by: gap for by in _GAPS if (gap := known.gap([group for group in groups if group.by == by]))},
+        "macro_mae": known.macro([group for group in groups if group.by == "decade"]),
+        "gaps": known.gaps(groups),
+        "epsilon_error": None if stds_N is None else _epsilon(estimates, ages_N, stds_N, labels.get("subject")),
         "cumulative_score": {
             "within": list(range(16)),
             "percent": [cumulative_score(estimates.age, ages_N, within) for within in range(16)],
@@ -114,69 +95,17 @@ def assess(estimates: Estimates, ages_N: np.ndarray, labels: Mapping[str, np.nda
     }
 
 
-class _Figures:
-    """Figures of groups, from rows and from resamples."""
-
-    def __init__(self, columns: Mapping[str, np.ndarray], groups: list[Group], units_N: np.ndarray) -> None:
-        self.names = list(columns)
-        self.values_NK = np.stack([np.asarray(column, np.float64) for column in columns.values()], axis=1)
-        self.units_N = units_N
-        self.place = {(group.by, group.name): index for index, group in enumerate(groups)}
-        self.resampled: Resampled = resample(self.values_NK, [group.rows for group in groups], units_N)
-
-    def record(self, group: Group) -> dict[str, Any]:
-        """Rows, subjects or rows drawn, and every figure; no figures where rows are too few."""
-        shown = len(group.rows) >= SMALLEST or group.by == "all"
-        record: dict[str, Any] = {"by": group.by, "group": group.name, "rows": len(group.rows), "hidden": not shown}
-        if shown:
-            record["units"] = len(np.unique(self.units_N[group.rows]))
-            record |= {name: self.figure(group, name) for name in self.names}
-            errors_M = self.values_NK[group.rows, 0]
-            medians_R = self.resampled.medians_RG[:, self.place[group.by, group.name]]
-            record["median_absolute_error"] = _figure(float(np.median(errors_M)), medians_R)
-        return record
-
-    def figure(self, group: Group, name: str) -> dict[str, float | None]:
-        """A column's mean over a group."""
-        value = float(self.values_NK[group.rows, self.names.index(name)].mean())
-        return _figure(value, self._means(group, name))
-
-    def _means(self, group: Group, name: str) -> np.ndarray:
-        return self.resampled.means_RGK[:, self.place[group.by, group.name], self.names.index(name)]
-
-    def macro_mae(self, decades: list[Group]) -> dict[str, Any] | None:
-        """Mean of the decades' MAE, each counting the same; decades of too few rows are left out."""
-        shown = [group for group in decades if len(group.rows) >= SMALLEST]
-        if not shown:
-            return None
-        value = float(np.mean([self.values_NK[group.rows, 0].mean() for group in shown]))
-        means_R = np.mean([self._means(group, "mae") for group in shown], axis=0)
-        return {**_figure(value, means_R), "decades": [group.name for group in shown]}
-
-    def gap(self, groups: list[Group]) -> dict[str, Any] | None:
-        """The largest difference between two groups' MAE; None without two groups of enough rows.
-
-        The interval is that of the difference between these two. That they were picked for being furthest apart
-        makes the gap look a little larger than new data will.
-        """
-        shown = [group for group in groups if len(group.rows) >= SMALLEST]
-        if len(shown) < 2:
-            return None
-        ranked = sorted(shown, key=lambda group: self.values_NK[group.rows, 0].mean())
-        best, worst = ranked[0], ranked[-1]
-        value = float(self.values_NK[worst.rows, 0].mean() - self.values_NK[best.rows, 0].mean())
-        gap_R = self._means(worst, "mae") - self._means(best, "mae")
-        return {**_figure(value, gap_R), "highest": worst.name, "lowest": best.name}
-
-
-def _figure(value: float, figures_R: np.ndarray) -> dict[str, float | None]:
-    low, high = interval(figures_R) or (None, None)
-    return {"value": value, "low": low, "high": high}
-
-
-def _units(subject_N: np.ndarray | None, rows: int) -> np.ndarray:
-    """What is drawn: a number per subject, and one of its own for each row without."""
-    if subject_N is None:
-        return np.arange(rows)
-    names = [f"row {row}" if subject is None else f"subject {subject}" for row, subject in enumerate(subject_N)]
-    return np.unique(names, return_inverse=True)[1]
+def _epsilon(
+    estimates: Estimates, ages_N: np.ndarray, stds_N: np.ndarray, subjects_N: np.ndarray | None
+) -> dict[str, Any] | None:
+    """The ε-error of the rows whose annotators' standard deviation is known, how many these are, and how many of them
+    have one so small that any error costs all; None where there are none."""
+    rows = np.flatnonzero(stds_N >= 0)
+    if not len(rows):
+        return None
+    columns = {"epsilon_error": epsilon_errors(estimates.age[rows], ages_N[rows], stds_N[rows])}
+    everyone = Group("all", "all", np.arange(len(rows)))
+    figure = Figures(columns, [everyone], None if subjects_N is None else subjects_N[rows]).figure(
+        everyone, "epsilon_error"
+    )
+    return {**figure, "rows": len(rows), "unsure": int((stds_N[rows] < UNSURE).sum())}

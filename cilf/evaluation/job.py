@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from cilf.config import EvaluateOptions
+from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.faces import FaceSet
 from cilf.estimator import Estimator
-from cilf.evaluation.groups import assess
+from cilf.evaluation import age_groups, group_plot, group_tables, groups, plots, tables
 from cilf.evaluation.measure import BATCH, measure
 from cilf.evaluation.metrics import rank_accuracy
-from cilf.evaluation.plots import picture
-from cilf.evaluation.stream import estimate_set
-from cilf.evaluation.tables import markdown, terminal
+from cilf.evaluation.stream import Estimated, estimate_set
+from cilf.protocols.leakage import of_one_result
 from cilf.provenance import versions
 from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
 
@@ -34,14 +36,31 @@ class Evaluation:
     """What came out."""
 
     record: dict[str, Any]
-    """evaluation.json: strict JSON types. Its main part is that of cilf.evaluation.groups.assess."""
+    """evaluation.json: strict JSON types. Its main part is that of cilf.evaluation.groups.assess or, where groups are
+    all that is known of the faces, of cilf.evaluation.age_groups.assess."""
     estimates: pa.Table
     """estimates.parquet: a row per face that was estimated; see cilf.evaluation.stream.Estimated.table."""
 
     @property
     def figures(self) -> dict[str, Any]:
-        """For a model card, the point figures of cilf.evaluation.measure.measure."""
+        """For a model card, the point figures."""
         return self.record["figures"]
+
+    def terminal(self) -> RenderableType:
+        """What there is, within 80 columns."""
+        return (group_tables if self._by_group else tables).terminal(self.record)
+
+    def markdown(self) -> str:
+        """All tables, for a model card or a ticket."""
+        return (group_tables if self._by_group else tables).markdown(self.record)
+
+    def picture(self) -> bytes:
+        """The figure as a PNG."""
+        return group_plot.picture(self.record) if self._by_group else plots.picture(self.record, self.estimates)
+
+    @property
+    def _by_group(self) -> bool:
+        return "age_groups" in self.record
 
     def write(self, folder: str | Path) -> None:
         """Write evaluation.md, .png and .json and estimates.parquet into a folder or below a URL.
@@ -53,8 +72,8 @@ class Evaluation:
         pq.write_table(self.estimates, parquet)
         files = {
             "estimates.parquet": parquet.getvalue(),
-            "evaluation.png": picture(self.record, self.estimates),
-            "evaluation.md": markdown(self.record).encode(),
+            "evaluation.png": self.picture(),
+            "evaluation.md": self.markdown().encode(),
             "evaluation.json": json.dumps(self.record, indent=2, ensure_ascii=False, allow_nan=False).encode(),
         }
         write_all(locate(str(folder)), files)
@@ -69,30 +88,32 @@ def run(options: EvaluateOptions) -> int:
     check_output(output)
     evaluation = evaluate_model(Estimator(folder), faces)
     evaluation.write(output.url)
-    Console(highlight=False).print(terminal(evaluation.record))
+    Console(highlight=False).print(evaluation.terminal())
     print(f"evaluation.md, evaluation.png, evaluation.json and estimates.parquet are in {output.url}")
     return 0
 
 
-def evaluate_model(estimator: Estimator, faces: FaceSet) -> Evaluation:
+def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str | None] | None = None) -> Evaluation:
     """Estimate the ages of labelled faces, batch by batch, and measure the estimates.
+
+    Args:
+        learned: who is on each row that the model has just been trained on, None where unknown, for the leakage. Left
+            out where this is no end of a training: then people of the data's other splits count.
 
     Raises:
         UsageError: not one row can be used.
         JobError: the data could not be read to its end.
     """
     estimated = estimate_set(estimator, faces)
-    estimates, ages_N = estimated.estimates, estimated.ages_N
-    figures = measure(estimates, ages_N)
-    if estimator.card.model.ages.names is not None:
-        figures["rank_accuracy"] = rank_accuracy(estimates.age, ages_N)
+    rows = len(estimated.ids)
+    tested = estimated.groups.get("subject", np.full(rows, None, object)).tolist()
     record = {
         "format": 1,
         "model": estimator.card.name,
-        "data": {"path": faces.data, "split": faces.split, "rows": faces.rows, "evaluated": len(ages_N)},
+        "data": {"path": faces.data, "split": faces.split, "rows": faces.rows, "evaluated": rows},
+        "leakage": of_one_result(tested, learned=learned, others=faces.known_others if faces.others else None),
         "skipped": {"total": len(estimated.skipped), "rows": [asdict(row) for row in estimated.skipped[:_NAMED]]},
-        "figures": figures,
-        **assess(estimates, ages_N, estimated.groups),
+        **_measured(estimated, faces.age_groups, ranks=estimator.card.model.ages.names is not None),
         "speed": {
             "device": str(estimator.device),
             "batch_size": BATCH,
@@ -104,3 +125,20 @@ def evaluate_model(estimator: Estimator, faces: FaceSet) -> Evaluation:
         "evaluated_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return Evaluation(record, estimated.table())
+
+
+def _measured(estimated: Estimated, known: list[AgeGroup] | None, *, ranks: bool) -> dict[str, Any]:
+    """`figures` for a card, and all others, by age, by rank or by `known` groups."""
+    estimates, labels = estimated.estimates, estimated.groups
+    if known is None:
+        assessed = groups.assess(estimates, estimated.ages_N, labels, estimated.stds_N)
+        figures = measure(estimates, estimated.ages_N)
+        if epsilon := assessed["epsilon_error"]:
+            figures["epsilon_error"] = epsilon["value"]
+        if ranks:
+            figures["rank_accuracy"] = rank_accuracy(estimates.age, estimated.ages_N)
+    else:
+        assessed = age_groups.assess(estimates, known, labels)
+        names = ("accuracy", "one_off", "accuracy_before_correction", "accepted", "corrected")
+        figures = {"rows": len(estimates.age), **{name: assessed["all"][name]["value"] for name in names}}
+    return {"figures": figures, **assessed}

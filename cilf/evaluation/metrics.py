@@ -45,14 +45,14 @@ def summarise(estimates_N: np.ndarray, ages_N: np.ndarray) -> dict[str, float]:
     return result
 
 
-def epsilon_error(estimates_N: np.ndarray, means_N: np.ndarray, stds_N: np.ndarray) -> float:
-    """ε-error of apparent ages (ChaLearn LAP 2015): 1 - mean exp(-(x - μ)² / 2σ²), 0 best and 1 worst.
+def epsilon_errors(estimates_N: np.ndarray, means_N: np.ndarray, stds_N: np.ndarray) -> np.ndarray:
+    """1 - exp(-(x - μ)² / 2σ²) of each face, float64 [N], whose mean is the ε-error of apparent ages (ChaLearn LAP
+    2015): 0 best and 1 worst.
 
     Args:
         estimates_N: x, years.
         means_N: μ of each face's annotators, years.
-        stds_N: σ of each face's annotators, years; at least 1e-4 is counted. Below half a year, any error of note costs
-            all, so it is worth saying how many those are.
+        stds_N: σ of each face's annotators, years; at least 1e-4 is counted.
 
     Raises:
         UsageError: a σ below 0 or missing, or no faces.
@@ -64,4 +64,4 @@ def epsilon_error(estimates_N: np.ndarray, means_N: np.ndarray, stds_N: np.ndarr
             f"the ε-error needs the annotators' standard deviation of every face, 0 or more; wrong: {found}"
         )
     offs_N = (estimates_N.astype(np.float64) - means_N) / np.maximum(stds_N, 1e-4)
-    return float(1 - np.exp(-0.5 * offs_N**2).mean())
+    return 1 - np.exp(-0.5 * offs_N**2)

@@ -1,9 +1,9 @@
-"""An evaluation in one picture: eight panels that answer, at a glance, how far off, for whom, and who knows it."""
+"""An evaluation by age in one picture: eight panels that answer at a glance: how far off, for whom, and who knows?"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -14,12 +14,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from cilf.evaluation.tables import drawn, title
+from cilf.evaluation.layout import Record, drawn, title
 
 # Okabe & Ito's palette: told apart by colour-blind readers too.
-_BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
+BLUE, _RED, GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
 
-_DASHED: dict[str, Any] = {"color": _RED, "linestyle": "--", "linewidth": 1.3}
+DASHED: dict[str, Any] = {"color": _RED, "linestyle": "--", "linewidth": 1.3}
 """What to compare with."""
 
 STYLE: dict[Any, Any] = {
@@ -41,8 +41,6 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 9,
 }
 
-Record = Mapping[str, Any]
-
 
 def picture(record: Record, estimates: pa.Table) -> bytes:
     """The figure as a PNG, 2400 x 1290 pixels."""
@@ -62,10 +60,10 @@ def figure(record: Record, estimates: pa.Table) -> Figure:
     space = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.04)
     drawing = Figure(figsize=(16, 8.6), layout=space)
     panels = drawing.subplots(2, 4)
-    bands = _shown(record, "age")
+    bands = of_kind(record, "age")
     _mae(panels[0, 0], bands, record["all"], "MAE by age band")
-    people = [by for by in ("gender", "race") if _shown(record, by)] or ["decade"]
-    groups = [row for by in people for row in _shown(record, by)]
+    people = [by for by in ("gender", "race") if of_kind(record, by)] or ["decade"]
+    groups = [row for by in people for row in of_kind(record, by)]
     _mae(panels[0, 1], groups, record["all"], f"MAE by {' and '.join(people)}")
     _cumulative_score(panels[0, 2], record)
     _density(panels[0, 3], estimates["age"].to_numpy(), estimates["estimate"].to_numpy())
@@ -74,9 +72,10 @@ def figure(record: Record, estimates: pa.Table) -> Figure:
     _reliability(panels[1, 2], record["reliability"])
     _risk_coverage(panels[1, 3], record)
     mae, cs5 = record["all"]["mae"], record["all"]["cs5"]
+    epsilon = f"ε-error {record['epsilon_error']['value']:.3f}, " if record["epsilon_error"] else ""
     drawing.suptitle(
         f"{title(record)}\nMAE {mae['value']:.2f} years, CS(5) {cs5['value']:.1f} %, "
-        f"{record['data']['evaluated']:,} faces; bars and whiskers: {drawn(record)}",
+        f"{epsilon}{record['data']['evaluated']:,} faces; bars and whiskers: {drawn(record)}",
         x=0.01,
         ha="left",
         fontsize=12,
@@ -84,13 +83,12 @@ def figure(record: Record, estimates: pa.Table) -> Figure:
     return drawing
 
 
-def _shown(record: Record, by: str) -> list[Record]:
+def of_kind(record: Record, by: str) -> list[Record]:
+    """The groups by age, gender ..."""
     return [row for row in record["groups"] if row["by"] == by]
 
 
-def _lines(
-    axes: Axes, rows: Sequence[Record], name: str, scale: float = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lines(axes: Axes, rows: Sequence[Record], name: str, scale: float = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A line per group, named with its rows, the first on top: places, values and whiskers of those not hidden."""
     axes.set_yticks(range(len(rows)), [f"{_short(row['group'])} ({row['rows']:,})" for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -118,30 +116,30 @@ def _whiskers(figures: Sequence[Record]) -> np.ndarray:
 
 
 def _mae(axes: Axes, rows: Sequence[Record], everyone: Record, heading: str) -> None:
-    places, values, whiskers = _lines(axes, rows, "mae")
-    colours = [_GREEN if rows[place]["by"] == "gender" else _BLUE for place in places]
+    places, values, whiskers = lines(axes, rows, "mae")
+    colours = [GREEN if rows[place]["by"] == "gender" else BLUE for place in places]
     whisker = {"ecolor": "#222222", "elinewidth": 1.2, "capsize": 2.5}
     axes.barh(places, values, xerr=whiskers, color=colours, height=0.62, error_kw=whisker)
     # In a column of their own, where no whisker and no line runs through them.
     for place, value in zip(places, values, strict=True):
         axes.text(1, place, f"{value:.2f}", ha="right", va="center", transform=axes.get_yaxis_transform())
     mean = everyone["mae"]["value"]
-    axes.axvline(mean, **_DASHED)
+    axes.axvline(mean, **DASHED)
     axes.set(title=heading, xlabel=f"MAE, years (dashed: all rows, {mean:.2f})")
     axes.set_xlim(0, 1.24 * max(mean, *(values + whiskers[1]), 0.1))
 
 
 def _coverage(axes: Axes, rows: Sequence[Record]) -> None:
-    places, values, whiskers = _lines(axes, rows, "coverage", scale=100)
+    places, values, whiskers = lines(axes, rows, "coverage", scale=100)
     _points(axes, places, values, whiskers)
-    axes.axvline(90, **_DASHED)
+    axes.axvline(90, **DASHED)
     lowest = min([85.0, *(values - whiskers[0])])
     axes.set(title="Truth inside the 90 % interval", xlabel="rows, % (dashed: the 90 % promised)")
     axes.set_xlim(max(0, 5 * (lowest // 5)), 101)
 
 
 def _bias(axes: Axes, rows: Sequence[Record]) -> None:
-    places, values, whiskers = _lines(axes, rows, "bias")
+    places, values, whiskers = lines(axes, rows, "bias")
     _points(axes, places, values, whiskers)
     axes.axvline(0, color=_GREY, linewidth=1.2)
     reach = 1.15 * max([1.0, *np.abs(values - whiskers[0]), *np.abs(values + whiskers[1])])
@@ -149,13 +147,13 @@ def _bias(axes: Axes, rows: Sequence[Record]) -> None:
 
 
 def _points(axes: Axes, places: np.ndarray, values: np.ndarray, whiskers: np.ndarray) -> None:
-    axes.errorbar(values, places, xerr=whiskers, fmt="o", color=_BLUE, markersize=7, elinewidth=2, capsize=0)
+    axes.errorbar(values, places, xerr=whiskers, fmt="o", color=BLUE, markersize=7, elinewidth=2, capsize=0)
 
 
 def _cumulative_score(axes: Axes, record: Record) -> None:
     within, percent = record["cumulative_score"]["within"], record["cumulative_score"]["percent"]
-    axes.plot(within, percent, "o-", color=_BLUE, linewidth=2, markersize=4)
-    axes.vlines(5, 0, percent[5], **_DASHED)
+    axes.plot(within, percent, "o-", color=BLUE, linewidth=2, markersize=4)
+    axes.vlines(5, 0, percent[5], **DASHED)
     axes.annotate(f"CS(5) = {percent[5]:.1f} %", (5, percent[5]), (8, -14), textcoords="offset points", color=_RED)
     axes.set(title="Cumulative score", xlabel="error at most, years", ylabel="rows, %", xlim=(0, 15), ylim=(0, 100))
     axes.set_xticks(range(0, 16, 5))
@@ -167,7 +165,7 @@ def _density(axes: Axes, ages_N: np.ndarray, estimates_N: np.ndarray) -> None:
     # The scale starts below one row, so that a single one is seen; its bar shows only what can be there.
     counts, _, _, image = axes.hist2d(ages_N, estimates_N, bins=[edges, edges], cmin=1, cmap="Blues", norm=LogNorm())
     image.set_clim(0.3, max(3, np.nanmax(counts)))
-    axes.plot([0, limit], [0, limit], **_DASHED)
+    axes.plot([0, limit], [0, limit], **DASHED)
     axes.set(title="Estimate against truth", xlabel="age, years", ylabel="estimate, years")
     ticks = [count for power in range(9) for count in (10**power, 2 * 10**power, 5 * 10**power)]
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02, label="rows", ticks=ticks, format="%d")
@@ -180,9 +178,9 @@ def _reliability(axes: Axes, reliability: Record) -> None:
     expected = np.array([b["expected_error"]["value"] for b in bins])
     observed, whiskers = np.array([b["mae"]["value"] for b in bins]), _whiskers([b["mae"] for b in bins])
     limit = 1.08 * max(expected.max(), (observed + whiskers[1]).max(), 0.1)
-    axes.plot([0, limit], [0, limit], **_DASHED, label="perfect")
+    axes.plot([0, limit], [0, limit], **DASHED, label="perfect")
     ten = f"{len(bins)} bins of equal size"
-    axes.errorbar(expected, observed, yerr=whiskers, fmt="o", color=_BLUE, markersize=5, elinewidth=1.5, label=ten)
+    axes.errorbar(expected, observed, yerr=whiskers, fmt="o", color=BLUE, markersize=5, elinewidth=1.5, label=ten)
     axes.set(title="Reliability of the expected error", xlabel="expected error, years", ylabel="MAE, years")
     axes.set(xlim=(0, limit), ylim=(0, limit))
     axes.text(0.97, 0.04, f"ECE {reliability['calibration_error']:.2f} years", ha="right", transform=axes.transAxes)
@@ -192,8 +190,8 @@ def _reliability(axes: Axes, reliability: Record) -> None:
 def _risk_coverage(axes: Axes, record: Record) -> None:
     risk, mean = record["risk_coverage"], record["all"]["mae"]["value"]
     coverage = 100 * np.array(risk["coverage"])
-    axes.axhline(mean, **_DASHED, label=f"random order: {mean:.2f}")
-    axes.plot(coverage, risk["mae"], color=_BLUE, linewidth=2.2, label=f"by expected error: AURC {risk['aurc']:.2f}")
+    axes.axhline(mean, **DASHED, label=f"random order: {mean:.2f}")
+    axes.plot(coverage, risk["mae"], color=BLUE, linewidth=2.2, label=f"by expected error: AURC {risk['aurc']:.2f}")
     known = risk["aurc_oracle"]
     axes.plot(
         coverage,

@@ -22,10 +22,12 @@ class Estimated:
 
     estimates: Estimates
     ages_N: np.ndarray
-    """float32 [N], years: the truth."""
+    """float32 [N], years: the truth; NaN where only a group is known."""
     ids: list[str]
     groups: dict[str, np.ndarray]
     """As in Faces."""
+    stds_N: np.ndarray | None
+    """As in Faces; None where no row has one."""
     skipped: tuple[Skipped, ...]
     """Rows that are none of the N."""
     seconds: float
@@ -34,11 +36,15 @@ class Estimated:
     """Images per second of the estimator alone; without its first batch, which warms it up, if there are more."""
 
     def table(self) -> pa.Table:
-        """A row per face: id, age (the truth), the estimate's columns, and the groups."""
+        """A row per face: id, the truth (`age` and, where annotators made it, `age_std`; or `age_group`, among the
+        groups), the estimate's columns, and the groups."""
         e = self.estimates
+        truth = {} if "age_group" in self.groups else {"age": self.ages_N}
+        if self.stds_N is not None:
+            truth["age_std"] = self.stds_N
         columns = {
             "id": pa.array(self.ids, pa.string()),
-            "age": self.ages_N,
+            **truth,
             "estimate": e.age,
             "first_age": e.first_age,
             "age_low": e.age_low,
@@ -79,12 +85,14 @@ def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
     if not any(len(part) for part in kept):
         raise no_usable_rows(faces.data, faces.split, tuple(skipped))
     seen = Faces.joined(kept)
+    has_stds = seen.stds_N is not None and bool((seen.stds_N >= 0).any())
     images, seconds = np.sum(timed[1:] or timed, axis=0)
     return Estimated(
         estimates=joined(estimates),
         ages_N=seen.ages_N,
         ids=seen.ids,
         groups=seen.groups,
+        stds_N=seen.stds_N if has_stds else None,
         skipped=tuple(skipped),
         seconds=time.perf_counter() - started,
         rate=float(images / seconds),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from rich.console import Console
@@ -20,10 +21,10 @@ from cilf.card import CARD_FILE, WEIGHTS_FILE, Card, write_card
 from cilf.cluster import Cluster, check_everywhere, running
 from cilf.config import TrainOptions
 from cilf.datasets.faces import FaceSet
+from cilf.datasets.labels import OLDEST
 from cilf.errors import UsageError
 from cilf.estimator import Estimator
 from cilf.evaluation.job import Evaluation, evaluate_model
-from cilf.evaluation.tables import terminal
 from cilf.models.checkpoint import count_parameters, save_model
 from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import Plan
@@ -34,7 +35,15 @@ from cilf.training.calibrate import calibrate, check_subjects, correction_table
 from cilf.training.epochs import age_weights
 from cilf.training.out_of_fold import out_of_fold
 from cilf.training.recipe import Data, Recipe, read_recipe
-from cilf.training.rows import OLDEST, Rows, check_share, fitted_rows, read_rows, subject_keys, subject_numbers
+from cilf.training.rows import (
+    Rows,
+    check_groups,
+    check_share,
+    fitted_rows,
+    read_rows,
+    subject_keys,
+    subject_numbers,
+)
 from cilf.training.run_folder import METRICS_FILE, RECIPE_FILE, prepare, write_bad_rows
 from cilf.training.start import Weights, mix, start_weights
 from cilf.training.trainer import train, worker_resources
@@ -48,7 +57,7 @@ def run(options: TrainOptions) -> int:
     output = locate(options.output)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)], force=True)
     evaluation = train_recipe(recipe, output, options.cluster)
-    Console(highlight=False).print(terminal(evaluation.record))
+    Console(highlight=False).print(evaluation.terminal())
     speed = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in _speed(output).items())
     print(f"training: {speed or 'none'}\nthe model, its evaluation and the run's measurements are in {output.url}")
     return 0
@@ -74,12 +83,14 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> Evalu
 
 def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location, cluster: Cluster) -> Evaluation:
     data = recipe.data
-    known = read_rows(data.path, data.fit)
-    chosen = read_rows(data.choose_path or data.path, data.choose)
+    oldest = recipe.model.ages.oldest
+    known = read_rows(data.path, data.fit, oldest)
+    chosen = read_rows(data.choose_path or data.path, data.choose, oldest)
     write_bad_rows(output, known.bad + chosen.bad)
     for rows, url in ((known, data.path), (chosen, data.choose_path or data.path)):
         check_share(rows, url)
         check_ranks(recipe, rows, url)
+    check_groups(known, chosen, data.choose_path or data.path)
     fitted_N = fitted_rows(known.index, recipe.held_out, recipe.seed)
     keys = subject_keys(known.index)
     fitted, held_out = (len(keys.filter(mask).unique()) for mask in (fitted_N, ~fitted_N))
@@ -124,7 +135,7 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
             "speed": _speed(output),
         },
     )
-    return deliver(model, card, corrector, chosen, data, output)
+    return deliver(model, card, corrector, known, chosen, data, output)
 
 
 def check_ranks(recipe: Recipe, rows: Rows, url: str) -> None:
@@ -142,13 +153,16 @@ def check_ranks(recipe: Recipe, rows: Rows, url: str) -> None:
         )
 
 
-def deliver(model: Network, card: Card, corrector: Corrector, chosen: Rows, data: Data, output: Location) -> Evaluation:
+def deliver(
+    model: Network, card: Card, corrector: Corrector, known: Rows, chosen: Rows, data: Data, output: Location
+) -> Evaluation:
     """Write the model folder, measure it as labelling will use it, and put the figures on its card."""
     with tempfile.TemporaryDirectory(prefix="cilf-model-") as scratch:
         folder = Path(scratch)
         save_model(model, card, folder, corrector)
         estimator = Estimator(folder)
-        evaluation = evaluate_model(estimator, _face_set(chosen, data, folder))
+        faces = _face_set(known, chosen, data, folder)
+        evaluation = evaluate_model(estimator, faces, learned=known.index["subject"].to_pylist())
         on = f"{(data.choose_path or data.path).rstrip('/').rpartition('/')[2]}, split={data.choose}"
         write_card(estimator.card.model_copy(update={"figures": {on: evaluation.figures}}), folder)
         for name in (WEIGHTS_FILE, CARD_FILE):
@@ -157,15 +171,20 @@ def deliver(model: Network, card: Card, corrector: Corrector, chosen: Rows, data
     return evaluation
 
 
-def _face_set(chosen: Rows, data: Data, scratch: Path) -> FaceSet:
+def _face_set(known: Rows, chosen: Rows, data: Data, scratch: Path) -> FaceSet:
     """The rows to choose by, for evaluation: with sex and race where their Parquet files tell."""
     if data.choose is not None:
         with suppress(UsageError):
             return FaceSet(data.choose_path or data.path, data.choose)
     rows = pa.concat_tables(chosen.good.iter_batches(batch_size=None, batch_format="pyarrow"))
-    split = data.choose or "all"
-    pq.write_table(rows.append_column("split", pa.repeat(split, len(rows))), scratch / "rows.parquet")
-    return FaceSet(str(scratch / "rows.parquet"), split)
+    tables = {data.choose or "all": rows, "learned from": known.index}  # whose age groups count too
+    of_split = [table.append_column("split", pa.repeat(name, len(table))) for name, table in tables.items()]
+    labelled = pa.concat_tables(of_split, promote_options="default")
+    # Where there was a group, the age is its middle.
+    ages = pc.if_else(pc.is_null(labelled["age_low"]), labelled["age"], pa.scalar(None, pa.float32()))
+    labelled = labelled.set_column(labelled.column_names.index("age"), "age", ages)
+    pq.write_table(labelled, scratch / "rows.parquet")
+    return FaceSet(str(scratch / "rows.parquet"), data.choose or "all")
 
 
 def _speed(output: Location) -> dict[str, float]:

@@ -4,12 +4,13 @@
     CSV, JSONL    a column `uri` or `path`, relative to the file
     WebDataset    tars of `<key>.jpg` (or another kind of image) beside `<key>.json` with the labels
 
-The labels are `age` (years), `split`, and where known `subject` and `id`.
+The labels are `age` (years), `split`, and where known `subject` and `id`. A row without an age may have a group,
+`age_low` and `age_high` (years, both included; no `age_high`: and older), and is learned as the middle of the group. No
+loss knows how wide the group is, nor the annotators' `age_std`, which is for evaluation.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import partial
@@ -19,32 +20,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cilf.ages import AgeSpace
+from cilf.datasets.age_groups import distinct_bounds, group_of_row, ordered, years
+from cilf.datasets.face_rows import group_name
 from cilf.errors import JobError, UsageError
-from cilf.images.decode import DecodeError, decode
-from cilf.images.fetch import FetchError, fetch
-from cilf.storage import Location, locate, problem, split
+from cilf.storage import Location, locate, problem
+from cilf.training.examine import ROW, YEARS, examine
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-ROW = pa.schema(
-    [("id", pa.string()), ("subject", pa.string()), ("age", pa.float32()), ("image", pa.large_binary())],
-)
 _BAD = pa.schema([("id", pa.string()), ("reason", pa.string())])
 
 MAX_BAD_SHARE = 0.05
 """More bad rows than this are no accident: the wrong column, a broken copy, a store that fails."""
 
-OLDEST = 125
-"""Years: nobody has grown older."""
-
 TASK_CPUS = 0.5
 """Of a task that reads or decodes: it waits for the store, or shares a core with a training worker."""
 
-_MAX_BYTES = 100_000_000
-_MAX_PIXELS = 200_000_000
 _KINDS = ("parquet", "tar", "csv", "jsonl")
-_LABELS = ("id", "subject", "age", "split")
+_LABELS = ("id", "subject", "split", *YEARS)
 _IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif")
 
 
@@ -57,7 +52,7 @@ class Rows:
     bad: list[dict[str, str]]
     """id and reason of each row left out."""
     index: pa.Table
-    """`id`, `subject` and `age` of the good rows, in their order."""
+    """The good rows but for their images, in their order."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -68,8 +63,11 @@ class Rows:
         return self.good.map_batches(partial(_having, keys=keys.unique()), **task)
 
 
-def read_rows(url: str, wanted_split: str | None) -> Rows:
+def read_rows(url: str, wanted_split: str | None, oldest: int = AgeSpace.oldest) -> Rows:
     """All rows of a split, each looked at once: its age is plausible and its image decodes to the end.
+
+    Args:
+        oldest: age that is learned, years: where a group of this age and older ends.
 
     Raises:
         UsageError: no such data, no column for image or age, or no rows of that split.
@@ -85,10 +83,10 @@ def read_rows(url: str, wanted_split: str | None) -> Rows:
         raise UsageError(f"cannot read labelled photographs: {problem(error, url)}") from error
     found.context.execution_options.preserve_order = True  # what is held out goes by the order
     task: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": 256, "num_cpus": TASK_CPUS}
-    examined = found.map_batches(partial(examine, folder=source.parent.url), **task).materialize()
+    examined = found.map_batches(partial(examine, folder=source.parent.url, oldest=oldest), **task).materialize()
     bad = examined.map_batches(_bad, **task).take_all()
     good = examined.map_batches(_good, **task).materialize()
-    names = pa.schema(list(ROW)[:3])
+    names = ROW.remove(ROW.get_field_index("image"))
     index = pa.concat_tables(
         [names.empty_table(), *good.select_columns(names.names).iter_batches(batch_size=None, batch_format="pyarrow")]
     )
@@ -110,6 +108,17 @@ def check_share(rows: Rows, url: str) -> None:
             f"{len(rows.bad)} of {total} rows of {url} cannot be learned from, more than {MAX_BAD_SHARE:.0%} "
             f"(the first: {first['id']}: {first['reason']}; all are in bad_rows.csv)"
         )
+
+
+def check_groups(known: Rows, chosen: Rows, url: str) -> None:
+    """Stop where the rows to choose by have groups instead of ages, and no age could be told to be in one of them.
+
+    Raises:
+        UsageError: there is one group alone, or two have years in common.
+    """
+    if len(chosen) and chosen.index["age_low"].null_count == 0:
+        pairs = {pair for rows in (known, chosen) for pair in distinct_bounds(rows.index)}
+        ordered(filter(None, (group_of_row(*pair) for pair in pairs)), url)
 
 
 def subject_keys(index: pa.Table) -> pa.Array:
@@ -164,7 +173,8 @@ def _open(source: Location, wanted_split: str | None) -> Dataset:
 
 
 def _check_columns(names: list[str], url: str, wanted_split: str | None) -> None:
-    missing = [name for name in ("age", *(["split"] if wanted_split else [])) if name not in names]
+    wanted = [*([] if {"age_low", "age_high"} <= set(names) else ["age"]), *(["split"] if wanted_split else [])]
+    missing = [name for name in wanted if name not in names]
     if not {"image", "uri", "path"} & set(names):
         missing.append("image (or uri, or path)")
     if missing:
@@ -187,79 +197,10 @@ def _from_tar(table: pa.Table, wanted: str | None) -> pa.Table:
         if wanted is None or str(labels.get("split")) == wanted:
             image = next((parts[s] for s in _IMAGE_SUFFIXES if s in parts), None)
             rows.append({"id": sample["__key__"], **{n: labels[n] for n in _LABELS if n in labels}, "image": image})
-    text = [pa.array([None if r.get(n) is None else str(r[n]) for r in rows], pa.string()) for n in ("id", "subject")]
-    ages = pa.array([_number(r.get("age")) for r in rows], pa.float32())
+    text = [pa.array([group_name(r.get(n)) for r in rows], pa.string()) for n in ("id", "subject")]
+    numbers = [pa.array([years(r.get(n)) for r in rows], pa.float32()) for n in YEARS]
     images = pa.array([r["image"] for r in rows], pa.large_binary())
-    return pa.table([*text, ages, images], schema=ROW)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def examine(table: pa.Table, folder: str) -> pa.Table:
-    """Look at every row of a batch: ROW and `reason`, which is null where the row can be learned from.
-
-    Args:
-        table: the labels' columns that there are, and `image`, `uri` or `path`.
-        folder: what relative paths are taken from.
-    """
-    if "image" in table.column_names:
-        answers: list[Any] = table["image"].to_pylist()
-        names: list[str | None] = [None] * len(table)
-    else:
-        given = table["uri" if "uri" in table.column_names else "path"].to_pylist()
-        names = [_absolute(name, folder) for name in given]
-        answers = [FetchError("missing", "there is no URI")] * len(table)
-        there = {row: name for row, name in enumerate(names) if name}
-        fetched = fetch(list(there.values()), [None] * len(there), _MAX_BYTES)
-        for row, answer in zip(there, fetched, strict=True):
-            answers[row] = answer
-    columns = table.column_names
-    ages = [_number(age) for age in table["age"].to_pylist()]
-    subjects = table["subject"].to_pylist() if "subject" in columns else [None] * len(table)
-    given_ids = table["id"].to_pylist() if "id" in columns else names
-    ids = [_named(i, answer) for i, answer in zip(given_ids, answers, strict=True)]
-    reasons = [_reason(age, answer) for age, answer in zip(ages, answers, strict=True)]
-    return pa.table(
-        {
-            "id": pa.array(ids, pa.string()),
-            "subject": pa.array([None if s is None else str(s) for s in subjects], pa.string()),
-            "age": pa.array(ages, pa.float32()),
-            "image": pa.array([a if isinstance(a, bytes) else None for a in answers], pa.large_binary()),
-            "reason": pa.array(reasons, pa.string()),
-        }
-    )
-
-
-def _named(row_id: Any, answer: Any) -> str:
-    """A row's id; one without is named by its image, so that copies of an image share a name."""
-    if row_id is not None:
-        return str(row_id)
-    return hashlib.blake2b(answer, digest_size=8).hexdigest() if isinstance(answer, bytes) else "a row without id"
-
-
-def _absolute(name: str | None, folder: str) -> str | None:
-    if not name or split(name)[0] != "file" or name.startswith(("/", "file://")):
-        return name
-    return f"{folder}/{name}"
-
-
-def _reason(age: float | None, answer: Any) -> str | None:
-    if age is None or not 0 <= age <= OLDEST:
-        return "no age" if age is None else f"an age of {age:g} years"
-    if isinstance(answer, FetchError):
-        return f"{answer.status}: {answer.reason}"
-    if not answer:
-        return "no image"
-    try:
-        decode(answer, 32, _MAX_PIXELS)
-    except DecodeError as error:
-        return f"{error.status}: {error.reason}"
-    return None
+    return pa.table([*text, *numbers, images], schema=ROW)
 
 
 def _bad(table: pa.Table) -> pa.Table:

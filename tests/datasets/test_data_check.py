@@ -10,7 +10,7 @@ from cilf import cli
 from cilf.config import DataCheckOptions
 from cilf.manifest.reading import open_manifest
 from cilf.storage import locate
-from cilf.training.rows import examine
+from cilf.training.examine import examine
 
 FACES = ("images/001A02.JPG", "images/001A22.JPG", "images/002A35.JPG", "images/wrong.JPG")
 

@@ -1,12 +1,28 @@
-"""Adience's group accuracy and 1-off, against sums by hand."""
+"""Faces of age groups through `cilf evaluate`: accuracy and 1-off, against sums by hand, and what is refused."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+import io
+import json
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from cilf.cli import main
+from cilf.datasets.age_groups import AgeGroup
+from cilf.datasets.faces import FaceSet
 from cilf.errors import UsageError
-from cilf.evaluation.age_groups import ADIENCE, group_accuracy, group_of, group_probabilities, over_folds
+from cilf.evaluation.age_groups import assess, group_of
+from cilf.evaluation.job import evaluate_model
+
+ADIENCE = [AgeGroup(*pair) for pair in [(0, 2), (4, 6), (8, 12), (15, 20), (25, 32), (38, 43), (48, 53), (60, 100)]]
+
+GROUPS = {(0, 2): [0] * 30, (4, 6): [3] * 15 + [9] * 15, (8, 12): [8] * 10 + [70] * 20, (60, None): [80] * 6 + [1] * 24}
+"""Faces, by how bright they are: the estimate is two years more. 3 years are as near to 0-2 as to 4-6."""
 
 
 @pytest.mark.parametrize(
@@ -14,31 +30,146 @@ from cilf.evaluation.age_groups import ADIENCE, group_accuracy, group_of, group_
     [(0, 0), (2.9, 0), (3, 0), (3.1, 1), (6.5, 1), (13, 2), (22, 3), (35, 4), (45, 5), (55, 6), (57, 7), (116, 7)],
 )
 def test_group_of_an_age(age, group):
-    assert group_of(np.array([age])).tolist() == [group]
+    assert group_of(np.array([age]), ADIENCE).tolist() == [group]
 
 
-def test_a_posterior_is_summed_over_each_group_and_the_gaps_beside_it():
-    posterior_NK = np.zeros((2, 101))
-    posterior_NK[0, [1, 3, 4]] = 0.5, 0.2, 0.3
-    posterior_NK[1, [70, 90]] = 0.25, 0.75
-    found_NG = group_probabilities(posterior_NK, 0)
-    assert found_NG.shape == (2, len(ADIENCE))
-    assert found_NG[0, :3] == pytest.approx([0.7, 0.3, 0])
-    assert found_NG[1, 7] == pytest.approx(1)
-    assert group_probabilities(posterior_NK[:, 1:], 1) == pytest.approx(found_NG)
+def test_nobody_is_too_old_for_the_last_group():
+    groups = [AgeGroup(60, 69), AgeGroup(70, None)]
+    assert group_of(np.array([65, 69.4, 69.6, 130]), groups).tolist() == [0, 0, 1, 1]
+    assert [group.name for group in groups] == ["60-69", "70+"]
 
 
-def test_accuracy_and_one_off():
-    chosen, true = np.array([0, 1, 3, 7, 5]), np.array([0, 2, 1, 7, 4])
-    assert group_accuracy(chosen, true) == 40
-    assert group_accuracy(chosen, true, off=1) == 80
+def test_accuracy_and_one_off(estimates_with):
+    true = ["0-2", "8-12", "4-6", "60-100", "25-32"]
+    estimates = estimates_with(np.array([1.0, 5.0, 18.0, 70.0, 39.0]), np.zeros(5))
+    assessed = assess(estimates, ADIENCE, {"age_group": np.array(true, object)})
+    assert assessed["all"]["accuracy"]["value"] == 40
+    assert assessed["all"]["one_off"]["value"] == 80
 
 
-def test_mean_and_deviation_over_folds():
-    chosen, true = np.array([0, 1, 2, 3, 4, 5]), np.array([0, 1, 2, 0, 5, 7])
-    folds = np.array(["fold_0", "fold_0", "fold_1", "fold_1", "fold_2", "fold_2"])
-    # 100, 50 and 0 per cent are right; 100, 50 and 50 at most one group off.
-    assert over_folds(chosen, true, folds) == pytest.approx((50, 50))
-    assert over_folds(chosen, true, folds, off=1) == pytest.approx((200 / 3, np.sqrt(2500 / 3)))
-    with pytest.raises(UsageError, match="needs two at least"):
-        over_folds(chosen[:2], true[:2], folds[:2])
+@pytest.fixture
+def grouped(face_file, encoded):
+    """GROUPS as split=val, and one face of another group in split=test."""
+    bounds = [pair for pair, faces in GROUPS.items() for _ in faces] + [(20, 30)]
+    bright = [face for faces in GROUPS.values() for face in faces] + [20]
+    return face_file(
+        [0] * 121,
+        age=pa.nulls(121, pa.float32()),
+        image=[encoded(face) for face in bright],
+        age_low=[float(low) for low, _ in bounds],
+        age_high=pa.array([high for _, high in bounds], pa.float32()),
+        sex=["F"] * 60 + ["M"] * 61,
+        subject=[str(row // 2) for row in range(121)],
+        split=["val"] * 120 + ["test"],
+    )
+
+
+@pytest.fixture
+def evaluation(grouped, reader):
+    return evaluate_model(reader, FaceSet(str(grouped), "val"))
+
+
+def test_groups_of_all_splits_count(evaluation):
+    record = evaluation.record
+    assert [group["name"] for group in record["age_groups"]] == ["0-2", "4-6", "8-12", "20-30", "60+"]
+    assert record["age_groups"][-1] == {"name": "60+", "low": 60, "high": None}
+    assert record["figures"]["accuracy"] == pytest.approx(100 * (30 + 15 + 10 + 6) / 120)
+    assert record["figures"]["one_off"] == pytest.approx(100 * (30 + 30 + 10 + 6) / 120)  # 20-30 lies between
+    assert record["figures"]["rows"] == record["data"]["evaluated"] == 120
+    assert "mae" not in record["figures"]
+    assert record["confusion"] == [
+        [30, 0, 0, 0, 0],
+        [0, 15, 15, 0, 0],
+        [0, 0, 10, 0, 20],
+        [0, 0, 0, 0, 0],
+        [24, 0, 0, 0, 6],
+    ]
+
+
+def test_each_group_of_people_and_of_ages_has_its_own_figures(evaluation):
+    record = evaluation.record
+    rows = {(row["by"], row["group"]): row for row in record["groups"]}
+    assert list(rows) == [
+        *(("age", name) for name in ("0-2", "4-6", "8-12", "60+")),
+        *(("gender", "F"), ("gender", "M"), ("judgement", "accepted"), ("judgement", "not accepted")),
+    ]
+    assert rows["gender", "F"]["accuracy"]["value"] == 75
+    assert rows["gender", "M"]["accuracy"]["value"] == pytest.approx(100 * 16 / 60)
+    assert rows["age", "60+"]["one_off"]["value"] == pytest.approx(20)
+    assert rows["judgement", "not accepted"]["hidden"]  # 26 of 72 or 82 years
+    gap = record["gaps"]["gender"]
+    assert (gap["lowest"], gap["highest"], gap["value"]) == ("M", "F", pytest.approx(75 - 100 * 16 / 60))
+    assert (record["bootstrap"]["over"], record["bootstrap"]["units"]) == ("subjects", 60)
+    assert rows["gender", "F"]["accuracy"]["low"] < 75 < rows["gender", "F"]["accuracy"]["high"]
+
+
+def test_the_files_and_the_words_are_of_groups(evaluation, tmp_path):
+    evaluation.write(tmp_path)
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == evaluation.record
+    rows = pq.read_table(tmp_path / "estimates.parquet")
+    assert "age" not in rows.column_names
+    assert rows["age_group"].to_pylist()[59:61] == ["4-6", "8-12"]
+    text = (tmp_path / "evaluation.md").read_text()
+    assert "The data tells no ages but groups: 0-2, 4-6, 8-12, 20-30, 60+." in text
+    assert "| all | 120 | 50.8 [" in text
+    assert "| 60+ | 24 | 0 | 0 | 0 | 6 |" in text
+    assert "MAE" not in text
+    pixels = np.asarray(Image.open(tmp_path / "evaluation.png").convert("RGB"))
+    assert pixels.shape[1] >= 2000
+    for panel in np.array_split(pixels, 3, axis=1):
+        assert ((panel.max(axis=2).astype(int) - panel.min(axis=2)) > 60).sum() > 500
+    shown = Console(file=io.StringIO(), width=80)
+    shown.print(evaluation.terminal())
+    lines = shown.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    [women] = [line.split() for line in lines if line.strip().startswith("F ")]
+    assert (women[0], women[1], women[2], women[4]) == ("F", "60", "75.0", "100.0")
+
+
+def test_rows_without_a_group_are_named(face_file, reader):
+    low, high = [0, 30, -1, None, 60, 200], [10, 20, 5, 5, None, None]
+    evaluation = evaluate_model(reader, FaceSet(str(face_file([5] * 6, age=None, age_low=low, age_high=high)), "val"))
+    assert {row["id"]: row["reason"] for row in evaluation.record["skipped"]["rows"]} == {
+        "face-1": "an age group of 30-20 years",
+        "face-2": "an age group of -1-5 years",
+        "face-3": "no age group",
+        "face-5": "an age group of 200+ years",
+    }
+
+
+def test_where_one_row_has_an_age_ages_count(face_file, reader):
+    path = face_file([50, 20], age=[50, None], age_low=[None, 18], age_high=[None, 25])
+    evaluation = evaluate_model(reader, FaceSet(str(path), "val"))
+    assert evaluation.record["figures"]["mae"] == pytest.approx(2)
+    assert evaluation.record["skipped"]["rows"] == [
+        {"id": "face-1", "reason": "an age group, where other rows have ages"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "message"),
+    [
+        ([0, 0], [9, 9], "one age group alone, 0-9"),
+        ([0, 9], [9, 20], "0-9 and 9-20, which have years in common"),
+        ([60, 70], [None, 80], r"60\+ and 70-80, which have years in common"),
+        ([None, None], [None, 9], "none of the 2 rows .* no age group"),
+    ],
+)
+def test_groups_that_no_age_can_be_told_to_be_in(low, high, message, face_file, reader):
+    path = face_file([5, 5], age=None, age_low=pa.array(low, pa.float32()), age_high=pa.array(high, pa.float32()))
+    with pytest.raises(UsageError, match=message):
+        evaluate_model(reader, FaceSet(str(path), "val"))
+
+
+def test_the_command_and_the_sweep_that_needs_ages(model_folder, grouped, tmp_path, capsys):
+    assert main(["evaluate", str(model_folder), str(grouped), "--output", str(tmp_path / "out")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "There is no MAE." in said
+    estimates = pq.read_table(tmp_path / "out" / "estimates.parquet")["estimate"].to_numpy()
+    low, high = np.array([0, 4, 8, 20, 60]), np.array([2, 6, 12, 30, 999])
+    truth = np.repeat([0, 1, 2, 4], 30)
+    nearest = [int(np.maximum(low - age, np.maximum(age - high, 0)).argmin()) for age in estimates]
+    accuracy = json.loads((tmp_path / "out" / "evaluation.json").read_text())["figures"]["accuracy"]
+    assert accuracy == pytest.approx(100 * (np.array(nearest) == truth).mean())
+    assert main(["evaluate", str(model_folder), str(grouped), "--epsilon-sweep"]) == 2
+    assert "it needs ages" in capsys.readouterr().err

@@ -14,7 +14,6 @@ from rich.console import Console
 from cilf.cli import main
 from cilf.datasets.faces import FaceSet
 from cilf.evaluation.job import evaluate_model
-from cilf.evaluation.tables import markdown, terminal
 
 FILES = {"estimates.parquet", "evaluation.json", "evaluation.md", "evaluation.png"}
 
@@ -78,7 +77,7 @@ def test_rows_are_kept_with_all_that_was_said_of_them(evaluation):
 
 
 def test_markdown_has_each_band_and_group(evaluation):
-    text = markdown(evaluation.record)
+    text = evaluation.markdown()
     bands = [line for line in text.splitlines() if line.startswith("| 13-20 ")]
     assert len(bands) == 1
     assert "| 24 | – |" in bands[0]  # too few for figures
@@ -99,7 +98,7 @@ def test_markdown_has_each_band_and_group(evaluation):
 
 def test_the_terminal_shows_it_within_80_columns(evaluation):
     shown = Console(file=io.StringIO(), width=80)
-    shown.print(terminal(evaluation.record))
+    shown.print(evaluation.terminal())
     lines = shown.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in shown.file.getvalue()
@@ -139,7 +138,7 @@ def test_plots_of_next_to_nothing(face_file, reader, tmp_path):
 def test_written_to_a_store(evaluation, bucket, monkeypatch):
     import s3fs
 
-    monkeypatch.setattr("cilf.evaluation.job.picture", lambda record, estimates: b"drawn in other tests")
+    monkeypatch.setattr("cilf.evaluation.plots.picture", lambda record, estimates: b"drawn in other tests")
     url = bucket({})
     evaluation.write(f"{url}/mine")
     listed = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True).ls(f"{url}/mine")

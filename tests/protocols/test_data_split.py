@@ -11,7 +11,7 @@ from made_tables import made
 
 from cilf import cli
 from cilf.datasets.faces import read_faces
-from cilf.training.rows import examine
+from cilf.training.examine import examine
 
 
 @pytest.fixture

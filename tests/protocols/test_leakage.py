@@ -34,4 +34,4 @@ def test_nobody_is_known():
     for train, test in (([0], [5, 7]), ([5], [0, 1])):
         found = leakage(Fold("x", np.array(train), np.array(test)), SUBJECTS)
         assert (found.share, found.unknown) == (None, 2)
-        assert told([found]).startswith("Leakage unknown: of 2 tested rows none tells who it is")
+        assert told([found]).startswith("Leakage unknown: none of the 2 tested rows")

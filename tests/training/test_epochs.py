@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from cilf.datasets.labels import OLDEST
 from cilf.training.augment import augment
 from cilf.training.epochs import Views, age_weights, epoch
-from cilf.training.rows import OLDEST, read_rows
+from cilf.training.rows import read_rows
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 from tiny_training import labelled
 
 from cilf.errors import JobError, UsageError
-from cilf.training.rows import check_share, examine, fitted_rows, read_rows
+from cilf.training.examine import examine
+from cilf.training.rows import check_groups, check_share, fitted_rows, read_rows
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -21,23 +22,24 @@ def rows():
     return labelled(30)
 
 
-def layout(kind, rows, folder):
-    """Write rows in a layout; what read_rows is to be given."""
+def layout(kind, rows, folder, *labels):
+    """Write rows in a layout, with further labels or the age; what read_rows is to be given."""
+    labels = labels or ("age",)
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), folder / "faces.parquet")
         return folder
     if kind == "tar":
         with tarfile.open(folder / "faces.tar", "w") as tar:
             for row in rows:
-                labels = {"age": row["age"], "split": row["split"], "id": row["id"]}
-                for suffix, data in (("json", json.dumps(labels).encode()), ("png", row["image"])):
+                said = {name: row[name] for name in ("split", "id", *labels)}
+                for suffix, data in (("json", json.dumps(said).encode()), ("png", row["image"])):
                     entry = tarfile.TarInfo(f"{row['id']}.{suffix}")
                     entry.size = len(data)
                     tar.addfile(entry, io.BytesIO(data))
         return folder
     for row in rows:
         (folder / f"{row['id']}.png").write_bytes(row["image"])
-    named = [{"id": r["id"], "age": r["age"], "split": r["split"], "path": f"{r['id']}.png"} for r in rows]
+    named = [{"path": f"{row['id']}.png"} | {name: row[name] for name in ("id", "split", *labels)} for row in rows]
     if kind == "csv":
         pyarrow.csv.write_csv(pa.Table.from_pylist(named), folder / "labels.csv")
         return folder / "labels.csv"
@@ -84,6 +86,65 @@ def test_each_kind_of_bad_row_is_named():
     assert reasons["empty"] == "no image"
     assert reasons["junk"].startswith("unreadable")
     assert reasons["half"].startswith("unreadable")
+
+
+def test_a_group_without_an_age_is_learned_as_its_middle():
+    image = labelled(1)[0]["image"]
+    rows = [
+        ("25 to 32", None, 25, 32, 28.5),
+        ("70 and older", None, 70, None, 85),
+        ("an age counts", 30, 40, 50, 30),
+        ("of one year", None, 3, 3, 3),
+        ("older than anybody", None, 110, None, 110),
+    ]
+    names, ages, low, high, learned = map(list, zip(*rows, strict=True))
+    columns = {"age": pa.array(ages, pa.float32()), "age_low": low, "age_high": pa.array(high, pa.float64())}
+    table = pa.table({"id": names, "image": [image] * len(rows), **columns})
+    examined = examine(table, "/", oldest=100)
+    assert examined["reason"].null_count == len(rows)
+    assert examined["age"].to_pylist() == learned
+    assert examined["age_low"].to_pylist() == [25, 70, None, 3, 110]
+    assert examined["age_high"].to_pylist() == [32, None, None, 3, None]
+    assert examine(table, "/", oldest=80)["age"].to_pylist()[1] == 75
+    without = examine(table.drop_columns(["age"]), "/", oldest=100)
+    assert without["age"].to_pylist() == [28.5, 85, 45, 3, 110]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "reason"),
+    [
+        (30.0, 20.0, "an age group of 30-20 years"),
+        (-1.0, 5.0, "an age group of -1-5 years"),
+        (120.0, 130.0, "an age group of 120-130 years"),
+        (None, 5.0, "no age"),
+        (float("nan"), float("nan"), "no age"),
+    ],
+)
+def test_bad_groups_are_named(low, high, reason):
+    table = pa.table({"id": ["x"], "age_low": [low], "age_high": [high], "image": [labelled(1)[0]["image"]]})
+    assert examine(table, "/")["reason"].to_pylist() == [reason]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "tar"])
+def test_groups_come_from_every_layout(kind, rows, tmp_path):
+    grouped = [{**row, "age_low": 10 * (row["age"] // 10), "age_high": 10 * (row["age"] // 10) + 9} for row in rows]
+    found = read_rows(str(layout(kind, grouped, tmp_path, "age_low", "age_high")), "train")
+    assert found.bad == []
+    assert found.index["age"].to_pylist() == [10 * (row["age"] // 10) + 4.5 for row in rows if row["split"] == "train"]
+
+
+def test_groups_to_choose_by_have_to_tell_ages_apart(rows, tmp_path):
+    low = [0 if row["split"] == "val" else 40 for row in rows]
+    table = pa.Table.from_pylist([{**row, "age": None, "age_low": one} for row, one in zip(rows, low, strict=True)])
+    for high, message in (([age + 39 for age in low], None), ([age + 40 for age in low], "0-40 and 40-80")):
+        path = tmp_path / f"{message}.parquet"
+        pq.write_table(table.append_column("age_high", pa.array(high, pa.int64())), path)
+        known, chosen = (read_rows(str(path), split) for split in ("train", "val"))
+        if message is None:
+            check_groups(known, chosen, "here")
+        else:
+            with pytest.raises(UsageError, match=message):
+                check_groups(known, chosen, "here")
 
 
 def test_more_than_one_bad_row_in_twenty_stops_the_run(tmp_path):

@@ -12,6 +12,7 @@ from tiny_systems import ARCHITECTURE, NAMES, tiny
 from tiny_training import labelled
 
 from cilf.card import CARD_FILE, Card, Clip, read_card
+from cilf.datasets.labels import OLDEST
 from cilf.errors import UsageError
 from cilf.estimator import Estimator
 from cilf.models.checkpoint import count_parameters, load_model, save_model
@@ -28,7 +29,6 @@ from cilf.training.epochs import Views
 from cilf.training.learner import Learner
 from cilf.training.out_of_fold import show_after
 from cilf.training.recipe import Recipe
-from cilf.training.rows import OLDEST
 
 CALIBRATED = ("regression", "coral", "cilf-ciae")
 """With corrections of their own, as these take seconds to fit: systems of one number, of a posterior, and of several

@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from tiny_training import RECIPE, labelled, metrics
@@ -88,6 +90,34 @@ def test_two_workers_onto_s3_learn_as_one_does(trained, faces, recipe_file, buck
     assert epoch["scaling_efficiency"] > 0
     assert [path for path in fs.find(f"{output}/checkpoints") if path.endswith("state.pt")]
     assert {"model.safetensors", "model.json", "curves.png"} <= {path.rpartition("/")[2] for path in fs.find(output)}
+
+
+def test_age_groups_are_learned_and_measured(ray_session, recipe_file, tmp_path):
+    rows = []
+    for number, row in enumerate(labelled(500)):
+        (tmp_path / f"{number}.png").write_bytes(row.pop("image"))
+        low = 20 * (row.pop("age") // 20)
+        # Every tenth row is of split=val; of the first 25 of these, the next row shows the same person.
+        person = f"both {number // 10}" if number < 250 and number % 10 < 2 else f"one {number}"
+        last = None if low == 80 else low + 19
+        rows.append({**row, "uri": f"{tmp_path}/{number}.png", "subject": person, "age_low": low, "age_high": last})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "faces.parquet")
+    recipe = recipe_file({"path": str(tmp_path / "faces.parquet")}, epochs=2)
+    assert main(["train", str(recipe), str(tmp_path / "run")]) == 0
+    record = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert [group["name"] for group in record["age_groups"]] == ["0-19", "20-39", "40-59", "60-79", "80+"]
+    told = "Leakage: 25 of 50 tested rows (50.0%) show a person who is also learned from, 25 of 50 people."
+    assert record["leakage"]["told"].startswith(told)
+    estimates = pq.read_table(tmp_path / "run" / "estimates.parquet")
+    ages, names = estimates["estimate"].to_numpy(), estimates["age_group"].to_pylist()
+    right = [
+        name == ["0-19", "20-39", "40-59", "60-79", "80+"][min(4, int((a + 0.5) // 20))]
+        for a, name in zip(ages, names, strict=True)
+    ]
+    assert record["figures"]["accuracy"] == pytest.approx(100 * sum(right) / 50)
+    [figures] = json.loads((tmp_path / "run" / "model.json").read_text())["figures"].values()
+    assert figures == record["figures"]
+    assert figures["accuracy"] > 30  # chance: 20
 
 
 def test_a_run_goes_on_from_a_model(trained, faces, recipe_file, tmp_path):

@@ -1,0 +1,82 @@
+"""Rows of labelled faces as their files have them -> the same columns of the same types, and which cannot be used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cilf.datasets.age_groups import BOUNDS, AgeGroup, group_of_row, years
+from cilf.datasets.face_files import FaceFile
+
+OLDEST = 130
+"""Ages above it are taken for mistakes, years."""
+
+_NUMBERED = {
+    "gender": {0: "male", 1: "female"},
+    "race": {0: "White", 1: "Black", 2: "Asian", 3: "Indian", 4: "Others"},
+}
+"""What UTKFace's numbers mean."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that the rows of a split are given."""
+
+    split: str
+    there: Sequence[str]
+    """Of cilf.datasets.face_files.GROUPS and `age_std`, what some file has."""
+    by_group: bool
+    """Age groups are what is known of the split, and not ages."""
+
+    def of(self, table: pa.Table, file: FaceFile) -> pa.Table:
+        """The rows of the split: `id`, `image`, `age` (float32, years), `unlabelled` (why there is neither age nor
+        group; null where there is), by group `age_group` (its name), and those `there`; null where a row has none."""
+        table = table.filter(pc.equal(table["split"].cast(pa.string()), self.split))
+
+        def given(name: str) -> list[Any]:
+            return table[file.columns[name]].to_pylist() if name in file.columns else [None] * len(table)
+
+        ages = [None if self.by_group else years(age) for age in given("age")]
+        groups = [group_of_row(low, high) for low, high in zip(*map(given, BOUNDS), strict=True)]
+        why = [self._unlabelled(age, group) for age, group in zip(ages, groups, strict=True)]
+        columns = {
+            "id": pa.array([str(value) for value in given("id")], pa.string()),
+            "image": table[file.columns["image"]].cast(pa.large_binary()),
+            "age": pa.array(ages, pa.float32()),
+            "unlabelled": pa.array(why, pa.string()),
+        }
+        if self.by_group:
+            columns["age_group"] = pa.array([group and group.name for group in groups], pa.string())
+        for name in self.there:
+            if name == "age_std":
+                columns[name] = pa.array([years(value) for value in given(name)], pa.float32())
+            else:
+                names = [group_name(value, _NUMBERED.get(name)) for value in given(name)]
+                columns[name] = pa.array(names, pa.string())
+        return pa.table(columns)
+
+    def _unlabelled(self, age: float | None, group: AgeGroup | None) -> str | None:
+        if self.by_group:
+            return "no age group" if group is None else group.problem
+        if age is None:
+            return "no age" if group is None else "an age group, where other rows have ages"
+        return None if 0 <= age <= OLDEST else f"age {age:g} is outside 0..{OLDEST}"
+
+
+def group_name(value: object, numbered: dict[int, str] | None = None) -> str | None:
+    """What a row's group or subject is called; None where it has none.
+
+    Args:
+        numbered: names that stand for numbers.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, (int, float)) and value == int(value):
+        # A column of whole numbers that lacks some is one of floats to pandas.
+        return (numbered or {}).get(int(value), str(int(value)))
+    return str(value)

@@ -1,0 +1,105 @@
+"""How many measured rows show people of the data's other splits, told with every evaluation."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from fsspec.implementations.local import LocalFileOpener
+from rich.console import Console
+
+from cilf.datasets.faces import FaceSet
+from cilf.evaluation.job import evaluate_model
+
+SPLITS = ["val"] * 6 + ["train", "train", "test", None]
+PEOPLE = ["a", "a", "b", None, "d", "e", "a", "c", "b", "e"]
+CAVEAT = "What else the model has seen is not known here."
+
+
+@pytest.fixture
+def measured(face_file, encoded, reader):
+    """Evaluate faces of these splits and people; the last one of split=val has no image."""
+
+    def measure(splits, people, **given):
+        images = [encoded(40)] * len(splits)
+        images[5] = None
+        return evaluate_model(
+            reader,
+            FaceSet(str(face_file([40] * len(splits), image=images, split=splits, subject=people)), "val"),
+            **given,
+        )
+
+    return measure
+
+
+def test_rows_and_people_are_counted_and_told_everywhere(measured):
+    evaluation = measured(SPLITS, PEOPLE)
+    told = (
+        "Leakage: 3 of 4 tested rows (75.0%) show a person who also stands in other splits of the data, 2 of 3 people. "
+        f"Of 1 more nobody knows. {CAVEAT}"
+    )
+    assert evaluation.record["leakage"] == {
+        "test": 5,
+        "people": 3,
+        "unknown": 1,
+        "shared": 3,
+        "shared_people": 2,
+        "told": told,
+    }
+    assert told in evaluation.markdown()
+    shown = Console(file=io.StringIO(), width=80)
+    shown.print(evaluation.terminal())
+    assert told in " ".join(shown.file.getvalue().split())
+
+
+def test_rows_of_no_split_are_others_too(measured):
+    assert measured(["val"] * 9 + [None], ["x"] * 10).record["leakage"]["shared"] == 8
+
+
+@pytest.mark.parametrize(
+    ("splits", "people", "told"),
+    [
+        (SPLITS, None, "Leakage unknown: none of the 5 tested rows, or none of the others, tells who it is"),
+        (SPLITS, [*PEOPLE[:6], None, None, None, None], "Leakage unknown: none of the 5 tested rows, or none of the"),
+        (SPLITS, [None] * 6 + PEOPLE[6:], "Leakage unknown: none of the 5 tested rows, or none of the others"),
+        (["val"] * 10, PEOPLE, f"Leakage unknown: the data has rows of this split alone. {CAVEAT}"),
+    ],
+)
+def test_what_nobody_says_is_unknown(splits, people, told, measured):
+    leakage = measured(splits, people).record["leakage"]
+    assert leakage["told"].startswith(told)
+    assert leakage["unknown"] == leakage["test"]
+    assert (leakage["shared"], leakage["people"]) == (0, 0)
+
+
+def test_after_training_who_is_learned_from_counts(measured):
+    leakage = measured(SPLITS, PEOPLE, learned=["d", None]).record["leakage"]
+    assert leakage["told"] == (
+        "Leakage: 1 of 4 tested rows (25.0%) show a person who is also learned from, 1 of 3 people. Of 1 more nobody "
+        f"knows. {CAVEAT}"
+    )
+
+
+def test_people_are_the_same_in_files_that_write_them_otherwise(face_file, tmp_path, reader):
+    face_file([10, 20], name="set/a.parquet", subject=[7, 8])
+    face_file([30, 40], name="set/b.parquet", subject=[7.0, None], split=["train", "train"])
+    face_file([50], name="set/c.parquet", split=["train"])
+    assert evaluate_model(reader, FaceSet(str(tmp_path / "set"), "val")).record["leakage"]["shared"] == 1
+
+
+def test_no_image_is_read_to_know_it(face_file, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8)
+    split = ["val"] + ["train"] * 1999
+    path = face_file([30] * 2000, image=[image.tobytes() for image in images], split=split, subject=["a"] * 2000)
+    read, real = [], LocalFileOpener.read
+
+    def counted(self, length=-1):
+        data = real(self, length)
+        read.append(len(data))
+        return data
+
+    monkeypatch.setattr(LocalFileOpener, "read", counted)
+    faces = FaceSet(str(path), "val")
+    assert (faces.rows, faces.others, faces.known_others) == (1, 1999, {"a"})
+    assert 0 < sum(read) < 1e6  # of 4 MB
