@@ -13,6 +13,7 @@ from cilf.config import EvaluateOptions
 from cilf.errors import JobError, UsageError
 from cilf.models.systems import build_network
 from cilf.storage import CHECKING, Location, check_output, locate, read
+from cilf.suite.measures import kind_of
 from cilf.suite.plan import Run, read_suite
 from cilf.suite.result import Result
 from cilf.suite.table import write_tables
@@ -112,8 +113,9 @@ def train_all(runs: list[Run], output: Location, cluster: Cluster) -> list[str]:
             raise JobError(f"{each.place} died ({why}); the same command goes on from there") from error
         minutes = (time.monotonic() - started) / 60
         if problem is None:
-            figures = json.loads(read(output / each.place / MEASURED) or b"{}")["figures"]
-            said = f"MAE {figures['mae']:.2f}"
+            record = json.loads(read(output / each.place / MEASURED) or b"{}")
+            measure = kind_of(record).first
+            said = f"{measure.heading} {measure.of(record):.{measure.digits}f}"
         else:
             said = f"failed: {problem}"
             failed.append(f"{each.place}: {problem}")

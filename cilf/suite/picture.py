@@ -1,4 +1,4 @@
-"""Four panels over all systems of a data set: how far off, how often within how much, and who knows it."""
+"""Panels over all systems of a data set: how far off, how often within how much, and who knows it."""
 
 from __future__ import annotations
 
@@ -12,66 +12,83 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cilf.evaluation.plots import STYLE
-from cilf.suite.result import Entry, mae
+from cilf.suite.measures import YEARS
+from cilf.suite.result import Entry
 
-_DASHED = {"color": "#6b6b6b", "linestyle": "--", "linewidth": 1.2}
+_DASHED: dict[str, Any] = {"color": "#6b6b6b", "linestyle": "--", "linewidth": 1.2}
 
 
 def picture(data: str, systems: Sequence[Entry]) -> bytes:
-    """MAE with bootstrap intervals, cumulative scores, reliability of the expected error and risk-coverage, as PNG;
-    curves are means over the seeds."""
+    """Bars of the systems' figures with bootstrap intervals, as PNG. Of errors in years also cumulative scores,
+    reliability of the expected error and risk-coverage; curves are means over all runs."""
     with mpl.rc_context(STYLE):
-        drawing = Figure(figsize=(15, 10), layout="constrained")
-        (errors, scores), (reliability, risk) = drawing.subplots(2, 2)
         colours = [mpl.colormaps["tab20"](index % 20) for index in range(len(systems))]
-        _errors(errors, systems, colours)
-        for system, colour in zip(systems, colours, strict=True):
-            within = system.results[0].record["cumulative_score"]["within"]
-            percent = system.mean(lambda record: record["cumulative_score"]["percent"])
-            scores.plot(within, percent, color=colour, label=system.name)
-            expected, observed = system.mean(_bins)
-            reliability.plot(expected, observed, color=colour, marker="o", markersize=3, linewidth=1)
-            coverage = 100 * np.array(system.results[0].record["risk_coverage"]["coverage"])
-            risk.plot(coverage, system.mean(lambda record: record["risk_coverage"]["mae"]), color=colour)
-        limit = max(reliability.get_xlim()[1], reliability.get_ylim()[1])
-        reliability.plot([0, limit], [0, limit], **_DASHED)
-        scores.set(
-            title="Cumulative score", xlabel="error at most, years", ylabel="faces, %", xlim=(0, 15), ylim=(0, 100)
-        )
-        reliability.set(title="Calibration", xlabel="expected error, years (dashed: perfect)", ylabel="MAE, years")
-        reliability.set(xlim=(0, limit), ylim=(0, limit))
-        risk.set(title="Risk-coverage", xlabel="faces kept, surest first, %", ylabel="MAE of those, years")
-        risk.set(xlim=(0, 100), ylim=(0, None))
-        scores.legend(loc="lower right")
+        if systems[0].kind is YEARS:
+            drawing = Figure(figsize=(15, 10), layout="constrained")
+            (errors, scores), (reliability, risk) = drawing.subplots(2, 2)
+            _bars(errors, systems, colours, "mae", "MAE", "years")
+            _curves(scores, reliability, risk, systems, colours)
+        else:
+            drawing = Figure(figsize=(15, 6), layout="constrained")
+            accuracy, one_off = drawing.subplots(1, 2)
+            _bars(accuracy, systems, colours, "accuracy", "Accuracy", "% of faces in the right age group")
+            _bars(one_off, systems, colours, "one_off", "1-off", "% of faces at most one age group off")
         drawing.suptitle(f"Systems of the field on {data}", x=0.01, ha="left", fontsize=13)
         buffer = io.BytesIO()
         drawing.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
 
 
-def _errors(axes: Axes, systems: Sequence[Entry], colours: Sequence[tuple[float, ...]]) -> None:
-    """A bar per system with the mean over seeds of its bootstrap interval, and a dot per seed."""
+def _curves(
+    scores: Axes, reliability: Axes, risk: Axes, systems: Sequence[Entry], colours: Sequence[tuple[float, ...]]
+) -> None:
+    for system, colour in zip(systems, colours, strict=True):
+        within = system.results[0].record["cumulative_score"]["within"]
+        percent = system.mean(lambda record: record["cumulative_score"]["percent"])
+        scores.plot(within, percent, color=colour, label=system.name)
+        expected, observed = system.mean(_bins)
+        reliability.plot(expected, observed, color=colour, marker="o", markersize=3, linewidth=1)
+        coverage = 100 * np.array(system.results[0].record["risk_coverage"]["coverage"])
+        risk.plot(coverage, system.mean(lambda record: record["risk_coverage"]["mae"]), color=colour)
+    limit = max(reliability.get_xlim()[1], reliability.get_ylim()[1])
+    reliability.plot([0, limit], [0, limit], **_DASHED)
+    scores.set(title="Cumulative score", xlabel="error at most, years", ylabel="faces, %", xlim=(0, 15), ylim=(0, 100))
+    reliability.set(title="Calibration", xlabel="expected error, years (dashed: perfect)", ylabel="MAE, years")
+    reliability.set(xlim=(0, limit), ylim=(0, limit))
+    risk.set(title="Risk-coverage", xlabel="faces kept, surest first, %", ylabel="MAE of those, years")
+    risk.set(xlim=(0, 100), ylim=(0, None))
+    scores.legend(loc="lower right")
+
+
+def _bars(
+    axes: Axes, systems: Sequence[Entry], colours: Sequence[tuple[float, ...]], name: str, title: str, unit: str
+) -> None:
+    """A bar per system with the mean over its runs of the bootstrap interval, and a dot per fold or seed."""
     places = np.arange(len(systems))
-    means = np.array([system.values(mae).mean() for system in systems])
-    ends = np.array([system.mean(_interval) for system in systems])
-    whiskers = np.maximum([means - ends[:, 0], ends[:, 1] - means], 0)
+
+    def value(record: Mapping[str, Any]) -> float:
+        return float(record["figures"][name])
+
+    def ends(record: Mapping[str, Any]) -> tuple[float, float]:
+        figure = record["all"][name]
+        return (figure["low"], figure["high"]) if figure["low"] is not None else (figure["value"], figure["value"])
+
+    means = np.array([system.values(value).mean() for system in systems])
+    ends_S2 = np.array([system.mean(ends) for system in systems])
+    whiskers = np.maximum([means - ends_S2[:, 0], ends_S2[:, 1] - means], 0)
     axes.barh(places, means, xerr=whiskers, color=list(colours), height=0.65, error_kw={"capsize": 2.5})
     for place, system in enumerate(systems):
-        errors = system.values(mae)
-        if len(errors) > 1:
-            axes.plot(errors, np.full(len(errors), place), ".", color="black", markersize=4)
+        values = system.values(value)
+        if len(values) > 1:
+            axes.plot(values, np.full(len(values), place), ".", color="black", markersize=4)
     axes.set_yticks(places, [system.name for system in systems])
     axes.set_ylim(len(systems) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.set(title="MAE", xlabel="years; whiskers: 95 % bootstrap over faces, dots: seeds")
+    dots = "folds" if systems[0].folds else "seeds"
+    axes.set(title=title, xlabel=f"{unit}; whiskers: 95 % bootstrap over faces, dots: {dots}")
 
 
 def _bins(record: Mapping[str, Any]) -> list[list[float]]:
     """Expected and true errors of the bins."""
     bins = record["reliability"]["bins"]
     return [[b[name]["value"] for b in bins] for name in ("expected_error", "mae")]
-
-
-def _interval(record: Mapping[str, Any]) -> tuple[float, float]:
-    error = record["all"]["mae"]
-    return (error["low"], error["high"]) if error["low"] is not None else (error["value"], error["value"])

@@ -16,7 +16,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+_.-]*$"
 
 
 class Suite(BaseModel):
-    """Systems x data sets x seeds."""
+    """Systems x data sets, or their folds, x seeds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,8 +26,8 @@ class Suite(BaseModel):
     systems: dict[Name, str | dict[str, Any]] = Field(min_length=1)
     """By the name they have in the table: a file of configs/models, as seen from the suite's folder, or what such a
     file would say."""
-    data: dict[Name, Data] = Field(min_length=1)
-    """By the name of their table: as in a recipe."""
+    data: dict[Name, Data | Annotated[tuple[Data, ...], Field(min_length=2)]] = Field(min_length=1)
+    """By the name of their table: as in a recipe; or a list, the folds of a protocol, over which figures are means."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Each is one run: of weights, order and augmentation, and of which subjects are held out."""
 
@@ -40,11 +40,14 @@ class Run:
     system: str
     seed: int
     recipe: Recipe
+    fold: int | None = None
+    """Place in the list of folds; None where there are none."""
 
     @property
     def place(self) -> str:
         """Its folder, as seen from the suite's OUTPUT."""
-        return f"{self.data}/{self.system}-{self.seed}"
+        fold = "" if self.fold is None else f"fold-{self.fold}/"
+        return f"{self.data}/{fold}{self.system}-{self.seed}"
 
     @property
     def own_backbone(self) -> bool:
@@ -65,9 +68,12 @@ def read_suite(path: Path) -> list[Run]:
     for name, system in suite.systems.items():
         where = f"systems.{name}" if isinstance(system, dict) else str(path.parent / system)
         changes = system if isinstance(system, dict) else read_yaml(path.parent / system)
-        for data_name, data in suite.data.items():
-            for seed in suite.seeds:
-                run = {"name": f"{name}-{data_name}-{seed}", "data": data.model_dump(), "seed": seed}
-                recipe = checked(Recipe, changed(base, changes) | run, f"{base_path} with {where}")
-                runs.append(Run(data_name, name, seed, recipe))
+        for data_name, given in suite.data.items():
+            folds = dict(enumerate(given)) if isinstance(given, tuple) else {None: given}
+            for fold, data in folds.items():
+                for seed in suite.seeds:
+                    of = data_name if fold is None else f"{data_name}-{fold}"
+                    own = {"name": f"{name}-{of}-{seed}", "data": data.model_dump(), "seed": seed}
+                    recipe = checked(Recipe, changed(base, changes) | own, f"{base_path} with {where}")
+                    runs.append(Run(data_name, name, seed, recipe, fold))
     return sorted(runs, key=lambda run: suite.seeds.index(run.seed))

@@ -1,4 +1,4 @@
-"""One finished run, and a system's runs over all seeds."""
+"""One finished run, and a system's runs over all seeds and folds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from cilf.card import CARD_FILE
 from cilf.errors import UsageError
 from cilf.storage import Location, read
+from cilf.suite.measures import Kind, kind_of
 from cilf.suite.plan import Run
 
 
@@ -52,7 +53,16 @@ class Entry:
 
     @property
     def seeds(self) -> list[int]:
-        return [result.run.seed for result in self.results]
+        return list(dict.fromkeys(result.run.seed for result in self.results))
+
+    @property
+    def folds(self) -> list[int]:
+        """Those of the data; none where it has none."""
+        return list(dict.fromkeys(result.run.fold for result in self.results if result.run.fold is not None))
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.results[0].record)
 
     @property
     def parameters(self) -> int:
@@ -60,25 +70,30 @@ class Entry:
         return int(self.results[0].card["training"]["parameters"])
 
     def values(self, of: Callable[[Mapping[str, Any]], float]) -> np.ndarray:
-        """A figure of evaluation.json by seed, float64."""
-        return np.array([of(result.record) for result in self.results], np.float64)
+        """A figure of evaluation.json, float64: by fold, each the mean over its seeds, or without folds by seed."""
+        by = [result.run.fold if self.folds else result.run.seed for result in self.results]
+        figures = np.array([of(result.record) for result in self.results], np.float64)
+        return np.array([figures[[key == one for key in by]].mean() for one in dict.fromkeys(by)])
 
     def mean(self, of: Callable[[Mapping[str, Any]], Any]) -> Any:
-        """Mean over the seeds of a figure or of a curve."""
+        """Mean over all runs of a figure or of a curve."""
         return np.mean([of(result.record) for result in self.results], axis=0)
 
 
 def by_data(results: Sequence[Result]) -> dict[str, list[Entry]]:
-    """Systems of each data set, the smallest error first."""
+    """Systems of each data set, the best first.
+
+    Raises:
+        UsageError: some folds of a data set have ages and others only groups.
+    """
     tables: dict[str, dict[str, list[Result]]] = {}
     for result in results:
         tables.setdefault(result.run.data, {}).setdefault(result.run.system, []).append(result)
-    return {
-        data: sorted((Entry(name, group) for name, group in systems.items()), key=lambda s: s.values(mae).mean())
-        for data, systems in tables.items()
-    }
+    return {data: _ranked(data, [Entry(*pair) for pair in systems.items()]) for data, systems in tables.items()}
 
 
-def mae(record: Mapping[str, Any]) -> float:
-    """Of evaluation.json, years."""
-    return float(record["figures"]["mae"])
+def _ranked(data: str, systems: list[Entry]) -> list[Entry]:
+    if len({kind_of(result.record).first.name for system in systems for result in system.results}) > 1:
+        raise UsageError(f"{data}: some runs were measured by ages and others by age groups, which make no one table")
+    kind = systems[0].kind
+    return sorted(systems, key=lambda s: s.values(kind.first.of).mean(), reverse=not kind.least_is_best)

@@ -6,21 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from cilf.bench.machine import Machine, this_machine
+from cilf.protocols.leakage import Shared, told
 from cilf.storage import Location, write_all
 from cilf.suite.picture import picture
 from cilf.suite.reported import REPORTED
-from cilf.suite.result import Entry, Result, by_data, mae
-
-COLUMNS = ("system", "seeds", "mae", "mae_std", "cs5", "coverage90", "images_per_s", "parameters")
-"""Of the CSV: years, CS and coverage in per cent; no deviation from a single seed."""
-
-_HEADINGS = (
-    *("system", "seeds", "MAE", "before correction", "CS(5), %", "in 90 % interval", "its width"),
-    *("images/s", "parameters"),
-)
+from cilf.suite.result import Entry, Result, by_data
 
 
 def write_tables(results: Sequence[Result], output: Location, command: str) -> list[str]:
@@ -39,26 +33,31 @@ def write_tables(results: Sequence[Result], output: Location, command: str) -> l
 
 
 def row(system: Entry) -> dict[str, Any]:
-    """A line of the CSV."""
-    errors = system.values(mae)
+    """A line of the CSV: years, accuracies and coverage in per cent; no deviation from a single fold or seed."""
+    figures: dict[str, Any] = {}
+    for measure in system.kind.measures:
+        values = system.values(measure.of)
+        figures[measure.name] = round(float(values.mean()), measure.digits + 1)
+        if measure.spread:
+            deviation = round(float(values.std(ddof=1)), measure.digits + 1) if len(values) > 1 else None
+            figures[f"{measure.name}_std"] = deviation
     return {
         "system": system.name,
-        "seeds": len(errors),
-        "mae": round(float(errors.mean()), 3),
-        "mae_std": round(float(errors.std(ddof=1)), 3) if len(errors) > 1 else None,
-        "cs5": round(float(system.mean(lambda record: record["figures"]["cs5"])), 2),
-        "coverage90": round(100 * float(system.mean(lambda record: record["figures"]["interval_coverage"]["all"])), 2),
+        "seeds": len(system.seeds),
+        "folds": len(system.folds) or None,
+        **figures,
         "images_per_s": round(float(system.mean(lambda record: record["speed"]["estimation_images_per_second"])), 1),
         "parameters": system.parameters,
     }
 
 
 def as_csv(systems: Sequence[Entry]) -> str:
-    """COLUMNS, a row per system."""
+    """A row per system."""
+    rows = [row(system) for system in systems]
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
-    table.writerows(row(system) for system in systems)
+    table.writerows(rows)
     return text.getvalue()
 
 
@@ -69,14 +68,18 @@ def as_json(data: str, systems: Sequence[Entry], command: str, machine: Machine)
         "data": data,
         "command": command,
         "machine": vars(machine),
+        "leakage": _leakage(systems[0]),
         "systems": [
             {
                 **row(system),
                 "own_backbone": system.own_backbone,
-                "mae_before_correction": _first(system),
-                "interval_width": _width(system),
                 "runs": [
-                    {"seed": result.run.seed, "figures": result.record["figures"], "speed": result.record["speed"]}
+                    {
+                        "seed": result.run.seed,
+                        "fold": result.run.fold,
+                        "figures": result.record["figures"],
+                        "speed": result.record["speed"],
+                    }
                     for result in system.results
                 ],
             }
@@ -89,21 +92,18 @@ def as_json(data: str, systems: Sequence[Entry], command: str, machine: Machine)
 
 def markdown(data: str, systems: Sequence[Entry], command: str, machine: Machine) -> str:
     """The table with what it rests on, and what the papers report."""
-    record = systems[0].results[0].record
-    seeds = sorted({seed for system in systems for seed in system.seeds})
-    ranks = all(result.run.recipe.model.ages.names for system in systems for result in system.results)
-    over = f"one seed ({seeds[0]}), so without a deviation" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    kind, first = systems[0].kind, systems[0].results[0].record["data"]
+    faces = {result.run.fold: result.record["data"]["evaluated"] for result in systems[0].results}
+    folds = f" in {len(faces)} folds" if systems[0].folds else ""
     parts = [
         f"# Systems of the field on {data}",
         f"    {command}",
         f"{_budget(systems)}, with the same faces, crops and augmentation, and the same image tower where a system "
-        f"has none of its own; {over}. Measured on the {record['data']['evaluated']:,} faces of "
-        f"split={record['data']['split']}, of which nothing was learned. MAE and widths in "
-        f"{'ranks' if ranks else 'years'}, ± the standard deviation over seeds.",
-        _table(
-            (*_HEADINGS, "accuracy, %") if ranks else _HEADINGS,
-            [_cells(system) + ([f"{_accuracy(system):.1f}"] if ranks else []) for system in systems],
-        ),
+        f"has none of its own; {_repeats(systems)}. Measured on the {sum(faces.values()):,} faces of "
+        f"split={first['split']}{folds}, of which nothing was learned. {kind.meaning}, ± the standard deviation over "
+        f"{'folds' if systems[0].folds else 'seeds'}.",
+        *filter(None, [_leakage(systems[0])]),
+        _table(_headings(systems), [_cells(system) for system in systems]),
     ]
     if any(system.own_backbone for system in systems):
         parts.append("Own backbone: the system has an image tower of its own, which starts from nothing.")
@@ -111,7 +111,7 @@ def markdown(data: str, systems: Sequence[Entry], command: str, machine: Machine
         f"Images/s: of estimation, correction included, on {machine.cores} cores of {machine.cpu}, "
         f"{machine.memory_gb:g} GB" + (f", {', '.join(machine.gpus)}" if machine.gpus else "") + ". "
         f"CILF {machine.versions['cilf']}, torch {machine.versions['torch']}, Ray {machine.versions['ray']}.",
-        f"![MAE, cumulative score, calibration and risk-coverage]({data}.png)",
+        f"![All systems in a picture]({data}.png)",
         "## What the papers report",
         "Under protocols of their own, most on other faces: no two rows are comparable, with each other or with the "
         "table above.",
@@ -134,32 +134,45 @@ def _budget(systems: Sequence[Entry]) -> str:
     return f"At equal budget, {length} in batches of {batch} images of {size} x {size} pixels"
 
 
+def _repeats(systems: Sequence[Entry]) -> str:
+    seeds = sorted({seed for system in systems for seed in system.seeds})
+    folds = {fold for system in systems for fold in system.folds}
+    over = f"one seed ({seeds[0]})" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    if folds:
+        return f"means over {len(folds)} folds, {over}"
+    return f"{over}, so without a deviation" if len(seeds) == 1 else over
+
+
+def _leakage(system: Entry) -> str | None:
+    """Of the runs of one seed, which all systems share; None where they were measured before it was told."""
+    of_one_seed = [result.record for result in system.results if result.run.seed == system.seeds[0]]
+    found = [record["leakage"] for record in of_one_seed if "leakage" in record]
+    if len(found) < len(of_one_seed):
+        return None
+    if len(found) == 1:
+        return str(found[0]["told"])
+    names = [field.name for field in fields(Shared)]
+    return told([Shared(**{name: one[name] for name in names}) for one in found])
+
+
+def _headings(systems: Sequence[Entry]) -> list[str]:
+    repeats = "folds x seeds" if systems[0].folds else "seeds"
+    return ["system", repeats, *(measure.heading for measure in systems[0].kind.measures), "images/s", "parameters"]
+
+
 def _cells(system: Entry) -> list[str]:
-    figures = row(system)
-    deviation = "" if figures["mae_std"] is None else f" ± {figures['mae_std']:.2f}"
+    figures, shown = row(system), []
+    for measure in system.kind.measures:
+        deviation = figures.get(f"{measure.name}_std")
+        spread = "" if deviation is None else f" ± {deviation:.{measure.digits}f}"
+        shown.append(f"{figures[measure.name]:.{measure.digits}f}{measure.unit}{spread}")
     return [
         system.name + (" (own backbone)" if system.own_backbone else ""),
-        str(figures["seeds"]),
-        f"{figures['mae']:.2f}{deviation}",
-        f"{_first(system):.2f}",
-        f"{figures['cs5']:.1f}",
-        f"{figures['coverage90']:.1f} %",
-        f"{_width(system):.1f}",
+        f"{figures['folds']} x {figures['seeds']}" if system.folds else str(figures["seeds"]),
+        *shown,
         f"{figures['images_per_s']:,.0f}",
         f"{figures['parameters']:,}",
     ]
-
-
-def _first(system: Entry) -> float:
-    return float(system.mean(lambda record: record["figures"]["mae_before_correction"]))
-
-
-def _accuracy(system: Entry) -> float:
-    return 100 * float(system.mean(lambda record: record["figures"]["rank_accuracy"]))
-
-
-def _width(system: Entry) -> float:
-    return float(system.mean(lambda record: record["figures"]["interval_width"]))
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], rest: str = "---:") -> str:

@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,15 +18,18 @@ from PIL import Image
 from tiny_training import RECIPE, labelled
 
 from cilf.cli import main
+from cilf.datasets.age_groups import AgeGroup
 from cilf.errors import UsageError
 from cilf.estimator import Estimates
+from cilf.evaluation import age_groups
 from cilf.evaluation.groups import assess
 from cilf.evaluation.measure import measure
+from cilf.protocols.leakage import of_one_result
 from cilf.storage import locate
 from cilf.suite import job
 from cilf.suite.plan import Run, read_suite
 from cilf.suite.result import Result
-from cilf.suite.table import COLUMNS, write_tables
+from cilf.suite.table import write_tables
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 
@@ -163,8 +167,8 @@ def test_a_run_that_breaks_costs_only_itself(ray_session, suite, tmp_path, monke
     assert "[2/2] faces/regression-0: MAE 2.00" in capsys.readouterr().out
 
 
-def measured(run: Run, error: float) -> Result:
-    """A finished run whose estimates are all so many years too high."""
+def measured(run: Run, error: float, **more: Any) -> Result:
+    """A finished run whose estimates are all so many years too high; more that its record holds."""
     ages_N = np.arange(1, 81, dtype=np.float32)
     age_N = ages_N + np.float32(error)
     estimates = Estimates(
@@ -181,6 +185,7 @@ def measured(run: Run, error: float) -> Result:
         "figures": measure(estimates, ages_N),
         **assess(estimates, ages_N, {}),
         "speed": {"estimation_images_per_second": 50.0 + error},
+        **more,
     }
     return Result(run, record, {"training": {"parameters": 1234}})
 
@@ -193,14 +198,16 @@ def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_p
         *("faces.csv", "faces.json", "faces.md", "faces.png")
     ]
     [first, second] = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
-    assert tuple(first) == COLUMNS
     assert first == {
         "system": "regression",
         "seeds": "2",
+        "folds": "",
         "mae": "2.5",
         "mae_std": "0.707",
+        "mae_before_correction": "3.5",
         "cs5": "100.0",
         "coverage90": "100.0",
+        "interval_width": "8.0",
         "images_per_s": "52.5",
         "parameters": "1234",
     }
@@ -217,6 +224,7 @@ def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_p
     assert "At equal budget, one epoch in batches of 32 images of 32 x 32 pixels" in text
     assert all(name in text for name in ("LRA-GNN", "MCGRL", "CILF-CIAE"))
     assert "nan" not in text.lower()
+    assert "Leakage" not in text  # nobody has measured it
     pixels = np.asarray(Image.open(tmp_path / "faces.png").convert("RGB"))
     for half in np.array_split(pixels, 2, axis=0):
         for panel in np.array_split(half, 2, axis=1):
@@ -234,3 +242,85 @@ def test_what_has_its_own_backbone_or_another_budget_is_said_to(suite, tmp_path)
         assert said in text
         assert "| mivolo (own backbone) | 1 | 1.00 |" in text
         assert "dex (own" not in text
+
+
+def test_a_list_is_the_folds_of_one_data_set(suite):
+    folds = [{"path": f"fold_{number}.parquet", "choose": "test"} for number in range(3)]
+    runs = read_suite(suite(data={"faces": folds}, systems={"dex": "dex.yaml"}, seeds=[0, 7]))
+    assert [run.place for run in runs] == [f"faces/fold-{fold}/dex-{seed}" for seed in (0, 7) for fold in (0, 1, 2)]
+    assert [run.recipe.data.path for run in runs[:3]] == [fold["path"] for fold in folds]
+    assert len({run.recipe.name for run in runs}) == 6
+    with pytest.raises(UsageError, match="at least 2"):
+        read_suite(suite(data={"faces": folds[:1]}))
+
+
+@pytest.fixture
+def folds(suite):
+    """The runs of two systems on three folds."""
+    return read_suite(suite(data={"faces": [{"path": f"fold_{number}"} for number in range(3)]}))
+
+
+def by_group(run: Run, right: int, next_to: int) -> Result:
+    """A finished run that puts so many of 40 faces into their age group, so many into the next, and others far off."""
+    groups = [AgeGroup(0, 9), AgeGroup(10, 19), AgeGroup(20, None)]
+    age_N = np.array([5] * right + [15] * next_to + [45] * (40 - right - next_to), np.float32)
+    nothing = np.zeros(40, np.float32)
+    estimates = Estimates(age_N, age_N - 4, age_N + 4, age_N, nothing, nothing.astype(np.int32), nothing < 1)
+    people = [None, *(str(row) for row in range(39))]
+    leak = of_one_result(people, learned=["3", "4", "99"], others=None)
+    assessed = age_groups.assess(estimates, groups, {"age_group": np.array(["0-9"] * 40, object)})
+    names = ("accuracy", "one_off", "accuracy_before_correction")
+    record = {
+        "data": {"evaluated": 40, "split": "test"},
+        "leakage": leak,
+        "figures": {name: assessed["all"][name]["value"] for name in names},
+        **assessed,
+        "speed": {"estimation_images_per_second": 50.0},
+    }
+    return Result(run, record, {"training": {"parameters": 1234}})
+
+
+def test_folds_of_age_groups_give_mean_and_deviation(folds, tmp_path):
+    found = {"dex": [(10, 10), (20, 10), (30, 10)], "regression": [(30, 0), (30, 4), (30, 8)]}
+    results = [by_group(run, *found[run.system][run.fold]) for run in folds]
+    write_tables(results, locate(str(tmp_path)), "the command")
+    first, second = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
+    # 75, 75 and 75 % of 40 are right; 75, 85 and 95 % at most one off.
+    assert (first["system"], first["folds"], first["seeds"]) == ("regression", "3", "1")
+    assert (first["accuracy"], first["accuracy_std"]) == ("75.0", "0.0")
+    assert (first["one_off"], first["one_off_std"]) == ("85.0", "10.0")
+    # 25, 50 and 75 %; 50, 75 and 100 %.
+    assert (second["accuracy"], second["accuracy_std"]) == ("50.0", "25.0")
+    assert (second["one_off"], second["one_off_std"]) == ("75.0", "25.0")
+    text = (tmp_path / "faces.md").read_text()
+    assert "| dex | 3 x 1 | 50.0 ± 25.0 | 75.0 ± 25.0 | 50.0 | 50 | 1,234 |" in text
+    assert "means over 3 folds, one seed (0). Measured on the 120 faces of split=test in 3 folds" in text
+    assert "MAE" not in text.partition("## What the papers report")[0]
+    told = "Leakage: 6 of 117 tested rows (5.1%) show a person who is also learned from. Of 3 more nobody knows."
+    assert told in text
+    assert json.loads((tmp_path / "faces.json").read_text())["leakage"] == told
+    pixels = np.asarray(Image.open(tmp_path / "faces.png").convert("RGB"))
+    for panel in np.array_split(pixels, 2, axis=1):
+        assert ((panel.max(axis=2).astype(int) - panel.min(axis=2)) > 60).sum() > 300
+
+
+def test_seeds_are_averaged_before_the_deviation_over_folds(suite, tmp_path):
+    data = {"faces": [{"path": "fold_0"}, {"path": "fold_1"}]}
+    runs = read_suite(suite(data=data, systems={"dex": "dex.yaml"}, seeds=[0, 1]))
+    errors = {(0, 0): 1, (0, 1): 3, (1, 0): 6, (1, 1): 8}  # 2 and 7 by fold
+    write_tables([measured(run, errors[run.fold, run.seed]) for run in runs], locate(str(tmp_path)), "the command")
+    [row] = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
+    assert (row["mae"], row["mae_std"], row["seeds"], row["folds"]) == ("4.5", "3.536", "2", "2")
+
+
+def test_the_leakage_of_one_data_set_is_its_own_words(suite, tmp_path):
+    leak = of_one_result(["a", None], learned=["a"], others=None)
+    write_tables([measured(run, 1, leakage=leak) for run in read_suite(suite())], locate(str(tmp_path)), "the command")
+    assert leak["told"].startswith("Leakage: 1 of 1 tested rows")
+    assert leak["told"] in (tmp_path / "faces.md").read_text()
+
+
+def test_folds_of_ages_and_of_groups_make_no_table(folds, tmp_path):
+    results = [by_group(folds[0], 1, 1), measured(folds[1], 1)]
+    with pytest.raises(UsageError, match="no one table"):
+        write_tables(results, locate(str(tmp_path)), "the command")

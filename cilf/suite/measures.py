@@ -1,0 +1,89 @@
+"""The figures that systems are put side by side by: errors in years or ranks, or of age groups accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+Record = Mapping[str, Any]
+"""evaluation.json."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a run."""
+
+    name: str
+    """In CSV and JSON."""
+    heading: str
+    """In Markdown."""
+    of: Callable[[Record], float]
+    digits: int = 1
+    """Shown; CSV and JSON have one or two more."""
+    unit: str = ""
+    spread: bool = False
+    """Whether its deviation is told."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is measured of a data set; the first measure is what systems are ranked by."""
+
+    measures: tuple[Measure, ...]
+    least_is_best: bool
+    meaning: str
+    """Of the figures, a sentence."""
+
+    @property
+    def first(self) -> Measure:
+        return self.measures[0]
+
+
+def _figure(name: str) -> Callable[[Record], float]:
+    return lambda record: float(record["figures"][name])
+
+
+def _rank_accuracy(record: Record) -> float:
+    return 100 * float(record["figures"]["rank_accuracy"])
+
+
+def _coverage(record: Record) -> float:
+    return 100 * float(record["figures"]["interval_coverage"]["all"])
+
+
+YEARS = Kind(
+    (
+        Measure("mae", "MAE", _figure("mae"), digits=2, spread=True),
+        Measure("mae_before_correction", "before correction", _figure("mae_before_correction"), digits=2),
+        Measure("cs5", "CS(5), %", _figure("cs5")),
+        Measure("coverage90", "in 90 % interval", _coverage, unit=" %"),
+        Measure("interval_width", "its width", _figure("interval_width")),
+    ),
+    least_is_best=True,
+    meaning="MAE and widths in years",
+)
+
+RANKS = replace(
+    YEARS,
+    measures=(*YEARS.measures, Measure("rank_accuracy", "accuracy, %", _rank_accuracy)),
+    meaning="MAE and widths in ranks; accuracy is by the rank nearest to an estimate",
+)
+
+GROUPS = Kind(
+    (
+        Measure("accuracy", "accuracy, %", _figure("accuracy"), spread=True),
+        Measure("one_off", "1-off, %", _figure("one_off"), spread=True),
+        Measure("accuracy_before_correction", "accuracy before correction, %", _figure("accuracy_before_correction")),
+    ),
+    least_is_best=False,
+    meaning="The data tells no ages but groups: accuracy is the share of faces whose estimate lies nearest to their "
+    "group, 1-off that of those at most one group away",
+)
+
+
+def kind_of(record: Record) -> Kind:
+    """Which of the three a run has."""
+    if "age_groups" in record:
+        return GROUPS
+    return RANKS if "rank_accuracy" in record["figures"] else YEARS
