@@ -15,15 +15,17 @@ class Measure:
     """One figure of a run."""
 
     name: str
-    """In CSV and JSON."""
+    """In JSON and CSV."""
     heading: str
     """In Markdown."""
     of: Callable[[Record], float]
     digits: int = 1
-    """Shown; CSV and JSON have one or two more."""
+    """Shown; JSON and CSV have one more."""
     unit: str = ""
     spread: bool = False
     """Whether its deviation is told."""
+    in_csv: bool = True
+    """Whether the CSV has it too, or only JSON and Markdown."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ def _coverage(record: Record) -> float:
 YEARS = Kind(
     (
         Measure("mae", "MAE", _figure("mae"), digits=2, spread=True),
-        Measure("mae_before_correction", "before correction", _figure("mae_before_correction"), digits=2),
+        Measure("mae_before_correction", "before correction", _figure("mae_before_correction"), digits=2, in_csv=False),
         Measure("cs5", "CS(5), %", _figure("cs5")),
         Measure("coverage90", "in 90 % interval", _coverage, unit=" %"),
-        Measure("interval_width", "its width", _figure("interval_width")),
+        Measure("interval_width", "its width", _figure("interval_width"), in_csv=False),
     ),
     least_is_best=True,
     meaning="MAE and widths in years",
@@ -74,7 +76,12 @@ GROUPS = Kind(
     (
         Measure("accuracy", "accuracy, %", _figure("accuracy"), spread=True),
         Measure("one_off", "1-off, %", _figure("one_off"), spread=True),
-        Measure("accuracy_before_correction", "accuracy before correction, %", _figure("accuracy_before_correction")),
+        Measure(
+            "accuracy_before_correction",
+            "accuracy before correction, %",
+            _figure("accuracy_before_correction"),
+            in_csv=False,
+        ),
     ),
     least_is_best=False,
     meaning="The data tells no ages but groups: accuracy is the share of faces whose estimate lies nearest to their "

@@ -33,7 +33,7 @@ def write_tables(results: Sequence[Result], output: Location, command: str) -> l
 
 
 def row(system: Entry) -> dict[str, Any]:
-    """A line of the CSV: years, accuracies and coverage in per cent; no deviation from a single fold or seed."""
+    """A system's figures: years, accuracies and coverage in per cent; no deviation from a single fold or seed."""
     figures: dict[str, Any] = {}
     for measure in system.kind.measures:
         values = system.values(measure.of)
@@ -44,7 +44,7 @@ def row(system: Entry) -> dict[str, Any]:
     return {
         "system": system.name,
         "seeds": len(system.seeds),
-        "folds": len(system.folds) or None,
+        **({"folds": len(system.folds)} if system.folds else {}),
         **figures,
         "images_per_s": round(float(system.mean(lambda record: record["speed"]["estimation_images_per_second"])), 1),
         "parameters": system.parameters,
@@ -54,8 +54,10 @@ def row(system: Entry) -> dict[str, Any]:
 def as_csv(systems: Sequence[Entry]) -> str:
     """A row per system."""
     rows = [row(system) for system in systems]
+    left_out = {measure.name for measure in systems[0].kind.measures if not measure.in_csv}
+    columns = [name for name in rows[0] if name not in left_out]
     text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()

@@ -201,13 +201,10 @@ def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_p
     assert first == {
         "system": "regression",
         "seeds": "2",
-        "folds": "",
         "mae": "2.5",
         "mae_std": "0.707",
-        "mae_before_correction": "3.5",
         "cs5": "100.0",
         "coverage90": "100.0",
-        "interval_width": "8.0",
         "images_per_s": "52.5",
         "parameters": "1234",
     }
