@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cilf.card import Model
 from cilf.estimator import Estimates
 
 
@@ -74,7 +75,7 @@ class ReadsAges:
 
     image_size = 16
     device = "cpu"
-    card = SimpleNamespace(name="reader")
+    card = SimpleNamespace(name="reader", model=Model())
 
     def __init__(self) -> None:
         self.batches: list[int] = []
