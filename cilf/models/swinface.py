@@ -28,6 +28,8 @@ class SwinFaceHead(System[Tensor]):
         UsageError: the backbone gives no levels, or more than there are channels to allot.
     """
 
+    rests = True  # what follows the backbone's last level
+
     def __init__(self, channels: Channels, ages: AgeSpace, settings: SwinFace) -> None:
         super().__init__(ages)
         if len(channels.levels) < 2 or len(channels.levels) > settings.width:

@@ -43,7 +43,7 @@ def share(rank: int, name: str, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", ["l2rclip", "regression-forest"])
+@pytest.mark.parametrize("name", ["l2rclip", "ordinalclip", "regression-forest", "swinface"])
 def test_two_processes_stay_alike(name, tmp_path):
     mp.spawn(share, args=(name, str(tmp_path)), nprocs=2)
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
