@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from cilf.ages import AgeSpace
 from cilf.models.cilf import LABEL_SIGMA, MATCH_WEIGHT, Output
-from cilf.models.coral import CoralHead, older_than
+from cilf.models.coral import CoralHead
 from cilf.models.corn import CornHead
 from cilf.models.dex import DexHead
 from cilf.models.matching import matching_loss
@@ -106,23 +106,11 @@ class CiaeHead(System[Output]):
         return Decoded(self.ages.median(out.posterior_BK), out.posterior_BK)
 
 
-class CoralFromOdds(CoralHead):
-    """CORAL whose biases start at the log-odds of being older in the training ages.
-
-    From the published start, all within 0..1, as few steps as these would not bring them to where they belong.
-    """
-
-    @torch.no_grad()
-    def start_from(self, ages_N: Tensor) -> None:
-        older_K = older_than(self.ages, ages_N).sum(dim=0)
-        self.bias_K.copy_(((older_K + 1) / (len(ages_N) - older_K + 1)).log())
-
-
 CIAE = "cilf_ciae"
 
 _FIELD: dict[str, Callable[[Channels, AgeSpace], System]] = {
     "dex": lambda channels, ages: DexHead(channels, ages, Dex()),
-    "coral": lambda channels, ages: CoralFromOdds(channels, ages, Coral()),
+    "coral": lambda channels, ages: CoralHead(channels, ages, Coral()),
     "regression": lambda channels, ages: RegressionHead(channels, ages, Regression()),
     "label_distribution": lambda channels, ages: DexHead(channels, ages, Dex(label_sigma=LABEL_SIGMA)),
     "mean_variance": lambda channels, ages: DexHead(channels, ages, Dex(mean_variance=True)),

@@ -1,8 +1,8 @@
 """CORAL: K - 1 classifiers "older than a_k?" with shared weights (Cao et al., Pattern Recognition Letters 2020).
 
-Importance weights are all 1, as in the authors' package. Biases start where every age is as likely as any other (ours):
-from the package's start, descending within 0..1, an optimiser that moves each by a thousandth per step takes thousands
-of steps until a shared score can tell the ages apart.
+As in the authors' package, importance weights are all 1 and biases descend from 1 to 0 at first. Training then starts
+them at the log-odds of its ages (ours): an optimiser that moves a bias by a thousandth a step would take thousands of
+steps from the package's start until the shared score can tell ages apart.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ class CoralHead(System[Tensor]):
         self.bend = nn.Sequential(nn.Linear(channels.pooled, hidden), nn.ReLU()) if hidden else nn.Identity()
         self.shared = nn.Linear(hidden or channels.pooled, 1, bias=False)
         tasks = len(ages) - 1
-        self.bias_K = nn.Parameter(torch.logit(torch.arange(tasks, 0, -1) / len(ages)))
+        self.bias_K = nn.Parameter(torch.arange(tasks, 0, -1).float() / tasks)
+
+    @torch.no_grad()
+    def start_from(self, ages_N: Tensor) -> None:
+        """Start at the log-odds of being older in the training ages."""
+        older_K = older_than(self.ages, ages_N).sum(dim=0)
+        self.bias_K.copy_(((older_K + 1) / (len(ages_N) - older_K + 1)).log())
 
     def forward(self, features: Features) -> Tensor:
         return self.shared(self.bend(features.pooled_BC)) + self.bias_K

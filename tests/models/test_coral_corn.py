@@ -48,7 +48,7 @@ class TestAgainstThePackage:
         from coral_pytorch.layers import CoralLayer
 
         head, layer = CoralHead(CHANNELS, ages, Coral()), CoralLayer(CHANNELS.pooled, len(ages))
-        layer.coral_bias.data.copy_(head.bias_K)
+        torch.testing.assert_close(head.bias_K, layer.coral_bias)
         layer.coral_weights.load_state_dict(head.shared.state_dict())
         pooled = torch.randn(5, CHANNELS.pooled)
         torch.testing.assert_close(head(Features(pooled, pooled[:, :, None, None])), layer(pooled))
@@ -67,13 +67,12 @@ class TestAgainstThePackage:
         torch.testing.assert_close(head.decode(logits).age_B, labels.float(), atol=0, rtol=0)
 
 
-def test_coral_starts_from_every_age_alike(ages):
+def test_coral_starts_from_the_training_ages():
+    ages = AgeSpace(20, 23)
     head = CoralHead(CHANNELS, ages, Coral())
-    with torch.no_grad():
-        head.shared.weight.zero_()
-        pooled = torch.randn(2, CHANNELS.pooled)
-        posterior = head.decode(head(Features(pooled, pooled[:, :, None, None]))).posterior_BK
-    torch.testing.assert_close(posterior, torch.full((2, len(ages)), 1 / len(ages)))
+    head.start_from(torch.tensor([20.0, 21, 21, 22, 23, 23, 23, 23]))
+    # Older than 20, 21 and 22 are 7, 5 and 4 of 8; one more is counted on either side.
+    torch.testing.assert_close(head.bias_K.data.sigmoid(), torch.tensor([8, 6, 5]) / 10)
 
 
 def sigma(z: float) -> float:
