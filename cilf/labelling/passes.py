@@ -21,7 +21,7 @@ from cilf.cluster import living
 from cilf.config import LabelOptions
 from cilf.errors import StageError
 from cilf.labelling.metrics import publish
-from cilf.labelling.pipeline import Work, labelling, shards
+from cilf.labelling.pipeline import Work, blocks, labelling
 from cilf.labelling.progress import Progress
 from cilf.labelling.runtime import Plan, block_rows
 from cilf.labelling.sink import write_labels
@@ -44,7 +44,7 @@ def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress)
     rows, manifest, number = block_rows(progress.total, max(plan.batch_sizes)), work.manifest, 1
     while True:
         nodes = living()
-        count(labelling(shards(manifest), work, options, plan, rows), progress)
+        count(labelling(blocks(manifest, rows), work, options, plan, rows), progress)
         if progress.counts.total() >= progress.total:
             return
         number += 1

@@ -35,20 +35,24 @@ class Work:
     """What the model takes."""
 
 
-def shards(manifest: Location) -> Dataset:
-    """The rows of a manifest that CILF has written."""
+def blocks(manifest: Location, block_rows: int) -> Dataset:
+    """The rows of a manifest that CILF has written, at most so many to a block."""
     import ray
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-    return ray.data.read_parquet(
+    rows = ray.data.read_parquet(
         manifest.path,
         filesystem=PyFileSystem(FSSpecHandler(manifest.fs)),
         partitioning=None,  # `date=2024` in OUTPUT's own path is no column.
         num_cpus=LIGHT_CPUS,
-    )
+    ).repartition(target_num_rows_per_block=block_rows)
+    # There is no argument for it: by itself a task of it claims a whole CPU, and as it runs ahead of the fetch tasks,
+    # they had nearly nothing on two cores until all of a manifest was cut into blocks.
+    rows._logical_plan.dag.ray_remote_args["num_cpus"] = LIGHT_CPUS  # type: ignore[attr-defined]
+    return rows
 
 
-def labelling(rows: Dataset, work: Work, options: LabelOptions, plan: Plan, block_rows: int) -> Dataset:
+def labelling(blocks: Dataset, work: Work, options: LabelOptions, plan: Plan, block_rows: int) -> Dataset:
     """The dataset whose rows are schema.COUNTS, one block for each block of labels that has been committed.
 
     Nothing runs until it is read. Each stage asks for other CPU shares than its neighbour: stages that ask
@@ -56,13 +60,13 @@ def labelling(rows: Dataset, work: Work, options: LabelOptions, plan: Plan, bloc
     process dies again and again are left out; see cilf.labelling.passes for what becomes of them.
 
     Args:
-        rows: schema.MANIFEST and the user's own columns.
+        blocks: schema.MANIFEST and the user's own columns, at most `block_rows` to a block.
         work, options, plan: what to do, how, and on what.
         block_rows: objects per block.
     """
     from ray.data import ActorPoolStrategy
 
-    rows.context.max_errored_blocks = -1
+    blocks.context.max_errored_blocks = -1
     sight = Sight(
         size=work.images.size,
         frame=work.images.frame,
@@ -71,41 +75,37 @@ def labelling(rows: Dataset, work: Work, options: LabelOptions, plan: Plan, bloc
         max_bytes=options.max_bytes,
         max_pixels=options.max_pixels,
     )
-    judged = (
-        rows.repartition(target_num_rows_per_block=block_rows)
-        .map_batches(
-            fetch_decode,  # type: ignore[arg-type]  # Ray types a function without its fn_kwargs
-            batch_size=block_rows,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            fn_kwargs={"sight": sight},
-            num_cpus=FETCH_CPUS,
-            **TASK_RETRIES,
-        )
-        .map_batches(
-            AgeActor,
-            batch_size=block_rows,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            fn_constructor_kwargs={
-                "model": work.model,
-                "precision": options.precision,
-                "compiled": options.compile,
-                "batch_sizes": plan.batch_sizes,
-                "actors_per_node": plan.actors_per_node,
-            },
-            compute=ActorPoolStrategy(
-                min_size=plan.actors,
-                max_size=plan.max_actors,
-                max_concurrent_calls_per_actor=2,
-                # Cores that one batch leaves idle at its end are the next one's. Two on a GPU would hold its
-                # memory twice.
-                enable_true_multi_threading=plan.actor_gpus is None,
-            ),
-            num_cpus=plan.actor_cpus,
-            num_gpus=plan.actor_gpus,
-            **ACTOR_RETRIES,
-        )
+    judged = blocks.map_batches(
+        fetch_decode,  # type: ignore[arg-type]  # Ray types a function without its fn_kwargs
+        batch_size=block_rows,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        fn_kwargs={"sight": sight},
+        num_cpus=FETCH_CPUS,
+        **TASK_RETRIES,
+    ).map_batches(
+        AgeActor,
+        batch_size=block_rows,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        fn_constructor_kwargs={
+            "model": work.model,
+            "precision": options.precision,
+            "compiled": options.compile,
+            "batch_sizes": plan.batch_sizes,
+            "actors_per_node": plan.actors_per_node,
+        },
+        compute=ActorPoolStrategy(
+            min_size=plan.actors,
+            max_size=plan.max_actors,
+            max_concurrent_calls_per_actor=2,
+            # Cores that one batch leaves idle at its end are the next one's. Two on a GPU would hold its
+            # memory twice.
+            enable_true_multi_threading=plan.actor_gpus is None,
+        ),
+        num_cpus=plan.actor_cpus,
+        num_gpus=plan.actor_gpus,
+        **ACTOR_RETRIES,
     )
     target = {"folder": work.labels.url, "lease": work.lease.url, "run": work.run}
     return judged.map_batches(

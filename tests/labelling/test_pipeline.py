@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import pyarrow as pa
+
+from cilf import schema
 from cilf.card import read_card
 from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.labelling.job import _prepare, _work
 from cilf.labelling.lease import Lease
-from cilf.labelling.pipeline import labelling, shards
-from cilf.labelling.runtime import plan
+from cilf.labelling.pipeline import blocks, labelling
+from cilf.labelling.runtime import LIGHT_CPUS, plan
+from cilf.manifest.shards import write_manifest
+from cilf.storage import locate
 
 BLOCK_ROWS = 64
 
@@ -20,12 +25,12 @@ def test_rows_are_readable_before_the_job_ends(ray_session, stand_in, rows, phot
     work = _work(options, model_folder, read_card(model_folder))
     assert _prepare(work, options) == 20 * BLOCK_ROWS
     on = plan(options, Cluster(cpus=2, gpus=0, nodes=1))
-    committed = labelling(shards(work.manifest), work, options, on, BLOCK_ROWS)
+    committed = labelling(blocks(work.manifest, BLOCK_ROWS), work, options, on, BLOCK_ROWS)
     with Lease(work.lease, work.run, print):
-        blocks = iter(committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
-        next(blocks)
+        sums = iter(committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        next(sums)
         assert 0 < len(rows(tmp_path / "out")) < 20 * BLOCK_ROWS
-        for _ in blocks:
+        for _ in sums:
             pass
     assert len(rows(tmp_path / "out")) == 20 * BLOCK_ROWS
 
@@ -37,7 +42,19 @@ def test_stages_stay_apart(ray_session, model_folder, tmp_path, capsys):
     work = _work(options, model_folder, read_card(model_folder))
     _prepare(work, options)
     on = plan(options, Cluster(cpus=2, gpus=0, nodes=1))
-    labelling(shards(work.manifest), work, options, on, BLOCK_ROWS).explain()
+    labelling(blocks(work.manifest, BLOCK_ROWS), work, options, on, BLOCK_ROWS).explain()
     physical = capsys.readouterr().out.rpartition("Physical Plan (Optimized)")[2]
     for stage in ("fetch_decode", "AgeActor", "write_labels"):
         assert f"[MapBatches({stage})]" in physical
+
+
+def test_cutting_into_blocks_leaves_the_cpus_to_the_fetch_tasks(ray_session, tmp_path):
+    """What Ray's planner makes of it: by itself it would be a whole CPU."""
+    from ray.data._internal.logical.optimizers import get_execution_plan
+
+    manifest = locate(str(tmp_path / "manifest"))
+    row = {"id": 1, "uri": "/nowhere", "etag": None, "bytes": None, "modified": None}
+    write_manifest([pa.Table.from_pylist([row], schema.MANIFEST)], manifest)
+    physical, _ = get_execution_plan(blocks(manifest, BLOCK_ROWS)._logical_plan)
+    assert "StreamingRepartition" in physical.dag.name
+    assert physical.dag.incremental_resource_usage().cpu == LIGHT_CPUS
