@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from cilf.ages import AgeSpace
-from cilf.models.settings import AGE_CONTEXT, L2rClip, OrdinalClip, PlainClip, SystemSettings
+from cilf.models.settings import AGE_CONTEXT, L2rClip, MiVolo, OrdinalClip, PlainClip, SystemSettings
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
@@ -28,8 +28,21 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
-class Ages(_Frozen):
+class _Grown(_Frozen):
+    """With fields that fingerprints are older than: they are not written down as long as they say nothing new."""
+
+    later: ClassVar[tuple[str, ...]]
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        silent = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in serialise(self).items() if name not in silent}
+
+
+class Ages(_Grown):
     """The classes the model speaks of; see cilf.ages.AgeSpace."""
+
+    later = ("names",)
 
     youngest: int = 0
     oldest: int = 100
@@ -46,14 +59,6 @@ class Ages(_Frozen):
     def _fits(self) -> Ages:
         _ = self.space  # which looks at them
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_ever(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Fingerprints are older than names.
-        said = serialise(self)
-        if self.names is None:
-            said.pop("names", None)
-        return said
 
 
 class Clip(_Frozen):
@@ -89,16 +94,30 @@ class Frame(_Frozen):
         return (*self.eyes, self.nose, *self.mouth)
 
 
-class Images(_Frozen):
+class Images(_Grown):
     """What the model sees: square uint8 crops, normalised on the device."""
+
+    later = ("body",)
 
     size: int = Field(default=224, ge=16)
     """Side of the square input, pixels."""
     frame: Frame = Frame()
     """How the crops were cut that it was trained on; a face in a photograph is cut out alike."""
+    body: bool = False
+    """Whether it sees the body below each face too, three further channels; see cilf.images.body."""
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     """Per channel, after scaling to 0..1. The default is CLIP's."""
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+    @property
+    def channels(self) -> int:
+        """Of a crop: the face's colours, and those of the body."""
+        return 6 if self.body else 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of a crop, [S, S, C]."""
+        return self.size, self.size, self.channels
 
 
 class Prompts(_Frozen):
@@ -141,11 +160,13 @@ class Fourier(_Frozen):
     """Text fusion: each image's text message scales and shifts the mixer's channels."""
 
 
-class Model(_Frozen):
+class Model(_Grown):
     """Everything that builds the network; together with the weights it determines every number.
 
     `fourier` and `dropout` are CILF-CIAE's alone, and `prompts` are its and `clip`'s.
     """
+
+    later = ("system",)
 
     system: SystemSettings | None = None
     """Another system of the field, and how it is set; none: CILF-CIAE."""
@@ -159,6 +180,12 @@ class Model(_Frozen):
     mirrored: bool = False
     """Each view of an image counts together with its mirror image, the mean of both posteriors: twice the work for
     a smaller error than a network of twice the size would give."""
+
+    @model_validator(mode="after")
+    def _looks_at_bodies(self) -> Model:
+        if self.images.body and not isinstance(self.system, MiVolo):
+            raise ValueError("images.body: of all systems, mivolo alone looks at bodies")
+        return self
 
     @model_validator(mode="after")
     def _speaks_of_names(self) -> Model:
@@ -178,14 +205,6 @@ class Model(_Frozen):
                 if prompts.numbers == "words":
                     raise ValueError("prompts.numbers: ages.names are put in as they are; leave `numbers` out")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_ever(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Fingerprints are over this: those of CILF-CIAE are older than `system`, and stay.
-        said = serialise(self)
-        if self.system is None:
-            said.pop("system", None)
-        return said
 
 
 class Card(_Frozen):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cilf.card import ModelFolderError
+from cilf.card import Images, ModelFolderError
 from cilf.models.checkpoint import load_model
 from cilf.models.corrector import Judged
 from cilf.models.evidence import Predictions
@@ -82,31 +82,32 @@ class Estimator:
         if corrector is None:
             raise ModelFolderError(f"{folder} has no calibrated correction, so it can judge no estimate")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        size = self.card.model.images.size
-        fold_batch_norms(self.model, torch.zeros(1, 3, size, size, device=self.device))
+        size, _, channels = self.images.shape
+        fold_batch_norms(self.model, torch.zeros(1, channels, size, size, device=self.device))
         if compiled:
             self.model.compile(dynamic=True)
         self.corrector = corrector.to(self.device)
-        self.normalise = Normalise(self.card.model.images.mean, self.card.model.images.std).to(self.device)
+        self.normalise = Normalise(self.images).to(self.device)
         self.threads = 1 if self.device.type == "cuda" else threads or torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
 
     @property
-    def image_size(self) -> int:
-        """Side of the images it takes, pixels."""
-        return self.card.model.images.size
+    def images(self) -> Images:
+        """What it takes: the size of the crops, and what they show."""
+        return self.card.model.images
 
     def __call__(self, images_NHWC: np.ndarray) -> Estimates:
-        """Estimate, judge and correct a batch, uint8 [N, S, S, 3] in RGB; the caller bounds N.
+        """Estimate, judge and correct a batch, uint8 [N, S, S, C] in RGB; the caller bounds N.
+
+        C is 3; of a model that looks at bodies too it is 6, the face and then the body, which is black where it is
+        hidden.
 
         Raises:
             ValueError: images of another shape or type.
         """
-        size = self.image_size
-        if images_NHWC.dtype != np.uint8 or images_NHWC.shape[1:] != (size, size, 3):
-            raise ValueError(
-                f"images must be uint8 [N, {size}, {size}, 3], not {images_NHWC.dtype} {list(images_NHWC.shape)}"
-            )
+        if images_NHWC.dtype != np.uint8 or images_NHWC.shape[1:] != self.images.shape:
+            expected = ", ".join(map(str, self.images.shape))
+            raise ValueError(f"images must be uint8 [N, {expected}], not {images_NHWC.dtype} {list(images_NHWC.shape)}")
         if not len(images_NHWC):
             empty = np.empty(0, np.float32)
             return Estimates(empty, empty, empty, empty, empty, empty.astype(np.int32), empty.astype(bool))
@@ -132,7 +133,7 @@ class Estimator:
         """What the network says of some views of each image, before anything is judged.
 
         Args:
-            images_NHWC: uint8 [N, S, S, 3] on the estimator's device.
+            images_NHWC: uint8 [N, S, S, C] on the estimator's device.
             first_view, count: which of cilf.models.views.
         """
 

@@ -63,7 +63,7 @@ FETCHED = pa.schema(
         _STATUS,
         *_OUTCOME,
         pa.field("boxes", pa.list_(BOX)),
-        # Faces of one image one after another, each S*S*3 uint8 (RGB, rows first); empty without faces.
+        # Faces of one image one after another, each S*S*C uint8 (RGB, rows first); empty without faces.
         pa.field("crops", pa.large_binary()),
         *_SECONDS[:2],
     ]

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from cilf import cli
+from cilf.card import Images
 from cilf.labelling.age_actor import AgeActor
 
 
@@ -132,7 +133,7 @@ def rows() -> Callable[[str | Path], pa.Table]:
 class Brightness:
     """Stands in for an estimator: a face is as many years old as its crop is bright, 0..255."""
 
-    image_size = 32
+    images = Images(size=32)
 
     def __call__(self, images_NHWC: np.ndarray) -> SimpleNamespace:
         age_N = images_NHWC.mean(axis=(1, 2, 3), dtype=np.float32)

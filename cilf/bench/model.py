@@ -38,7 +38,7 @@ class ModelAlone:
     def __init__(self, corpus: Corpus, model: str) -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._estimator = Estimator(model_folder(model))
-        size = self._estimator.image_size
+        size = self._estimator.images.size
         decoded = np.stack([decode(path.read_bytes(), size, LabelOptions.max_pixels).crop for path in corpus.sample()])
         self._images = decoded[np.arange(max(2, len(decoded) // BATCH) * BATCH) % len(decoded)]
         self._corrections = corrections(self._estimator, self._images)

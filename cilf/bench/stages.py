@@ -84,7 +84,7 @@ def _fetch(uris: list[str]) -> None:
 
 def _find(encoded: list[bytes], images: Images) -> None:
     for data in encoded:
-        find(data, images.size, images.frame, LabelOptions.max_pixels)
+        find(data, images, LabelOptions.max_pixels)
 
 
 def _decode(encoded: list[bytes], size: int) -> None:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cilf.datasets.age_groups import BOUNDS, AgeGroup, distinct_bounds, group_of_row, years
+from cilf.datasets.known_boxes import BOX_COLUMNS
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
 
@@ -74,7 +75,7 @@ def inspect(location: Location, split: str) -> FaceFile:
             _check(schema, location)
             found = {name: next((c for c in known if c in schema.names), None) for name, known in GROUPS.items()}
             numbers = ("age", *BOUNDS, "age_std")
-            columns = {name: name for name in ("id", "image", *numbers) if name in schema.names}
+            columns = {name: name for name in ("id", "image", *BOX_COLUMNS, *numbers) if name in schema.names}
             columns |= {name: column for name, column in found.items() if column}
             grouped = all(name in columns for name in BOUNDS)
             light = ["split", *(c for n, c in columns.items() if n == "subject" or (grouped and n in numbers[:3]))]

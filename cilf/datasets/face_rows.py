@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from cilf.datasets.age_groups import BOUNDS, AgeGroup, group_of_row, years
 from cilf.datasets.face_files import FaceFile
+from cilf.datasets.known_boxes import given_boxes
 
 OLDEST = 130
 """Ages above it are taken for mistakes, years."""
@@ -34,8 +35,9 @@ class Columns:
     """Age groups are what is known of the split, and not ages."""
 
     def of(self, table: pa.Table, file: FaceFile) -> pa.Table:
-        """The rows of the split: `id`, `image`, `age` (float32, years), `unlabelled` (why there is neither age nor
-        group; null where there is), by group `age_group` (its name), and those `there`; null where a row has none."""
+        """The rows of the split: `id`, `image`, `box` (list of float32, pixels; null: all of it), `age` (float32,
+        years), `unlabelled` (why there is neither age nor group; null where there is), by group `age_group` (its name),
+        and those `there`; null where a row has none."""
         table = table.filter(pc.equal(table["split"].cast(pa.string()), self.split))
 
         def given(name: str) -> list[Any]:
@@ -47,6 +49,7 @@ class Columns:
         columns = {
             "id": pa.array([str(value) for value in given("id")], pa.string()),
             "image": table[file.columns["image"]].cast(pa.large_binary()),
+            "box": pa.array(given_boxes(table), pa.list_(pa.float32())),
             "age": pa.array(ages, pa.float32()),
             "unlabelled": pa.array(why, pa.string()),
         }

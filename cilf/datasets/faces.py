@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cilf.card import Images
 from cilf.datasets.age_groups import AgeGroup, ordered
 from cilf.datasets.face_files import GROUPS, inspect, parquet_files
 from cilf.datasets.face_rows import Columns, group_name
 from cilf.errors import JobError, UsageError
-from cilf.images.decode import DecodeError, decode
+from cilf.images.decode import DecodeError
+from cilf.images.faces import BoxError, known, whole
 from cilf.storage import CHECKING, locate, problem
 
 _MAX_PIXELS = 10**8
@@ -38,7 +40,7 @@ class Faces:
     """N labelled faces."""
 
     images_NHWC: np.ndarray
-    """uint8 [N, S, S, 3], RGB."""
+    """uint8 [N, S, S, C], RGB."""
     ages_N: np.ndarray
     """float32 [N], years; NaN where only a group is known."""
     ids: list[str]
@@ -82,8 +84,9 @@ class FaceSet:
     Args:
         data: a path or URL of a Parquet file or of a folder of them, with the columns id, age (years) or age_low and
             age_high (first and last year of a group; no last one: and older), image (encoded bytes) and split, and
-            possibly age_std, gender or sex, race and subject. Numbers as gender or race are UTKFace's; other values
-            stand for themselves.
+            possibly age_std, gender or sex, race and subject, and box (left, top, right, bottom in the upright image,
+            pixels) where an image is more than the face. Numbers as gender or race are UTKFace's; other values stand
+            for themselves.
         split: the rows whose column `split` has this value. Where one of them has an age, ages count, and rows that
             have none are skipped; else groups do.
 
@@ -113,13 +116,13 @@ class FaceSet:
         known = [name for name in (*GROUPS, "age_std") if any(name in file.columns for file in self._files)]
         self._columns = Columns(split, known, by_group=self.age_groups is not None)
 
-    def batches(self, size: int, rows: int = 64) -> Iterator[Faces]:
-        """All rows in the order of the files, at most `rows` at a time, decoded as labelling decodes them.
+    def batches(self, images: Images, rows: int = 64) -> Iterator[Faces]:
+        """All rows in the order of the files, at most `rows` at a time, decoded and cut out as by labelling.
 
         Only the next few batches are in memory; threads decode them while the caller works on this one.
 
         Args:
-            size: side of the crops, pixels.
+            images: what the model sees.
 
         Raises:
             JobError: the data could not be read to its end.
@@ -128,12 +131,12 @@ class FaceSet:
         pool = ThreadPoolExecutor()
         try:
             for table in self._tables(rows):
-                columns = zip(table["image"], table["unlabelled"].to_pylist(), strict=True)
-                waiting.append((table, [pool.submit(_face, image, why, size) for image, why in columns]))
+                columns = zip(table["image"], table["box"].to_pylist(), table["unlabelled"].to_pylist(), strict=True)
+                waiting.append((table, [pool.submit(_face, *row, images) for row in columns]))
                 if len(waiting) > _BATCHES_AHEAD:
-                    yield _faces(*waiting.popleft(), size)
+                    yield _faces(*waiting.popleft(), images)
             while waiting:
-                yield _faces(*waiting.popleft(), size)
+                yield _faces(*waiting.popleft(), images)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -166,7 +169,7 @@ def read_faces(path: str, split: str, size: int) -> Faces:
         UsageError: no such data, a column is missing, or no usable rows are of that split.
         JobError: the data could not be read to its end.
     """
-    faces = Faces.joined(list(FaceSet(path, split).batches(size)))
+    faces = Faces.joined(list(FaceSet(path, split).batches(Images(size=size))))
     if not len(faces):
         raise no_usable_rows(path, split, faces.skipped)
     return faces
@@ -180,19 +183,23 @@ def no_usable_rows(data: str, split: str, skipped: tuple[Skipped, ...]) -> Usage
     )
 
 
-def _face(image: pa.Scalar, unlabelled: str | None, size: int) -> np.ndarray | str:
+def _face(image: pa.Scalar, box: list[float] | None, unlabelled: str | None, images: Images) -> np.ndarray | str:
     """The crop, or why the row is none."""
     if unlabelled:
         return unlabelled
     if not image.is_valid:
         return "no image"
     try:
-        return decode(image.as_py(), size, _MAX_PIXELS).crop
+        if box is None:
+            return whole(image.as_py(), images, _MAX_PIXELS).crops_NHWC[0]
+        return known(image.as_py(), np.array(box), images, _MAX_PIXELS)
     except DecodeError as error:
         return error.reason
+    except BoxError as error:
+        return str(error)
 
 
-def _faces(table: pa.Table, results: list[Future], size: int) -> Faces:
+def _faces(table: pa.Table, results: list[Future], images: Images) -> Faces:
     crops = [result.result() for result in results]
     good = [row for row, crop in enumerate(crops) if not isinstance(crop, str)]
     ids = table["id"].to_pylist()
@@ -203,7 +210,7 @@ def _faces(table: pa.Table, results: list[Future], size: int) -> Faces:
     }
     numbers = {name: table[name].to_numpy()[good] for name in ("age", "age_std") if name in table.column_names}
     return Faces(
-        np.stack([crops[row] for row in good]) if good else np.empty((0, size, size, 3), np.uint8),
+        np.stack([crops[row] for row in good]) if good else np.empty((0, *images.shape), np.uint8),
         numbers["age"],
         [ids[row] for row in good],
         groups,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 
-from cilf.card import Frame
+from cilf.card import Images
 from cilf.config import EvaluateOptions, LabelOptions
 from cilf.datasets.photographs import KnownPhotograph, photographs
 from cilf.images.decode import read
@@ -29,6 +29,7 @@ SAME_IOU = 0.3
 """From which a known and a found box are one face: people draw boxes from the brows or from the hairline on."""
 
 _SHEET_SIDE = 360
+_CROPS = Images(size=32)  # which nobody looks at
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def run(options: EvaluateOptions) -> int:
     tallies: list[Tally] = []
     cells: list[Image.Image] = []
     for photograph in photographs(options.data):
-        faces = find(photograph.data, 32, Frame(), LabelOptions.max_pixels)
+        faces = find(photograph.data, _CROPS, LabelOptions.max_pixels)
         tallies.append(tally(photograph, faces))
         cells.append(_cell(photograph, faces, tallies[-1]))
     record = {

@@ -87,7 +87,7 @@ def _seen(estimator: Estimator, faces: FaceSet) -> tuple[Predictions, np.ndarray
     said: list[Predictions] = []
     ages: list[np.ndarray] = []
     skipped: list[Skipped] = []
-    for batch in faces.batches(estimator.image_size, BATCH):
+    for batch in faces.batches(estimator.images, BATCH):
         skipped += batch.skipped
         if len(batch):
             images_NHWC = torch.from_numpy(batch.images_NHWC).to(estimator.device)

@@ -71,7 +71,7 @@ def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
     timed: list[tuple[int, float]] = []
     with _bar() as bar:
         task = bar.add_task("", total=faces.rows)
-        for batch in faces.batches(estimator.image_size, BATCH):
+        for batch in faces.batches(estimator.images, BATCH):
             skipped += batch.skipped
             if len(batch):
                 before = time.perf_counter()

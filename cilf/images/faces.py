@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cilf.card import Frame
+from cilf.card import Frame, Images
+from cilf.images.body import cut_body, with_body
 from cilf.images.crop import Square, cut
 from cilf.images.decode import decode, read
-from cilf.images.detector import Detections, agreed, detect, distinct, joined
+from cilf.images.detector import Detections, agreed, detect, distinct, joined, overlaps
 from cilf.images.jpeg import read_header
 from cilf.images.squeeze import average
 
@@ -49,8 +50,17 @@ _NEAR = 0.9
 _SMALL = 1_500_000
 """Pixels of an image that is decoded at its full scale from the start: its faces will hardly do with less."""
 
+_MEANT = 0.1
+"""IoU from which a known box means a face that is found; boxes with all of the hair have 0.25."""
+
+_EVERY_PIXEL = 10**6
+
 _FRAMED = 0.25
 """How far, as shares of its sides, an image may differ from a crop of its face and still count as one."""
+
+
+class BoxError(ValueError):
+    """A box that tells of no face."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +81,10 @@ class Faces:
     squares: list[Square]
     """What the crops show of the upright original."""
     crops_NHWC: np.ndarray
-    """uint8 [N, S, S, 3], RGB."""
+    """uint8 [N, S, S, C], RGB."""
 
 
-def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
+def find(data: bytes, images: Images, max_pixels: int) -> Faces:
     """Find and cut out the faces of an encoded image.
 
     They are looked for in a small version of it, looked at once more one by one, and cut out of a version that is large
@@ -82,8 +92,7 @@ def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
 
     Args:
         data: the file's bytes.
-        size: S, side of the crops, pixels.
-        frame: what of a face's surroundings a crop shows.
+        images: what the model sees.
         max_pixels: as in cilf.images.decode.read.
 
     Raises:
@@ -104,11 +113,12 @@ def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
     sure = confirmed(image, look(image, width, height, scale), image.shape[1] / width)
     large = sure.at(_wanted(sure, width, height))
     chosen = large.at(np.argsort(-large.sides_N, kind="stable")[:MOST_FACES])
-    squares = [square(box, points, frame) for box, points in zip(chosen.boxes_N4, chosen.points_N52, strict=True)]
+    pairs = zip(chosen.boxes_N4, chosen.points_N52, strict=True)
+    squares = [square(box, points, images.frame) for box, points in pairs]
     if squares:
         # The smallest face decides; below `size` pixels it has no more than the original gives it.
-        image = at_least(min(1.0, size / min(square.side for square in squares)))
-    crops = [cut(image, square.scaled(image.shape[1] / width), size) for square in squares]
+        image = at_least(min(1.0, images.size / min(square.side for square in squares)))
+    crops = [_crop(image, square.scaled(image.shape[1] / width), images) for square in squares]
     return Faces(
         width,
         height,
@@ -117,8 +127,14 @@ def find(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
         boxes_N4=np.clip(chosen.boxes_N4, 0, np.array([width, height, width, height], np.float32)),
         scores_N=chosen.scores_N,
         squares=squares,
-        crops_NHWC=np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8),
+        crops_NHWC=np.stack(crops) if crops else np.empty((0, *images.shape), np.uint8),
     )
+
+
+def _crop(image_HWC: np.ndarray, face: Square, images: Images) -> np.ndarray:
+    """uint8 [S, S, C]."""
+    crop = cut(image_HWC, face, images.size)
+    return with_body(crop, cut_body(image_HWC, face, images.size)) if images.body else crop
 
 
 def _scale(longer: int) -> float:
@@ -135,27 +151,76 @@ def _least(data: bytes) -> int:
     return shorter if longer * shorter <= _SMALL else math.ceil(_NEAR * _scale(longer) * shorter)
 
 
-def whole(data: bytes, size: int, max_pixels: int) -> Faces:
-    """An encoded image that is a crop of a face already.
+def whole(data: bytes, images: Images, max_pixels: int) -> Faces:
+    """An encoded image that is a crop of a face already. A body, where the model looks for one, is hidden.
 
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
     """
-    image = decode(data, size, max_pixels)
+    image = decode(data, images.size, max_pixels)
     box_14 = np.array([[0, 0, image.width, image.height]], np.float32)
-    return Faces(image.width, image.height, 1, 0, box_14, np.ones(1, np.float32), [], image.crop[None])
+    crop = with_body(image.crop, None) if images.body else image.crop
+    return Faces(image.width, image.height, 1, 0, box_14, np.ones(1, np.float32), [], crop[None])
 
 
-def whole_or_found(data: bytes, size: int, frame: Frame, max_pixels: int) -> Faces:
+def whole_or_found(data: bytes, images: Images, max_pixels: int) -> Faces:
     """The whole of an image that shows one face, framed as a crop is, and the faces of any other.
 
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
     """
-    faces = find(data, size, frame, max_pixels)
+    faces = find(data, images, max_pixels)
     if faces.found == 1 and _fills(faces, faces.squares[0]):
-        return whole(data, size, max_pixels)
+        return whole(data, images, max_pixels)
     return faces
+
+
+def known(data: bytes, box_4: np.ndarray, images: Images, max_pixels: int) -> np.ndarray:
+    """The crop of one face of a photograph, uint8 [S, S, C], that a box tells of; as `find` cuts it out.
+
+    Data sets draw their boxes in many ways, so that a box says only which face is meant: the one that is found there
+    and overlaps it most. Where none is found, the box itself is framed.
+
+    Args:
+        data: the file's bytes.
+        box_4: left, top, right, bottom in the upright photograph, pixels.
+        images, max_pixels: as in `find`.
+
+    Raises:
+        DecodeError: not an image, a damaged one, or one with too many pixels.
+        BoxError: a box of no size, or one outside of the image.
+    """
+    box_4 = np.asarray(box_4, np.float32)
+    side = float((box_4[2:] - box_4[:2]).mean())
+    if not (np.isfinite(box_4).all() and (box_4[2:] > box_4[:2]).all()):
+        raise BoxError(f"a box of no size: {_text(box_4)}")
+    header = read_header(data)
+    # A face may have half the side of its box, and is to keep its pixels.
+    least = _EVERY_PIXEL if header is None else math.ceil(2 * images.size / side * min(header.width, header.height))
+    photograph = read(data, least, max_pixels)
+    width, height, image = photograph.width, photograph.height, photograph.upright
+    x, y = map(float, (box_4[:2] + box_4[2:]) / 2)
+    if not (0 <= x < width and 0 <= y < height):
+        raise BoxError(f"its box {_text(box_4)} lies outside of the image's {width} x {height} pixels")
+    scale = image.shape[1] / width
+    face = _meant(image, box_4, scale, images.frame) or Square(x, y, side / images.frame.box)
+    return _crop(image, face.scaled(scale), images)
+
+
+def _meant(image_HWC: np.ndarray, box_4: np.ndarray, scale: float, frame: Frame) -> Square | None:
+    """What a crop shows of the face that a box of the photograph means, where one is found."""
+    seen = _around(image_HWC, box_4, scale, _CANDIDATE)
+    overlap_N = overlaps(box_4[None], seen.boxes_N4)[0]
+    if overlap_N.max(initial=0.0) < _MEANT:
+        return None
+    one = seen.at(overlap_N.argmax()[None])
+    again = agreed(_around(image_HWC, one.boxes_N4[0], scale, _CANDIDATE), one.boxes_N4[0])
+    one = again if len(again) else one
+    return square(one.boxes_N4[0], one.points_N52[0], frame)
+
+
+def _text(box_4: np.ndarray) -> str:
+    return ", ".join(f"{side:g}" for side in box_4)
 
 
 def _fills(image: Faces, one: Square) -> bool:
@@ -184,14 +249,16 @@ def confirmed(image_HWC: np.ndarray, candidates: Detections, scale: float) -> De
         image_HWC: the photograph at `scale`.
         candidates: in coordinates of the photograph.
     """
+    faces = [agreed(_around(image_HWC, box_4, scale, THRESHOLD), box_4) for box_4 in candidates.boxes_N4]
+    return distinct(joined(candidates.at(np.zeros(0, int)), *faces))
+
+
+def _around(image_HWC: np.ndarray, box_4: np.ndarray, scale: float, threshold: float) -> Detections:
+    """What a second look sees around a box of the photograph, which `image_HWC` shows at `scale`."""
     pixels, around = _WINDOW
-    faces = [candidates.at(np.zeros(0, int))]
-    for box_4, side in zip(candidates.boxes_N4, around * candidates.sides_N, strict=True):
-        x, y = (box_4[:2] + box_4[2:]) / 2
-        window = cut(image_HWC, Square(float(x), float(y), float(side)).scaled(scale), pixels)
-        seen = detect(window, THRESHOLD).scaled(side / pixels, side / pixels).moved(x - side / 2, y - side / 2)
-        faces.append(agreed(seen, box_4))
-    return distinct(joined(*faces))
+    (x, y), side = (box_4[:2] + box_4[2:]) / 2, around * (box_4[2:] - box_4[:2]).mean()
+    window = cut(image_HWC, Square(float(x), float(y), float(side)).scaled(scale), pixels)
+    return detect(window, threshold).scaled(side / pixels, side / pixels).moved(x - side / 2, y - side / 2)
 
 
 def _at(image_HWC: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -77,7 +77,7 @@ class AgeActor:
             return self._told_until - start
 
     def _faces(self, table: pa.Table) -> pa.ListArray:
-        crops_NHWC = crops(table["crops"], self.estimator.image_size)
+        crops_NHWC = crops(table["crops"], self.estimator.images.shape)
         judged = [
             self.estimator(crops_NHWC[start : start + self.batch_size])
             for start in range(0, len(crops_NHWC), self.batch_size)
@@ -89,14 +89,14 @@ def _replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), table.schema.field(name), values)
 
 
-def crops(column: pa.ChunkedArray, size: int) -> np.ndarray:
-    """All crops of a block, uint8 [N, S, S, 3], faces of one image after another. Nothing is copied."""
+def crops(column: pa.ChunkedArray, shape: tuple[int, int, int]) -> np.ndarray:
+    """All crops of a block, uint8 [N, *shape], faces of one image after another. Nothing is copied."""
     array = column.combine_chunks()
     if not len(array):
-        return np.empty((0, size, size, 3), np.uint8)
+        return np.empty((0, *shape), np.uint8)
     offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
     values = np.frombuffer(array.buffers()[2] or b"", np.uint8)
-    return values[offsets[0] : offsets[-1]].reshape(-1, size, size, 3)
+    return values[offsets[0] : offsets[-1]].reshape(-1, *shape)
 
 
 def _faces(boxes: pa.ListArray, judged: list[Estimates]) -> pa.ListArray:

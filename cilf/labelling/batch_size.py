@@ -29,9 +29,7 @@ def fastest(estimator: Estimator, sizes: Sequence[int]) -> int:
 
     rates: dict[int, float] = {}
     for size in sizes:
-        noise_NHWC = np.random.default_rng(0).integers(
-            0, 256, (size, estimator.image_size, estimator.image_size, 3), np.uint8
-        )
+        noise_NHWC = np.random.default_rng(0).integers(0, 256, (size, *estimator.images.shape), np.uint8)
         try:
             estimator(noise_NHWC)  # kernels are chosen and memory is taken
             rates[size] = size / min(_seconds(estimator, noise_NHWC) for _ in range(_TIMED))

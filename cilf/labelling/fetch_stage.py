@@ -13,7 +13,7 @@ import pyarrow as pa
 from simplejpeg import encode_jpeg
 
 from cilf import schema
-from cilf.card import Frame
+from cilf.card import Images
 from cilf.images.decode import DecodeError
 from cilf.images.faces import LEAST_SIDE, Faces, find, whole, whole_or_found
 from cilf.images.fetch import FetchError, fetch
@@ -26,10 +26,8 @@ _GUESS = 4_000_000  # bytes of an object whose size the manifest does not tell
 class Sight:
     """What is made of an object's bytes."""
 
-    size: int
-    """S, side of a crop, pixels."""
-    frame: Frame
-    """How faces are cut out."""
+    images: Images
+    """What the model sees of a face."""
     faces: Literal["detect", "auto", "none"]
     thumbnails: bool
     max_bytes: int
@@ -97,9 +95,9 @@ def _portions(sizes: list[int | None], max_bytes: int) -> Iterator[range]:
 def _faces(data: bytes, sight: Sight) -> Faces | DecodeError:
     try:
         if sight.faces == "none":
-            return whole(data, sight.size, sight.max_pixels)
+            return whole(data, sight.images, sight.max_pixels)
         cut_out = find if sight.faces == "detect" else whole_or_found
-        return cut_out(data, sight.size, sight.frame, sight.max_pixels)
+        return cut_out(data, sight.images, sight.max_pixels)
     except DecodeError as error:
         return error
 
@@ -126,9 +124,14 @@ def _fetched(
     ]
     out = pa.table(arrays, schema=wanted)
     if thumbnails:
-        files = [[encode_jpeg(crop, quality=85) for crop in image.crops_NHWC] if image else [] for image in images]
+        files = [[_thumbnail(crop) for crop in image.crops_NHWC] if image else [] for image in images]
         out = out.append_column(schema.THUMBNAILS, pa.array(files, schema.THUMBNAILS.type))
     return out
+
+
+def _thumbnail(crop_HWC: np.ndarray) -> bytes:
+    """A JPEG file of the face; a body is left out."""
+    return encode_jpeg(np.ascontiguousarray(crop_HWC[..., :3]), quality=85)
 
 
 def _status(outcome: _Outcome) -> str:

@@ -68,8 +68,7 @@ def labelling(blocks: Dataset, work: Work, options: LabelOptions, plan: Plan, bl
 
     blocks.context.max_errored_blocks = -1
     sight = Sight(
-        size=work.images.size,
-        frame=work.images.frame,
+        images=work.images,
         faces=options.faces,
         thumbnails=options.thumbnails,
         max_bytes=options.max_bytes,

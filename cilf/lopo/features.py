@@ -75,10 +75,10 @@ def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -
     crops, found = [], []
     for face, data in zip(ids, images, strict=True):
         try:
-            faces = find(data, spec.images.size, spec.images.frame, LabelOptions.max_pixels)
+            faces = find(data, spec.images, LabelOptions.max_pixels)
             found.append(faces.found)
             if not faces.found:
-                faces = whole(data, spec.images.size, LabelOptions.max_pixels)
+                faces = whole(data, spec.images, LabelOptions.max_pixels)
         except DecodeError as error:
             raise UsageError(f"{face} is no image that can be read: {error.reason}") from error
         crops.append(faces.crops_NHWC[0])
@@ -96,7 +96,7 @@ def _network(folder: Path) -> tuple[CILF, Normalise]:
         raise UsageError(f"{folder} is a {type(model).__name__}; heads are fitted on a CILF-CIAE's frozen features")
     model.to(memory_format=torch.channels_last)
     fold_batch_norms(model, torch.zeros(1, 3, card.model.images.size, card.model.images.size))
-    return model, Normalise(card.model.images.mean, card.model.images.std)
+    return model, Normalise(card.model.images)
 
 
 @torch.inference_mode()

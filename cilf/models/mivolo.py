@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cilf.ages import AgeSpace
+from cilf.card import Images
 from cilf.errors import UsageError
 from cilf.models.settings import MiVolo
 from cilf.models.system import Channels, Decoded, Features, Step, System, summed
@@ -27,14 +28,19 @@ BODY_HIDDEN, FACE_HIDDEN = 0.3, 0.1  # shares of training rows
 
 
 class FaceBody(nn.Module):
-    """The backbone, for faces [B, 3, S, S] and, with `settings.body`, bodies of the same size.
+    """The backbone, of faces alone or of faces and bodies.
+
+    Args:
+        settings: of the network.
+        images: what it sees.
 
     Raises:
         UsageError: a size that is no multiple of 16.
     """
 
-    def __init__(self, settings: MiVolo, size: int) -> None:
+    def __init__(self, settings: MiVolo, images: Images) -> None:
         super().__init__()
+        size = images.size
         if size % 16:
             raise UsageError(f"mivolo takes images whose side is a multiple of 16 pixels, not {size}")
         first, later = settings.widths
@@ -44,24 +50,23 @@ class FaceBody(nn.Module):
         self.face_stem: nn.Module = self.trunk.patch_embed
         del self.trunk.patch_embed
         self.body_stem: nn.Module | None = None
-        if settings.body:
+        if images.body:
             self.body_stem = PatchEmbed(stem_conv=True, stem_stride=2, embed_dim=first)
             self.enhance = Enhancer(first, size // 8)
+            self.register_buffer("black", -torch.tensor(images.mean) / torch.tensor(images.std), persistent=False)
+            self.black: Tensor
         self.channels = Channels(pooled=later, map=later)
 
-    def forward(self, face_BCHW: Tensor, body_BCHW: Tensor | None = None) -> Features:
-        """Normalised pixels -> the class token and the map of the others.
-
-        Raises:
-            UsageError: bodies where there should be none, or the other way round. A row without its body, or its face,
-                has a black one.
-        """
-        if (body_BCHW is None) != (self.body_stem is None):
-            found, wanted = ("no bodies", "true") if body_BCHW is None else ("bodies", "false")
-            raise UsageError(f"mivolo was given {found}, and its setting `body` is {wanted}")
-        x_BCHW = self.face_stem(face_BCHW)
-        if self.body_stem is not None:
-            x_BCHW = self.enhance(x_BCHW, self.body_stem(body_BCHW))
+    def forward(self, pixels_BCHW: Tensor) -> Features:
+        """Normalised pixels of faces, [B, 3, S, S], or of faces and then their bodies, [B, 6, S, S] -> the class token
+        and the map of the others. A body, or a face, that is hidden is black."""
+        if self.body_stem is None:
+            x_BCHW = self.face_stem(pixels_BCHW)
+        else:
+            face_BCHW, body_BCHW = pixels_BCHW.split(3, dim=1)
+            if self.training:
+                face_BCHW, body_BCHW = hide_one(face_BCHW, body_BCHW, self.black)
+            x_BCHW = self.enhance(self.face_stem(face_BCHW), self.body_stem(body_BCHW))
         tokens_BND = self.trunk.forward_tokens(x_BCHW.permute(0, 2, 3, 1))
         tokens_BND = self.trunk.norm(self.trunk.forward_cls(tokens_BND))
         side = x_BCHW.shape[2] // 2

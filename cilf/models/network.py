@@ -34,7 +34,7 @@ class Network(nn.Module, ABC, Generic[Out]):
 
     @abstractmethod
     def forward(self, pixels_BCHW: Tensor) -> Out:
-        """Normalised pixels, float [B, 3, S, S] -> what the other methods take."""
+        """Normalised pixels, float [B, C, S, S] -> what the other methods take."""
 
     @abstractmethod
     def loss(self, out: Out, ages_B: Tensor, weights_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:

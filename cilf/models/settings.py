@@ -98,8 +98,6 @@ class MiVolo(_Frozen):
     """cilf.models.mivolo."""
 
     system: Literal["mivolo"] = "mivolo"
-    body: bool = False
-    """Whether there are bodies; without, this is a VOLO of faces. Recipes know faces only."""
     layers: tuple[int, int, int, int] = (4, 4, 8, 2)
     widths: tuple[int, int] = (192, 384)
     """Of the first stage, which is the stem's, and of the others. Defaults here and around: VOLO-D1."""

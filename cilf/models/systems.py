@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from cilf.card import Model
-from cilf.errors import UsageError
 from cilf.models import settings
 from cilf.models.cilf import CILF
 from cilf.models.clip import ImageTower, TextTower, build_clip
@@ -75,9 +74,7 @@ class SystemNetwork(Network[Any]):
         self.levels = isinstance(spec.system, settings.SwinFace)
         text: TextTower | None = None
         if isinstance(spec.system, settings.MiVolo):
-            if spec.system.body:
-                raise UsageError("mivolo: `body` has to be false, as training and labelling see faces only")
-            self.image: nn.Module = FaceBody(spec.system, spec.images.size)
+            self.image: nn.Module = FaceBody(spec.system, spec.images)
         else:
             clip = build_clip(spec.clip, spec.images.size, load_weights=load_weights)
             self.image = ImageTower(cast(nn.Module, clip.visual))
@@ -126,8 +123,8 @@ class SystemNetwork(Network[Any]):
 
     @torch.no_grad()
     def _channels(self) -> Channels:
-        side, was_training = self.spec.images.size, self.image.training
+        (side, _, channels), was_training = self.spec.images.shape, self.image.training
         self.image.eval()
-        seen = self.features(torch.zeros(1, 3, side, side))
+        seen = self.features(torch.zeros(1, channels, side, side))
         self.image.train(was_training)
         return Channels(seen.pooled_BC.shape[1], seen.map_BCHW.shape[1], tuple(level.shape[1] for level in seen.levels))

@@ -19,13 +19,13 @@ def views(pixels_BCHW: Tensor, first: int, count: int, mirrored: bool) -> Tensor
     """Views `first` to `first + count - 1` of each image.
 
     Args:
-        pixels_BCHW: float [B, 3, S, S].
+        pixels_BCHW: float [B, C, S, S].
         first: number of the first view wanted; view 0 is the image itself.
         count: how many.
         mirrored: whether the model looks at mirror images anyway, so that they are no views of their own.
 
     Returns:
-        float [B, count, 3, S, S].
+        float [B, count, C, S, S].
     """
     listed = _VIEWS[::2] if mirrored else _VIEWS
     seen = [_view(pixels_BCHW, *view) for view in listed[first : first + count]]

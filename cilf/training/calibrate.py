@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from cilf.card import Images
 from cilf.errors import UsageError
 from cilf.estimator import predictions
 from cilf.models.conformal import MIN_SUBJECTS
@@ -76,10 +77,10 @@ def correction_table(model: Network, rows: pa.Table, subject_N: np.ndarray, max_
         max_views: as in Plan.
     """
     device = next(model.parameters()).device
-    normalise = Normalise(model.spec.images.mean, model.spec.images.std).to(device)
+    normalise = Normalise(model.spec.images).to(device)
     parts = []
     for start in range(0, len(rows), _BATCH):
-        images_NHWC = crops(rows.slice(start, _BATCH), model.spec.images.size)
+        images_NHWC = crops(rows.slice(start, _BATCH), model.spec.images)
         pixels = normalise(torch.from_numpy(images_NHWC).to(device))
         parts.append(predictions(model, pixels, 0, max_views, torch.float32))
     return CorrectionTable(
@@ -89,8 +90,8 @@ def correction_table(model: Network, rows: pa.Table, subject_N: np.ndarray, max_
     )
 
 
-def crops(rows: pa.Table, size: int) -> np.ndarray:
-    """The images of rows as labelling decodes them, uint8 [N, S, S, 3]."""
-    as_labelled = Views(size, np.ones(0, np.float32), None)
+def crops(rows: pa.Table, images: Images) -> np.ndarray:
+    """The images of rows as labelling decodes them, uint8 [N, S, S, C]."""
+    as_labelled = Views(images, np.ones(0, np.float32), None)
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(as_labelled.view, rows["id"].to_pylist(), rows["image"])))
+        return np.stack(list(pool.map(lambda row: as_labelled.view(*row), as_labelled.encoded(rows))))

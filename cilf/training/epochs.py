@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from cilf.card import Images
+from cilf.images.body import with_body
 from cilf.images.decode import decode
 from cilf.training.augment import MARGIN, augment
 from cilf.training.rows import TASK_CPUS
@@ -23,8 +27,8 @@ _MAX_PIXELS = 200_000_000
 class Views:
     """Encoded rows -> what a step needs. Runs in CPU tasks that never import torch."""
 
-    size: int
-    """Side of the images, pixels."""
+    images: Images
+    """What a step sees."""
     weights_K: np.ndarray
     """float32: weight of a row by its age in whole years, 0..OLDEST."""
     seed: tuple[int, ...] | None
@@ -32,23 +36,36 @@ class Views:
     images as labelling sees them."""
 
     def __call__(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """ROW -> `image` uint8 [B, S, S, 3], `age` float32 [B] years, `weight` float32 [B]."""
+        """ROW -> `image` uint8 [B, S, S, C], `age` float32 [B] years, `weight` float32 [B]."""
         ages_B = table["age"].to_numpy().astype(np.float32)
-        images = [self.view(i, data) for i, data in zip(table["id"].to_pylist(), table["image"], strict=True)]
+        images = [self.view(*row) for row in self.encoded(table)]
         return {
-            "image": np.stack(images) if images else np.empty((0, self.size, self.size, 3), np.uint8),
+            "image": np.stack(images) if images else np.empty((0, *self.images.shape), np.uint8),
             "age": ages_B,
             "weight": self.weights_K[ages_B.round().astype(int)],
         }
 
-    def view(self, row_id: str, data: pa.Scalar) -> np.ndarray:
-        """One image, uint8 [S, S, 3]."""
-        encoded = data.as_buffer().to_pybytes()
-        if self.seed is None:
-            return decode(encoded, self.size, _MAX_PIXELS).crop
-        name = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
-        rng = np.random.default_rng([*self.seed, int.from_bytes(name, "little")])
-        return augment(decode(encoded, round(self.size * MARGIN), _MAX_PIXELS).crop, self.size, rng)
+    def encoded(self, table: pa.Table) -> Iterator[tuple[str, pa.Scalar, pa.Scalar | None]]:
+        """ROW -> what `view` takes of each."""
+        bodies = table["body"] if self.images.body else [None] * len(table)
+        return zip(table["id"].to_pylist(), table["image"], bodies, strict=True)
+
+    def view(self, row_id: str, face: pa.Scalar, body: pa.Scalar | None) -> np.ndarray:
+        """One row's image, uint8 [S, S, C]."""
+        rng = None
+        if self.seed is not None:
+            name = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
+            rng = np.random.default_rng([*self.seed, int.from_bytes(name, "little")])
+        face_HWC = self._seen(face, rng)
+        if body is None:
+            return face_HWC
+        return with_body(face_HWC, self._seen(body, rng) if body.is_valid else None)
+
+    def _seen(self, encoded: pa.Scalar, rng: np.random.Generator | None) -> np.ndarray:
+        data, size = encoded.as_buffer().to_pybytes(), self.images.size
+        if rng is None:
+            return decode(data, size, _MAX_PIXELS).crop
+        return augment(decode(data, round(size * MARGIN), _MAX_PIXELS).crop, size, rng)
 
 
 def epoch(rows: Dataset, views: Views, block_rows: int, shuffle_seed: int | None) -> Dataset:
@@ -64,7 +81,8 @@ def epoch(rows: Dataset, views: Views, block_rows: int, shuffle_seed: int | None
     context = seen.context
     context.execution_options.preserve_order = True
     # A block must stay whole, or the turns would slip.
-    context.target_max_block_size = max(context.target_max_block_size or 0, 4 * block_rows * (3 * views.size**2 + 64))
+    most_bytes = 4 * block_rows * (math.prod(views.images.shape) + 64)
+    context.target_max_block_size = max(context.target_max_block_size or 0, most_bytes)
     return seen
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import cv2
+import numpy as np
 import pyarrow as pa
 
-from cilf.ages import AgeSpace
+from cilf.card import Images, Model
 from cilf.datasets.age_groups import AgeGroup, group_of_row, years
 from cilf.datasets.face_rows import group_name
+from cilf.datasets.known_boxes import given_boxes
 from cilf.datasets.labels import OLDEST
 from cilf.images.decode import DecodeError, decode
+from cilf.images.faces import BoxError, known
 from cilf.images.fetch import FetchError, fetch
 from cilf.storage import split
+from cilf.training.augment import MARGIN
 
 YEARS = ("age", "age_low", "age_high", "age_std")
 ROW = pa.schema(
@@ -22,20 +29,24 @@ ROW = pa.schema(
         ("subject", pa.string()),
         *((name, pa.float32()) for name in YEARS),
         ("image", pa.large_binary()),
+        ("body", pa.large_binary()),
     ]
 )
-"""`age` is what is learned; `age_low` and `age_high` are of rows that had a group instead of it."""
+"""`age` is what is learned; `age_low` and `age_high` are of rows that had a group instead of it. `image` is the file of
+a face, or where a box told which face of a photograph is meant, its crop; `body` is the crop of its body, for models
+that look at bodies."""
+_DEFAULT = Model()
 _MAX_BYTES = 100_000_000
 _MAX_PIXELS = 200_000_000
 
 
-def examine(table: pa.Table, folder: str, oldest: int = AgeSpace.oldest) -> pa.Table:
+def examine(table: pa.Table, folder: str, model: Model = _DEFAULT) -> pa.Table:
     """Look at every row of a batch: ROW and `reason`, which is null where the row can be learned from.
 
     Args:
         table: the labels' columns that there are, and `image`, `uri` or `path`.
         folder: what relative paths are taken from.
-        oldest: as in read_rows.
+        model: what is to learn from them.
     """
     if "image" in table.column_names:
         answers: list[Any] = table["image"].to_pylist()
@@ -54,10 +65,15 @@ def examine(table: pa.Table, folder: str, oldest: int = AgeSpace.oldest) -> pa.T
     ages = [years(age) for age in given("age")]
     bounds = zip(ages, given("age_low"), given("age_high"), strict=True)
     groups = [group_of_row(low, high) if age is None else None for age, low, high in bounds]
+    oldest = model.ages.oldest
     learned = [age if group is None else group.middle(oldest) for age, group in zip(ages, groups, strict=True)]
     given_ids = given("id") if "id" in table.column_names else names
     ids = [_named(i, answer) for i, answer in zip(given_ids, answers, strict=True)]
     reasons = [_reason(*row) for row in zip(learned, groups, answers, strict=True)]
+    crops = [_Crops(a) if isinstance(a, bytes) else _Crops() for a in answers]
+    for row, box in enumerate(given_boxes(table)):
+        if box is not None and reasons[row] is None:
+            crops[row], reasons[row] = _cut_out(answers[row], box, model.images)
     return pa.table(
         {
             "id": pa.array(ids, pa.string()),
@@ -66,10 +82,36 @@ def examine(table: pa.Table, folder: str, oldest: int = AgeSpace.oldest) -> pa.T
             "age_low": pa.array([group and group.low for group in groups], pa.float32()),
             "age_high": pa.array([group and group.high for group in groups], pa.float32()),
             "age_std": pa.array([years(std) for std in given("age_std")], pa.float32()),
-            "image": pa.array([a if isinstance(a, bytes) else None for a in answers], pa.large_binary()),
+            "image": pa.array([crop.face for crop in crops], pa.large_binary()),
+            "body": pa.array([crop.body for crop in crops], pa.large_binary()),
             "reason": pa.array(reasons, pa.string()),
         }
     )
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """Encoded."""
+
+    face: bytes | None = None
+    body: bytes | None = None
+
+
+def _cut_out(data: bytes, box: Sequence[float], images: Images) -> tuple[_Crops, str | None]:
+    """The face in a box of a photograph and its body, as large as augmentation wants them; or why there is none."""
+    larger = images.model_copy(update={"size": round(images.size * MARGIN)})
+    try:
+        crop_HWC = known(data, np.array(box), larger, _MAX_PIXELS)
+    except DecodeError as error:
+        return _Crops(), f"{error.status}: {error.reason}"
+    except BoxError as error:
+        return _Crops(), str(error)
+    body_HWC = crop_HWC[..., 3:]
+    return _Crops(_png(crop_HWC[..., :3]), _png(body_HWC) if body_HWC.any() else None), None
+
+
+def _png(crop_HWC: np.ndarray) -> bytes:
+    return cv2.imencode(".png", crop_HWC[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def _named(row_id: Any, answer: Any) -> str:

@@ -83,9 +83,8 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> Evalu
 
 def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location, cluster: Cluster) -> Evaluation:
     data = recipe.data
-    oldest = recipe.model.ages.oldest
-    known = read_rows(data.path, data.fit, oldest)
-    chosen = read_rows(data.choose_path or data.path, data.choose, oldest)
+    known = read_rows(data.path, data.fit, recipe.model)
+    chosen = read_rows(data.choose_path or data.path, data.choose, recipe.model)
     write_bad_rows(output, known.bad + chosen.bad)
     for rows, url in ((known, data.path), (chosen, data.choose_path or data.path)):
         check_share(rows, url)

@@ -54,7 +54,7 @@ class _Pass(nn.Module):
 
 
 Batches = Callable[[], Iterable[dict[str, Tensor]]]
-"""Makes batches of `image` uint8 [B, S, S, 3] and `age` float32 [B] years, the same ones each time."""
+"""Makes batches of `image` uint8 [B, S, S, C] and `age` float32 [B] years, the same ones each time."""
 
 
 class Learner:
@@ -94,7 +94,7 @@ class Learner:
         self.train_mode()
         if (text := self.model.text_tower()) is not None:
             text.requires_grad_(recipe.train_text)  # before DDP, which counts on every parameter that learns
-        self.normalise = Normalise(recipe.model.images.mean, recipe.model.images.std).to(device)
+        self.normalise = Normalise(recipe.model.images).to(device)
         self.net: nn.Module = _Pass(self.model)
         if strategy == "ddp":
             self.net = nn.parallel.DistributedDataParallel(self.net, find_unused_parameters=self.model.rests)
@@ -113,14 +113,14 @@ class Learner:
             freeze_stages(cast(Any, self.model.image.visual).trunk, self.recipe.frozen_stages)
 
     def estimate(self, images_BHWC: Tensor) -> Tensor:
-        """Ages of uint8 images on the device, [B, S, S, 3] -> [B] years. Under FSDP all workers must ask at once."""
+        """Ages of uint8 images on the device, [B, S, S, C] -> [B] years. Under FSDP all workers must ask at once."""
         return decode_age(self.net(self._pixels(images_BHWC)), self.model.ages, self.model.decode)
 
     def learn(self, portions: list[dict[str, Tensor]], first_epoch: bool) -> dict[str, Tensor]:
         """One step of the optimiser on this worker's share of a batch.
 
         Args:
-            portions: batches of `image` uint8 [B, S, S, 3], `age` and `weight` float32 [B], on the device.
+            portions: batches of `image` uint8 [B, S, S, C], `age` and `weight` float32 [B], on the device.
             first_epoch: whether all predictions are still alike.
 
         Returns:

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cilf.card import Images
 from cilf.errors import JobError
 from cilf.evaluation.metrics import summarise
 from cilf.training.epochs import Views, epoch
@@ -105,7 +106,7 @@ class Worker:
     def epoch(self, number: int) -> None:
         """Learn from all rows once, from where an earlier attempt has left off; measure, note and save."""
         recipe, learner = self.recipe, self.learner
-        views = Views(recipe.image_size(number), self.task.weights_K, (recipe.seed, number))
+        views = Views(recipe.images(number), self.task.weights_K, (recipe.seed, number))
         seed = 1_000_003 * recipe.seed + number
         torch.manual_seed(1_009 * seed + self.rank)
         rows = epoch(self.task.fit, views, self.share, seed) if self.rank == 0 else None
@@ -131,20 +132,20 @@ class Worker:
                 losses = []
             if saving:
                 self._save({"step": learner.step})
-        self._after(number, views.size)
-        line = {"epoch": number + 1, "step": learner.step, "size": views.size, **self._measure()}
+        self._after(number, views.images)
+        line = {"epoch": number + 1, "step": learner.step, "size": views.images.size, **self._measure()}
         line |= clock.figures(self.alone, self.world)
         if self.folder:
             self.folder.log(line)
         self._save(line)
 
-    def _after(self, number: int, size: int) -> None:
+    def _after(self, number: int, images: Images) -> None:
         """Show the network the rows that it wants to see after an epoch, as labelling would see them."""
         wanted = self.learner.model.rows_after_epoch
         each = min(self.steps, -(-wanted // (self.share * self.world)))
         if not each:
             return
-        views = Views(size, self.task.weights_K, None)
+        views = Views(images, self.task.weights_K, None)
 
         def batches() -> Iterator[dict[str, Tensor]]:
             rows = None
@@ -213,11 +214,11 @@ class Worker:
 
     def _measure(self) -> dict[str, float]:
         """MAE and the rest on the `choose` rows: every row once, on one worker or another."""
-        size = self.recipe.model.images.size
-        views = Views(size, self.task.weights_K, None)
+        images = self.recipe.model.images
+        views = Views(images, self.task.weights_K, None)
         rows = epoch(self.task.choose, views, _MEASURE_BATCH, None) if self.rank == 0 else None
         batches = self._batches(rows, _MEASURE_BATCH)
-        nothing = torch.zeros(1, size, size, 3, dtype=torch.uint8, device=self.device)
+        nothing = torch.zeros(1, *images.shape, dtype=torch.uint8, device=self.device)
         estimates, ages = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
         with self.learner.averaged(), torch.inference_mode():
             while True:

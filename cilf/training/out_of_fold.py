@@ -86,13 +86,13 @@ def fit_fold(
     learner = Learner(recipe, device, max(1, steps), ages_N=rows["age"].to_numpy()[seen])
     with ThreadPoolExecutor(1) as ahead:
         for epoch in range(recipe.epochs):
-            views = Views(recipe.image_size(epoch), weights_K, (recipe.seed, epoch))
+            views = Views(recipe.images(epoch), weights_K, (recipe.seed, epoch))
             order = np.random.default_rng([recipe.seed, fold, epoch]).permutation(seen)
             batches = np.split(order[: steps * recipe.batch_size], max(1, steps))
             for made in _ahead(ahead, views, rows, batches):
                 portion = {name: torch.from_numpy(value).to(device) for name, value in made.items()}
                 learner.learn([portion], first_epoch=epoch == 0)
-            show_after(learner, rows, order, Views(recipe.image_size(epoch), weights_K, None))
+            show_after(learner, rows, order, Views(recipe.images(epoch), weights_K, None))
     with learner.averaged(), torch.inference_mode():
         learner.model.cache_text()
         learner.model.unweigh(torch.from_numpy(weights_K))

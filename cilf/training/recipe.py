@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cilf.card import Model
+from cilf.card import Images, Model
 from cilf.errors import UsageError
 from cilf.models.settings import MiVolo, PlainClip
 
@@ -171,13 +171,13 @@ class Recipe(BaseModel):
     def most_workers(self) -> int:
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
-    def image_size(self, epoch: int) -> int:
-        """Side of an epoch's training images, pixels: a multiple of 16 on the way, model.images.size at the end."""
+    def images(self, epoch: int) -> Images:
+        """What an epoch trains on: a side that is a multiple of 16 on the way is model.images.size at the end."""
         last = self.model.images.size
         if self.start_size is None or epoch >= self.epochs - 1:
-            return last
+            return self.model.images
         grown = self.start_size + (last - self.start_size) * epoch / (self.epochs - 1)
-        return min(last, 16 * round(grown / 16))
+        return self.model.images.model_copy(update={"size": min(last, 16 * round(grown / 16))})
 
 
 def read_recipe(path: Path, system: Path | None = None) -> Recipe:

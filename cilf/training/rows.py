@@ -7,6 +7,9 @@
 The labels are `age` (years), `split`, and where known `subject` and `id`. A row without an age may have a group,
 `age_low` and `age_high` (years, both included; no `age_high`: and older), and is learned as the middle of the group. No
 loss knows how wide the group is, nor the annotators' `age_std`, which is for evaluation.
+
+A row with a `box` (left, top, right, bottom in the upright image, pixels; also as four columns of these names) is of
+the face there, which is cut out once, as labelling would. Without one, the whole image is the face.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cilf.ages import AgeSpace
+from cilf.card import Model
 from cilf.datasets.age_groups import distinct_bounds, group_of_row, ordered, years
 from cilf.datasets.face_rows import group_name
+from cilf.datasets.known_boxes import BOX_COLUMNS, given_boxes
 from cilf.errors import JobError, UsageError
 from cilf.storage import Location, locate, problem
 from cilf.training.examine import ROW, YEARS, examine
@@ -39,7 +43,7 @@ TASK_CPUS = 0.5
 """Of a task that reads or decodes: it waits for the store, or shares a core with a training worker."""
 
 _KINDS = ("parquet", "tar", "csv", "jsonl")
-_LABELS = ("id", "subject", "split", *YEARS)
+_LABELS = ("id", "subject", "split", *YEARS, *BOX_COLUMNS)
 _IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif")
 
 
@@ -63,11 +67,11 @@ class Rows:
         return self.good.map_batches(partial(_having, keys=keys.unique()), **task)
 
 
-def read_rows(url: str, wanted_split: str | None, oldest: int = AgeSpace.oldest) -> Rows:
+def read_rows(url: str, wanted_split: str | None, model: Model) -> Rows:
     """All rows of a split, each looked at once: its age is plausible and its image decodes to the end.
 
     Args:
-        oldest: age that is learned, years: where a group of this age and older ends.
+        model: what is to learn from them.
 
     Raises:
         UsageError: no such data, no column for image or age, or no rows of that split.
@@ -83,10 +87,10 @@ def read_rows(url: str, wanted_split: str | None, oldest: int = AgeSpace.oldest)
         raise UsageError(f"cannot read labelled photographs: {problem(error, url)}") from error
     found.context.execution_options.preserve_order = True  # what is held out goes by the order
     task: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": 256, "num_cpus": TASK_CPUS}
-    examined = found.map_batches(partial(examine, folder=source.parent.url, oldest=oldest), **task).materialize()
+    examined = found.map_batches(partial(examine, folder=source.parent.url, model=model), **task).materialize()
     bad = examined.map_batches(_bad, **task).take_all()
     good = examined.map_batches(_good, **task).materialize()
-    names = ROW.remove(ROW.get_field_index("image"))
+    names = pa.schema([field for field in ROW if field.name not in ("image", "body")])
     index = pa.concat_tables(
         [names.empty_table(), *good.select_columns(names.names).iter_batches(batch_size=None, batch_format="pyarrow")]
     )
@@ -196,11 +200,14 @@ def _from_tar(table: pa.Table, wanted: str | None) -> pa.Table:
             labels = {}
         if wanted is None or str(labels.get("split")) == wanted:
             image = next((parts[s] for s in _IMAGE_SUFFIXES if s in parts), None)
-            rows.append({"id": sample["__key__"], **{n: labels[n] for n in _LABELS if n in labels}, "image": image})
+            (box,) = given_boxes(pa.table({n: [labels[n]] for n in BOX_COLUMNS if n in labels} or {"no": [None]}))
+            said = {name: labels[name] for name in _LABELS if name in labels}
+            rows.append({**said, "id": sample["__key__"], "box": box, "image": image})
     text = [pa.array([group_name(r.get(n)) for r in rows], pa.string()) for n in ("id", "subject")]
     numbers = [pa.array([years(r.get(n)) for r in rows], pa.float32()) for n in YEARS]
+    boxes = pa.array([r.get("box") for r in rows], pa.list_(pa.float32()))
     images = pa.array([r["image"] for r in rows], pa.large_binary())
-    return pa.table([*text, *numbers, images], schema=ROW)
+    return pa.table([*text, *numbers, boxes, images], names=["id", "subject", *YEARS, "box", "image"])
 
 
 def _bad(table: pa.Table) -> pa.Table:

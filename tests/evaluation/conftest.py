@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cilf.card import Model
+from cilf.card import Images, Model
 from cilf.estimator import Estimates
 
 
@@ -73,7 +73,7 @@ def face_file(tmp_path: Path, encoded: Callable[[float], bytes]) -> Callable[...
 class ReadsAges:
     """Every face is two years older than it is bright; one of 99 is beyond it."""
 
-    image_size = 16
+    images = Images(size=16)
     device = "cpu"
     card = SimpleNamespace(name="reader", model=Model())
 

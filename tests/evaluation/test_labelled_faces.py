@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileOpener
+from PIL import Image
 
+from cilf.card import Images
 from cilf.datasets.faces import FaceSet, read_faces
+from cilf.datasets.known_boxes import SIDES
 from cilf.errors import JobError, UsageError
 
 
@@ -16,7 +21,7 @@ def test_rows_of_the_split_come_in_order_and_whole_batches(face_file):
     ages = list(range(1, 101))
     split = ["val" if age % 3 == 0 else "train" for age in ages]
     faces = FaceSet(str(face_file(ages, split=split, row_group_size=7)), "val")
-    batches = list(faces.batches(16, rows=10))
+    batches = list(faces.batches(Images(size=16), rows=10))
     assert [len(batch) for batch in batches] == [10, 10, 10, 3]
     assert faces.rows == 33
     read = [age for batch in batches for age in batch.ages_N]
@@ -41,6 +46,26 @@ def test_bad_rows_are_named_and_the_others_read(face_file, encoded):
         ("face-7", "empty file"),
     ]
     assert "face-2" in {row.id for row in faces.skipped}
+
+
+def test_of_a_photograph_the_box_is_read(face_file):
+    photograph = np.full((80, 100, 3), 255, np.uint8)
+    photograph[20:52, 10:42], photograph[20:52, 60:92] = 30, 70
+    buffer = io.BytesIO()
+    Image.fromarray(photograph).save(buffer, "PNG")
+    boxes = [[10, 20, 42, 52], [60, 20, 92, 52], [60, 20, 60, 52], [200, 20, 232, 52], None]
+    path = face_file([30, 70, 70, 70, 0], image=[buffer.getvalue()] * 5, box=pa.array(boxes, pa.list_(pa.float32(), 4)))
+    faces = read_faces(str(path), "val", 16)
+    assert faces.ids == ["face-0", "face-1", "face-4"]
+    assert faces.images_NHWC[:, 2:-2, 2:-2].mean(axis=(1, 2, 3)).round().tolist()[:2] == [30, 70]
+    assert faces.images_NHWC[2].mean() > 150
+    assert [row.reason for row in faces.skipped] == [
+        "a box of no size: 60, 20, 60, 52",
+        "its box 200, 20, 232, 52 lies outside of the image's 100 x 80 pixels",
+    ]
+    sides = {side: [box[at] if box else None for box in boxes] for at, side in enumerate(SIDES)}
+    of_sides = read_faces(str(face_file([30, 70, 70, 70, 0], image=[buffer.getvalue()] * 5, **sides)), "val", 16)
+    assert np.array_equal(of_sides.images_NHWC, faces.images_NHWC)
 
 
 def test_ages_as_text_are_read_where_they_are_numbers(face_file):
@@ -114,7 +139,7 @@ def test_a_file_that_breaks_off_in_its_data_fails_the_job(face_file):
     path.write_bytes(data)
     faces = FaceSet(str(path), "val")
     with pytest.raises(JobError, match=r"faces\.parquet"):
-        list(faces.batches(16))
+        list(faces.batches(Images(size=16)))
 
 
 def test_a_large_row_group_is_not_read_at_once(face_file, monkeypatch):
@@ -128,7 +153,7 @@ def test_a_large_row_group_is_not_read_at_once(face_file, monkeypatch):
         return read(self, length)
 
     monkeypatch.setattr(LocalFileOpener, "read", counted)
-    batches = FaceSet(str(path), "val").batches(16)
+    batches = FaceSet(str(path), "val").batches(Images(size=16))
     assert len(next(batches).skipped) == 64
     assert 2e6 < sum(asked) < 10e6  # of 16 MB
     batches.close()

@@ -101,7 +101,7 @@ def measured(cases: Iterator[Case], estimator: Estimator) -> tuple[list[tuple[st
     crops: dict[str, list[np.ndarray]] = {}
     ages, ious, missed, others = [], [], 0, 0
     for case in cases:
-        faces: Faces = find(case.data, estimator.image_size, FRAME, MAX_PIXELS)
+        faces: Faces = find(case.data, estimator.images, MAX_PIXELS)
         iou = overlaps(case.box_4[None], faces.boxes_N4)[0]
         if not len(iou) or iou.max() < 0.3:
             missed += 1
@@ -112,10 +112,10 @@ def measured(cases: Iterator[Case], estimator: Estimator) -> tuple[list[tuple[st
         others += len(iou) - 1
         upright = read(case.data, 10**6, MAX_PIXELS).upright
         if case.crop:
-            crops.setdefault("the crop itself", []).append(decode(case.crop, estimator.image_size, MAX_PIXELS).crop)
+            crops.setdefault("the crop itself", []).append(decode(case.crop, estimator.images.size, MAX_PIXELS).crop)
         crops.setdefault("as labelled", []).append(faces.crops_NHWC[best])
         for name, square in framings(faces.squares[best], faces.boxes_N4[best]).items():
-            crops.setdefault(name, []).append(cut(upright, square, estimator.image_size))
+            crops.setdefault(name, []).append(cut(upright, square, estimator.images.size))
     rows = []
     for name, seen in crops.items():
         batches = [np.stack(seen[start : start + 64]) for start in range(0, len(seen), 64)]

@@ -22,7 +22,7 @@ from cyclopts import App
 from PIL import Image
 from skimage import data
 
-from cilf.card import Frame
+from cilf.card import Images
 from cilf.images import faces
 
 PICTURES = ("coffee", "chelsea", "rocket", "hubble_deep_field", "retina", "brick", "grass", "gravel", "text", "coins")
@@ -92,12 +92,12 @@ def main(folder: Path, *, output: Path, count: int = 160, size: int = 144) -> in
         f"| share of the longer side, scores of candidate and face | {' | '.join(heads)} | elsewhere | ms a picture |",
     ]
     lines += ["| --- |" + " ---: |" * 5]
-    faces.find(made[0][0], size, Frame(), 10**8)  # loads the detector
+    faces.find(made[0][0], Images(size=size), 10**8)  # loads the detector
     for constants in ({**NOW, **other} for other in ({}, *OTHERS)):
         found, elsewhere = dict.fromkeys(SIZES, 0), 0
         with patch.multiple(faces, **constants):
             began = time.process_time()
-            seen = [faces.find(file, size, Frame(), 10**8).boxes_N4 for file, _ in made]
+            seen = [faces.find(file, Images(size=size), 10**8).boxes_N4 for file, _ in made]
             each = 1000 * (time.process_time() - began) / count
         for (_, placed), boxes_N4 in zip(made, seen, strict=True):
             middles_N2 = (boxes_N4[:, :2] + boxes_N4[:, 2:]) / 2

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from cilf import cli
-from cilf.card import read_card
+from cilf.card import Images, read_card
 from cilf.images.fetch import FetchError
 from cilf.labelling import fetch_stage, pipeline
 from cilf.labelling.age_actor import AgeActor
@@ -31,7 +31,7 @@ SLOW = float(os.environ.get("SLOW", "0")) / 1000
 
 class Brightness:
     def __init__(self, image_size: int) -> None:
-        self.image_size = image_size
+        self.images = Images(size=image_size)
 
     def __call__(self, images_NHWC: np.ndarray) -> SimpleNamespace:
         age_N = images_NHWC.mean(axis=(1, 2, 3), dtype=np.float32)

@@ -13,11 +13,11 @@ import pytest
 from hostile_files import MAX_PIXELS, expected_status, hostile_files
 
 from cilf import schema
-from cilf.card import Frame
+from cilf.card import Images
 from cilf.labelling.fetch_stage import Sight, fetch_decode
 
 SIZE = 32
-SIGHT = Sight(SIZE, Frame(), faces="none", thumbnails=False, max_bytes=10**9, max_pixels=MAX_PIXELS)
+SIGHT = Sight(Images(size=SIZE), faces="none", thumbnails=False, max_bytes=10**9, max_pixels=MAX_PIXELS)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pytest takes back what decode.py says of PIL's
 

@@ -11,11 +11,11 @@ from picture import encoded
 from PIL import Image
 from test_hostile_files import manifest
 
-from cilf.card import Frame
+from cilf.card import Images
 from cilf.labelling.fetch_stage import Sight, fetch_decode
 
 SIZE = 8
-SIGHT = Sight(SIZE, Frame(), faces="none", thumbnails=False, max_bytes=10**6, max_pixels=10**6)
+SIGHT = Sight(Images(size=SIZE), faces="none", thumbnails=False, max_bytes=10**6, max_pixels=10**6)
 
 NAMES = [
     *("plain.jpg", "a b.jpg", " a", "a ", "  ", "a\u00a0b", "no extension", "wrong.txt", "PHOTO.JPG", "a.jpg.png"),

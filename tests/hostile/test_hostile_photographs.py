@@ -13,13 +13,12 @@ from PIL import Image
 from skimage import data
 from test_hostile_files import manifest
 
-from cilf.card import Frame
+from cilf.card import Images
 from cilf.config import LabelOptions
 from cilf.labelling.fetch_stage import Sight, fetch_decode
 
 SIGHT = Sight(
-    144,
-    Frame(),
+    Images(size=144),
     faces="detect",
     thumbnails=True,
     max_bytes=LabelOptions.max_bytes,
@@ -79,9 +78,9 @@ def test_memory_is_bounded(folder, name):
     """In a process of its own, whose peak is its own."""
     code = f"""
 from pathlib import Path
-from cilf.card import Frame
+from cilf.card import Images
 from cilf.images.faces import find
-find(Path({str(folder / name)!r}).read_bytes(), 144, Frame(), {LabelOptions.max_pixels})
+find(Path({str(folder / name)!r}).read_bytes(), Images(size=144), {LabelOptions.max_pixels})
 (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(peak.split()[1])
 """

@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,13 +8,16 @@ from PIL import Image
 from skimage import data
 from test_decode import STORED
 
-from cilf.card import Frame
+from cilf.card import Frame, Images
 from cilf.images import faces
+from cilf.images.body import body_of
+from cilf.images.crop import Square, cut
 from cilf.images.decode import DecodeError
 from cilf.images.detector import agreed, detect
-from cilf.images.faces import Faces, find, whole, whole_or_found
+from cilf.images.faces import BoxError, Faces, find, known, whole, whole_or_found
 
 SIZE = 96
+IMAGES = Images(size=SIZE)
 PLENTY = 10**8
 FACE = (169.0, 68.0, 275.0, 174.0)
 """Where the astronaut's face is, by eye."""
@@ -31,7 +35,7 @@ def portrait() -> Image.Image:
 
 
 def found(image: Image.Image, kind: str = "PNG", **options: object) -> Faces:
-    return find(encoded(image, kind, **options), SIZE, Frame(), PLENTY)
+    return find(encoded(image, kind, **options), IMAGES, PLENTY)
 
 
 def is_inside(box: np.ndarray, outer: tuple[float, ...], slack: float = 0.15) -> bool:
@@ -93,7 +97,7 @@ def test_a_face_keeps_its_pixels_in_a_large_photograph(portrait):
     face = portrait.crop((130, 20, 310, 230)).resize((90, 105), Image.Resampling.LANCZOS)
     large = on((3200, 2400), (face, 1500, 1100))
     alone = found(on((400, 300), (face, 150, 100)))
-    one = find(encoded(large, "JPEG", quality=95), SIZE, Frame(), PLENTY)
+    one = find(encoded(large, "JPEG", quality=95), IMAGES, PLENTY)
     assert one.found == alone.found == 1
     np.testing.assert_allclose(one.boxes_N4[0] - [1350, 1000, 1350, 1000], alone.boxes_N4[0], atol=12)
     detail = [np.diff(crop[0].astype(float), axis=1).std() for crop in (one.crops_NHWC, alone.crops_NHWC)]
@@ -127,7 +131,7 @@ def test_odd_pictures_are_just_pictures(size):
 
 
 def test_whole_is_all_of_it(portrait):
-    one = whole(encoded(portrait), SIZE, PLENTY)
+    one = whole(encoded(portrait), IMAGES, PLENTY)
     assert one.found == 1
     assert one.boxes_N4.tolist() == [[0, 0, 512, 512]]
 
@@ -136,8 +140,8 @@ def test_auto_tells_crops_from_photographs(portrait):
     (one,) = found(portrait).squares
     left, top = round(one.x - one.side / 2), round(one.y - one.side / 2)
     crop = portrait.crop((left, top, left + round(one.side), top + round(one.side)))
-    assert whole_or_found(encoded(crop), SIZE, Frame(), PLENTY).boxes_N4.tolist() == [[0, 0, *crop.size]]
-    photograph = whole_or_found(encoded(portrait), SIZE, Frame(), PLENTY)
+    assert whole_or_found(encoded(crop), IMAGES, PLENTY).boxes_N4.tolist() == [[0, 0, *crop.size]]
+    photograph = whole_or_found(encoded(portrait), IMAGES, PLENTY)
     np.testing.assert_array_equal(photograph.boxes_N4, found(portrait).boxes_N4)
 
 
@@ -156,8 +160,97 @@ def test_a_crop_has_the_face_where_its_frame_says(degrees):
     assert faces.square(larger_box, points, frame).side == pytest.approx(150 * 1.1)
 
 
+def one_of_three(portrait) -> Image.Image:
+    face = portrait.crop((130, 20, 310, 230))
+    return on((900, 500), (face.resize((90, 105)), 40, 300), (face, 300, 100), (face.resize((140, 163)), 650, 250))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("grown", [0.8, 1.0, 1.9])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_known_face_is_cut_out_as_it_is_found(portrait, which, grown, kind):
+    """However large people draw boxes."""
+    data = encoded(one_of_three(portrait), kind)
+    three = find(data, IMAGES, PLENTY)
+    left, top, right, bottom = three.boxes_N4[which]
+    middle, half = np.array([left + right, top + bottom]) / 2 + 2, grown * np.array([right - left, bottom - top]) / 2
+    crop = known(data, np.concatenate([middle - half, middle + half]), IMAGES, PLENTY)
+    face, beside = three.squares[which], replace(three.squares[which], x=three.squares[which].x * 1.1)
+    image = np.asarray(one_of_three(portrait))
+    wrong = np.abs(cut(image, beside, SIZE).astype(float) - cut(image, face, SIZE)).mean()
+    assert np.abs(crop.astype(float) - three.crops_NHWC[which]).mean() < min(16, wrong / 2)
+
+
+def test_a_known_face_that_is_not_found_is_its_box(portrait):
+    coffee = Image.fromarray(data.coffee())
+    frame = Frame(box=0.5)
+    crop = known(encoded(coffee), np.array([200, 100, 248, 148]), Images(size=SIZE, frame=frame), PLENTY)
+    framed = coffee.crop((176, 76, 272, 172))
+    assert np.abs(crop.astype(float) - np.asarray(framed)).mean() < 1
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_boxes_are_in_the_upright_photograph(portrait, orientation):
+    turn = STORED[orientation]
+    wide = portrait.crop((100, 0, 400, 400))
+    stored = wide if turn is None else wide.transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    box = np.array(FACE) - [100, 0, 100, 0]
+    options = {"quality": 100, "subsampling": 0}
+    crop = known(encoded(stored, "JPEG", exif=exif, **options), box, IMAGES, PLENTY)
+    straight = known(encoded(wide, "JPEG", **options), box, IMAGES, PLENTY)
+    assert np.abs(crop.astype(float) - straight).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("box", "complaint"),
+    [
+        ((10, 10, 10, 60), "a box of no size: 10, 10, 10, 60"),
+        ((50, 50, 10, 10), "a box of no size"),
+        ((10, float("nan"), 60, 60), "a box of no size"),
+        ((600, 10, 700, 110), "its box 600, 10, 700, 110 lies outside of the image's 512 x 512 pixels"),
+        ((-300, 10, -200, 110), "lies outside"),
+    ],
+)
+def test_boxes_of_nothing_are_said(portrait, box, complaint):
+    with pytest.raises(BoxError, match=complaint):
+        known(encoded(portrait), np.array(box), IMAGES, PLENTY)
+
+
+def test_bodies_come_with_their_faces(portrait):
+    """Three faces, the middle one large; what is below them, or none where that is no longer in the picture."""
+    images = Images(size=SIZE, body=True)
+    data = encoded(on((1000, 1200), (portrait.crop((130, 20, 310, 230)), 400, 100)))
+    one = find(data, images, PLENTY)
+    assert one.crops_NHWC.shape == (1, SIZE, SIZE, 6)
+    np.testing.assert_array_equal(one.crops_NHWC[..., :3], find(data, IMAGES, PLENTY).crops_NHWC)
+    meant = known(data, one.boxes_N4[0], images, PLENTY)
+    assert np.abs(meant.astype(float) - one.crops_NHWC[0]).mean(axis=(0, 1)).max() < 16
+    body = one.crops_NHWC[0, ..., 3:].astype(int)
+    below, middle = body[SIZE // 2 :], body[: SIZE // 5, SIZE // 2 - 5 : SIZE // 2 + 5]
+    assert np.abs(below - [120, 130, 140]).max() < 3  # the ground
+    assert np.abs(middle - [120, 130, 140]).mean() > 20  # the face stands above
+    alone = find(encoded(portrait.crop((130, 20, 310, 230))), images, PLENTY)
+    assert alone.found == 1
+    assert not alone.crops_NHWC[..., 3:].any()
+    assert not whole(encoded(portrait), images, PLENTY).crops_NHWC[..., 3:].any()
+
+
+@pytest.mark.parametrize(
+    ("degrees", "direction"), [(0, (0, 1)), (30, (0, 1)), (-60, (1, 0)), (90, (-1, 0)), (180, (0, -1))]
+)
+def test_a_body_is_below_its_face(degrees, direction):
+    face = Square(500, 400, 100, math.radians(degrees))
+    body = body_of(face)
+    step = np.array([body.x - face.x, body.y - face.y])
+    np.testing.assert_allclose(step / np.linalg.norm(step), direction, atol=1e-9)
+    assert body.side > 3 * face.side
+    assert np.linalg.norm(step) + face.side / 2 < body.side / 2  # all of the face is in it
+
+
 def test_what_is_no_image_is_said():
-    for way in (lambda data: find(data, SIZE, Frame(), PLENTY), lambda data: whole(data, SIZE, PLENTY)):
+    for way in (lambda data: find(data, IMAGES, PLENTY), lambda data: whole(data, IMAGES, PLENTY)):
         with pytest.raises(DecodeError) as info:
             way(b"text")
         assert info.value.status == "unreadable"

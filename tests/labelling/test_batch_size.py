@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 import torch
 
+from cilf.card import Images
 from cilf.labelling.batch_size import fastest
 
 
 class Scripted:
     """A model that takes so many milliseconds for a batch of a size, or has no memory for it."""
 
-    image_size = 8
+    images = Images(size=16)
 
     def __init__(self, milliseconds: dict[int, float | None]) -> None:
         self.milliseconds = milliseconds
         self.seen: list[int] = []
 
     def __call__(self, images_NHWC: np.ndarray) -> None:
-        assert images_NHWC.shape[1:] == (8, 8, 3)
+        assert images_NHWC.shape[1:] == (16, 16, 3)
         assert images_NHWC.dtype == np.uint8
         taken = self.milliseconds[len(images_NHWC)]
         if taken is None:

@@ -101,7 +101,7 @@ def test_a_folder_of_everything(label_truly: Label, corpus, tmp_path, model_fold
     estimator = Estimator(model_folder)
     for key, row in found.items():
         if row["status"] == "ok":
-            expected = estimator(decode(corpus[key], estimator.image_size, 10**6).crop[None])
+            expected = estimator(decode(corpus[key], estimator.images.size, 10**6).crop[None])
             (face,) = row["faces"]
             for name in ("age", "age_low", "age_high", "first_age", "expected_error"):
                 assert face[name] == pytest.approx(getattr(expected, name)[0], abs=1e-3)

@@ -7,6 +7,7 @@ import torch
 from timm.models.volo import VOLO
 
 from cilf.ages import AgeSpace
+from cilf.card import Images, Model
 from cilf.errors import UsageError
 from cilf.models.mivolo import Enhancer, FaceBody, MiVoloHead, hide_one
 from cilf.models.settings import MiVolo
@@ -15,27 +16,25 @@ from cilf.models.system import Step
 AGES = AgeSpace(10, 60)
 
 
-def tiny(body: bool) -> MiVolo:
-    return MiVolo(body=body, layers=(1, 1, 1, 1), widths=(8, 16), heads=(2, 2))
+TINY = MiVolo(layers=(1, 1, 1, 1), widths=(8, 16), heads=(2, 2))
 
 
 def network(body: bool) -> tuple[FaceBody, MiVoloHead]:
     torch.manual_seed(0)
-    backbone = FaceBody(tiny(body), 32)
-    return backbone, MiVoloHead(backbone.channels, AGES, tiny(body))
+    backbone = FaceBody(TINY, Images(size=32, body=body))
+    return backbone, MiVoloHead(backbone.channels, AGES, TINY)
 
 
 @pytest.mark.parametrize("body", [False, True])
 def test_it_learns_with_all_its_parts(body):
     backbone, head = network(body)
-    faces, ages = torch.randn(6, 3, 32, 32), torch.tensor([12.0, 20, 33, 41, 52, 60])
-    bodies = torch.randn(6, 3, 32, 32) if body else None
+    faces, ages = torch.randn(6, 6 if body else 3, 32, 32), torch.tensor([12.0, 20, 33, 41, 52, 60])
     sexes = torch.tensor([0, 1, 1, 0, -1, 1])
     parameters = [*backbone.parameters(), *head.parameters()]
     optimiser = torch.optim.Adam(parameters, 3e-3)
     losses = []
     for _ in range(40):
-        loss, parts = head.loss(head(backbone(faces, bodies)), ages, Step(0, 1), sexes)
+        loss, parts = head.loss(head(backbone(faces)), ages, Step(0, 1), sexes)
         assert set(parts) == {"l1", "sex"}
         optimiser.zero_grad()
         loss.backward()
@@ -49,8 +48,7 @@ def test_it_learns_with_all_its_parts(body):
 @pytest.mark.parametrize("body", [False, True])
 def test_the_network_without_bodies_is_timms_volo(body):
     backbone, head = network(False)
-    settings = tiny(False)
-    volo = VOLO(list(settings.layers), 32, num_classes=3, embed_dims=[8, 16, 16, 16], num_heads=[2, 2, 2, 2]).eval()
+    volo = VOLO(list(TINY.layers), 32, num_classes=3, embed_dims=[8, 16, 16, 16], num_heads=[2, 2, 2, 2]).eval()
     backbone.load_volo(volo.state_dict())
     head.head.load_state_dict(volo.head.state_dict())
     head.cells.load_state_dict(volo.aux_head.state_dict())
@@ -71,12 +69,24 @@ def test_weights_of_another_network_are_refused():
         backbone.load_volo(other.state_dict())
 
 
-def test_bodies_are_given_where_they_belong():
-    faces = torch.randn(2, 3, 32, 32)
-    with pytest.raises(UsageError, match="no bodies"):
-        network(True)[0](faces)
-    with pytest.raises(UsageError, match="given bodies"):
-        network(False)[0](faces, faces)
+@torch.no_grad()
+def test_bodies_are_seen_and_hidden_in_training_alone():
+    backbone, _ = network(True)
+    both = torch.randn(2, 6, 32, 32)
+    other_body = torch.cat([both[:, :3], torch.randn(2, 3, 32, 32)], dim=1)
+    backbone.eval()
+    assert torch.equal(backbone(both).pooled_BC, backbone(both).pooled_BC)
+    assert not torch.allclose(backbone(both).pooled_BC, backbone(other_body).pooled_BC)
+    backbone.train()
+    torch.manual_seed(0)
+    seen = [backbone(both).pooled_BC for _ in range(8)]
+    assert any(not torch.equal(seen[0], other) for other in seen)
+
+
+def test_no_other_system_looks_at_bodies():
+    with pytest.raises(ValueError, match="mivolo alone"):
+        Model(images=Images(body=True))
+    assert Model(system=MiVolo(), images=Images(body=True)).images.shape == (224, 224, 6)
 
 
 @torch.no_grad()

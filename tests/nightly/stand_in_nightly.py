@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from cilf import cli
+from cilf.card import Images
 from cilf.labelling import pipeline
 from cilf.labelling.age_actor import AgeActor
 
@@ -22,7 +23,7 @@ SLOW = float(os.environ.get("SLOW", "0")) / 1000
 
 
 class Brightness:
-    image_size = 32
+    images = Images(size=32)
 
     def __call__(self, images_NHWC: np.ndarray) -> SimpleNamespace:
         age_N = images_NHWC.mean(axis=(1, 2, 3), dtype=np.float32)

@@ -14,6 +14,7 @@ import torch
 from frozen_people import picture
 
 from cilf import cli
+from cilf.card import Images
 from cilf.estimator import predictions
 from cilf.images.faces import whole
 from cilf.lopo.features import VIEWS, Frozen, frozen_features
@@ -81,8 +82,8 @@ def test_frozen_features_are_what_the_model_sees(model_folder, fgnet):
     frozen = frozen_features(model_folder, people.ids[:3], people.images[:3])
     assert frozen.found_N.tolist() == [0, 0, 0]
     model, _, card = load_model(model_folder)
-    crops = np.concatenate([whole(image, 32, 10**8).crops_NHWC for image in people.images[:3]])
-    pixels = Normalise(card.model.images.mean, card.model.images.std)(torch.from_numpy(crops))
+    crops = np.concatenate([whole(image, Images(size=32), 10**8).crops_NHWC for image in people.images[:3]])
+    pixels = Normalise(card.model.images)(torch.from_numpy(crops))
     said = predictions(model, pixels, 0, 2 * VIEWS, torch.float32)
     assert frozen.posterior_NVMK.reshape(3, 2 * VIEWS, -1) == pytest.approx(said.probs_BVK.numpy(), abs=1e-5)
     assert frozen.others_NVMD.reshape(3, 2 * VIEWS, 2) == pytest.approx(said.others_BVD.numpy(), abs=1e-3)

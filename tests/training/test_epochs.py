@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from cilf.card import Images, Model
 from cilf.datasets.labels import OLDEST
 from cilf.training.augment import augment
 from cilf.training.epochs import Views, age_weights, epoch
@@ -13,12 +14,12 @@ from cilf.training.rows import read_rows
 
 @pytest.fixture(scope="module")
 def rows(ray_session, faces):
-    return read_rows(str(faces), "train")
+    return read_rows(str(faces), "train", Model())
 
 
 def dealt(rows, workers, block_rows, seed=7):
     """Batches of each worker: ages and mean pixel."""
-    views = Views(16, np.ones(OLDEST + 1, np.float32), (0, 1))
+    views = Views(Images(size=16), np.ones(OLDEST + 1, np.float32), (0, 1))
     parts = epoch(rows.good, views, block_rows, seed).streaming_split(workers, equal=False)
 
     def read(part):

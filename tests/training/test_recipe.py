@@ -21,7 +21,8 @@ def test_every_shipped_system_fits_a_recipe(path):
     recipe = read_recipe(CONFIGS / "lite0-short.yaml", path)
     assert (recipe.model.system is None) == (path.stem == "cilf-ciae")
     if recipe.model.system is not None:
-        assert recipe.model.system.system == path.stem.replace("-", "_")
+        assert recipe.model.system.system == path.stem.removesuffix("-body").replace("-", "_")
+    assert recipe.model.images.body == path.stem.endswith("-body")
     assert recipe.model.clip.architecture["embed_dim"] == 256
 
 
@@ -74,9 +75,9 @@ def test_missing_recipe_is_one_line_and_exit_2(tmp_path, capsys):
 def test_images_grow_from_the_first_epoch_to_the_last():
     model = {**RECIPE["model"], "images": {"size": 160}}
     growing = Recipe.model_validate({**RECIPE, "model": model, "data": {"path": "p"}, "epochs": 5, "start_size": 96})
-    assert [growing.image_size(epoch) for epoch in range(5)] == [96, 112, 128, 144, 160]
+    assert [growing.images(epoch).size for epoch in range(5)] == [96, 112, 128, 144, 160]
     still = growing.model_copy(update={"start_size": None})
-    assert {still.image_size(epoch) for epoch in range(5)} == {160}
+    assert {still.images(epoch).size for epoch in range(5)} == {160}
 
 
 def test_a_folder_with_another_recipe_is_refused(recipe_file, tmp_path):

@@ -4,13 +4,19 @@ import io
 import json
 import tarfile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from tiny_training import labelled
 
+from cilf.card import Ages, Images, Model
+from cilf.datasets.known_boxes import BOX_COLUMNS, SIDES
 from cilf.errors import JobError, UsageError
+from cilf.images.decode import decode
+from cilf.models.settings import MiVolo
 from cilf.training.examine import examine
 from cilf.training.rows import check_groups, check_share, fitted_rows, read_rows
 
@@ -49,7 +55,7 @@ def layout(kind, rows, folder, *labels):
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "tar"])
 def test_every_layout_gives_the_same_rows(kind, rows, tmp_path):
-    found = read_rows(str(layout(kind, rows, tmp_path)), "train")
+    found = read_rows(str(layout(kind, rows, tmp_path)), "train", Model())
     wanted = {row["id"]: row for row in rows if row["split"] == "train"}
     got = {row["id"]: row for row in found.good.take_all()}
     assert found.bad == []
@@ -58,12 +64,60 @@ def test_every_layout_gives_the_same_rows(kind, rows, tmp_path):
     assert found.index["id"].to_pylist() == [row["id"] for row in found.good.take_all()]
 
 
+def photograph() -> bytes:
+    """Two faces that only their boxes tell of, a red and a blue one, each above a body of half its colour."""
+    pixels = np.full((300, 400, 3), 128, np.uint8)
+    for left, colour in ((80, (200, 0, 0)), (280, (0, 0, 200))):
+        pixels[100:300, left - 60 : left + 100] = np.array(colour) // 2
+        pixels[20:60, left : left + 40] = colour
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+BOXES = [[80, 20, 120, 60], [280, 20, 320, 60], None, [80, 20, 80, 60], [500, 20, 540, 60], [80, 20, None, 60]]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "tar"])
+def test_a_box_says_which_face_of_a_photograph_is_learned(kind, tmp_path):
+    image, rows = photograph(), []
+    for number, box in enumerate(BOXES):
+        sides = {"box": box} if kind in ("parquet", "tar") else dict(zip(SIDES, box or [None] * 4, strict=True))
+        rows.append({"id": f"{number}", "split": "train", "age": 30, "image": image, **sides})
+    labels = ("age", *(name for name in rows[0] if name in BOX_COLUMNS))
+    path = str(layout(kind, rows, tmp_path, *labels))
+    found = read_rows(path, "train", Model(images=Images(size=64)))
+    images = {row["id"]: row["image"] for row in found.good.take_all()}
+    assert set(images) == {"0", "1", "2"}
+    for name, colour in (("0", [200, 0, 0]), ("1", [0, 0, 200])):
+        crop = decode(images[name], 64, 10**6)
+        assert (crop.width, crop.height) == (74, 74)  # room for augmentation
+        np.testing.assert_allclose(crop.crop[4:-4, 4:-4].mean(axis=(0, 1)), colour, atol=3)
+    assert images["2"] == image
+    reasons = {row["id"]: row["reason"] for row in found.bad}
+    assert reasons["3"] == "a box of no size: 80, 20, 80, 60"
+    assert reasons["4"] == "its box 500, 20, 540, 60 lies outside of the image's 400 x 300 pixels"
+    assert reasons["5"].startswith("a box of no size")
+
+
+def test_bodies_are_cut_out_for_who_looks_at_them():
+    table = pa.table(
+        {"age": [30.0] * 3, "image": [photograph()] * 3, "box": pa.array(BOXES[:3], pa.list_(pa.float64()))}
+    )
+    assert examine(table, "/")["body"].null_count == 3
+    model = Model(system=MiVolo(), images=Images(size=64, body=True))
+    first, second, none = examine(table, "/", model)["body"].to_pylist()
+    assert none is None
+    for body, colour in ((first, [100, 0, 0]), (second, [0, 0, 100])):
+        np.testing.assert_allclose(decode(body, 64, 10**6).crop[40:56, 24:40].mean(axis=(0, 1)), colour, atol=3)
+
+
 def test_a_manifest_of_uris_on_s3(rows, bucket, tmp_path):
     url = bucket({f"{row['id']}.png": row["image"] for row in rows})
     table = [{"uri": f"{url}/{row['id']}.png", "age": row["age"]} for row in rows]
     table.append({"uri": f"{url}/gone.png", "age": 30})
     pq.write_table(pa.Table.from_pylist(table), tmp_path / "manifest.parquet")
-    found = read_rows(str(tmp_path / "manifest.parquet"), None)
+    found = read_rows(str(tmp_path / "manifest.parquet"), None, Model())
     assert len(found) == 30
     assert [bad["id"] for bad in found.bad] == [f"{url}/gone.png"]
     assert "missing" in found.bad[0]["reason"]
@@ -100,13 +154,13 @@ def test_a_group_without_an_age_is_learned_as_its_middle():
     names, ages, low, high, learned = map(list, zip(*rows, strict=True))
     columns = {"age": pa.array(ages, pa.float32()), "age_low": low, "age_high": pa.array(high, pa.float64())}
     table = pa.table({"id": names, "image": [image] * len(rows), **columns})
-    examined = examine(table, "/", oldest=100)
+    examined = examine(table, "/")
     assert examined["reason"].null_count == len(rows)
     assert examined["age"].to_pylist() == learned
     assert examined["age_low"].to_pylist() == [25, 70, None, 3, 110]
     assert examined["age_high"].to_pylist() == [32, None, None, 3, None]
-    assert examine(table, "/", oldest=80)["age"].to_pylist()[1] == 75
-    without = examine(table.drop_columns(["age"]), "/", oldest=100)
+    assert examine(table, "/", Model(ages=Ages(oldest=80)))["age"].to_pylist()[1] == 75
+    without = examine(table.drop_columns(["age"]), "/")
     assert without["age"].to_pylist() == [28.5, 85, 45, 3, 110]
 
 
@@ -128,7 +182,7 @@ def test_bad_groups_are_named(low, high, reason):
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "tar"])
 def test_groups_come_from_every_layout(kind, rows, tmp_path):
     grouped = [{**row, "age_low": 10 * (row["age"] // 10), "age_high": 10 * (row["age"] // 10) + 9} for row in rows]
-    found = read_rows(str(layout(kind, grouped, tmp_path, "age_low", "age_high")), "train")
+    found = read_rows(str(layout(kind, grouped, tmp_path, "age_low", "age_high")), "train", Model())
     assert found.bad == []
     assert found.index["age"].to_pylist() == [10 * (row["age"] // 10) + 4.5 for row in rows if row["split"] == "train"]
 
@@ -139,7 +193,7 @@ def test_groups_to_choose_by_have_to_tell_ages_apart(rows, tmp_path):
     for high, message in (([age + 39 for age in low], None), ([age + 40 for age in low], "0-40 and 40-80")):
         path = tmp_path / f"{message}.parquet"
         pq.write_table(table.append_column("age_high", pa.array(high, pa.int64())), path)
-        known, chosen = (read_rows(str(path), split) for split in ("train", "val"))
+        known, chosen = (read_rows(str(path), split, Model()) for split in ("train", "val"))
         if message is None:
             check_groups(known, chosen, "here")
         else:
@@ -153,11 +207,11 @@ def test_more_than_one_bad_row_in_twenty_stops_the_run(tmp_path):
         row["image"] = b"junk"
     path = tmp_path / "faces.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
-    check_share(read_rows(str(path), None), str(path))  # 5 %
+    check_share(read_rows(str(path), None, Model()), str(path))  # 5 %
     rows[2]["age"] = 250
     pq.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(JobError, match=r"3 of 40 rows .* more than 5%"):
-        check_share(read_rows(str(path), None), str(path))
+        check_share(read_rows(str(path), None, Model()), str(path))
 
 
 @pytest.mark.parametrize(
@@ -172,14 +226,14 @@ def test_more_than_one_bad_row_in_twenty_stops_the_run(tmp_path):
 def test_what_is_not_labelled_photographs_is_refused(columns, split, complaint, tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
     with pytest.raises(UsageError, match=complaint):
-        read_rows(str(tmp_path), split)
+        read_rows(str(tmp_path), split, Model())
 
 
 def test_missing_data_is_refused(tmp_path):
     with pytest.raises(UsageError, match="there are no labelled photographs at"):
-        read_rows(str(tmp_path / "nowhere"), None)
+        read_rows(str(tmp_path / "nowhere"), None, Model())
     with pytest.raises(UsageError, match="neither Parquet"):
-        read_rows(str(tmp_path), None)
+        read_rows(str(tmp_path), None, Model())
 
 
 def test_held_out_subjects_are_wholly_held_out():

@@ -79,7 +79,7 @@ def test_the_posterior_is_that_of_open_clips_towers(run, weights):
     assert expected_BK.std() > 1e-3, "it says something"
 
     model, _, card = load_model(run)
-    pixels = Normalise(card.model.images.mean, card.model.images.std)(torch.from_numpy(images))
+    pixels = Normalise(card.model.images)(torch.from_numpy(images))
     [posterior_BK] = model.posteriors(model(pixels))
     torch.testing.assert_close(posterior_BK.double(), expected_BK, atol=1e-4, rtol=0)
     years_B = expected_BK @ torch.arange(101.0).double()

@@ -20,6 +20,7 @@ ARCHITECTURE = {
 }
 SMALLER = {
     "mivolo": {"layers": [1, 1, 1, 1], "widths": [8, 16], "heads": [2, 2]},
+    "mivolo-body": {"layers": [1, 1, 1, 1], "widths": [8, 16], "heads": [2, 2]},
     "swinface": {"width": 32, "dropout": 0.0},
     "l2rclip": {"heads": 4},
 }

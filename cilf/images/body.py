@@ -1,0 +1,47 @@
+"""The body of a face, for models that look at it too (MiVOLO, Kuprashevich & Tolstykh, arXiv 2307.04616).
+
+The paper takes persons from a detector of its own and matches them to faces. Ours: the part of the photograph in which
+the body of somebody with that face is, whatever it holds. It is the same in training and in labelling, there is one
+for every face, and it costs a cut.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cilf.images.crop import Square, cut
+
+# In sides of the face's crop, which is about as high as a face: a head and the trunk below it are five of them.
+_SIDE, _DOWN = 5.0, 1.9
+
+_LEAST = 0.4
+"""Share of it that has to lie inside of the photograph, as in the paper; else the body counts as hidden."""
+
+
+def body_of(face: Square) -> Square:
+    """Where the body is. Heads tilt and bodies do not; but people also lie, and hang upside down."""
+    radians = math.pi / 2 * round(face.radians / (math.pi / 2))
+    x = face.x - _DOWN * face.side * math.sin(radians)
+    y = face.y + _DOWN * face.side * math.cos(radians)
+    return Square(x, y, _SIDE * face.side, radians)
+
+
+def cut_body(image_HWC: np.ndarray, face: Square, size: int) -> np.ndarray | None:
+    """The body of a face as uint8 [size, size, 3]; None where too much of it lies outside of the image.
+
+    Args:
+        image_HWC: uint8 [H, W, 3].
+        face: what its crop shows of the image.
+        size: side of the result, pixels.
+    """
+    body = body_of(face)
+    middle, reach = np.array([body.x, body.y]), body.side / 2
+    inside = np.minimum(middle + reach, image_HWC.shape[1::-1]) - np.maximum(middle - reach, 0)
+    return cut(image_HWC, body, size) if inside.clip(min=0).prod() >= _LEAST * body.side**2 else None
+
+
+def with_body(face_HWC: np.ndarray, body_HWC: np.ndarray | None) -> np.ndarray:
+    """A face and its body, uint8 [S, S, 3] each, as one [S, S, 6]; a hidden body is black."""
+    return np.concatenate([face_HWC, np.zeros_like(face_HWC) if body_HWC is None else body_HWC], axis=2)

@@ -1,0 +1,38 @@
+"""What goes from the fetch stage to the model where that looks at bodies too."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from skimage import data
+
+from cilf import schema
+from cilf.card import Images
+from cilf.labelling.age_actor import crops
+from cilf.labelling.fetch_stage import Sight, fetch_decode
+
+
+def test_bodies_go_with_their_faces_and_not_into_thumbnails(tmp_path):
+    two = Image.new("RGB", (900, 900), (120, 130, 140))
+    portrait = Image.fromarray(data.astronaut()).crop((130, 20, 310, 230))
+    for left in (150, 550):
+        two.paste(portrait, (left, 60))
+    two.save(tmp_path / "two.png")
+    (tmp_path / "none.png").write_bytes(b"")
+    uris = [str(tmp_path / name) for name in ("none.png", "two.png")]
+    columns = {"id": [1, 2], "uri": uris, "etag": ["a", "b"], "bytes": [0, None], "modified": [None, None]}
+    images = Images(size=48, body=True)
+    sight = Sight(images, faces="detect", thumbnails=True, max_bytes=10**7, max_pixels=10**7)
+    fetched = fetch_decode(pa.table(columns, schema=schema.MANIFEST), sight)
+    assert fetched["status"].to_pylist() == ["unreadable", "ok"]
+    crops_NHWC = crops(fetched["crops"], images.shape)
+    assert crops_NHWC.shape == (2, 48, 48, 6)
+    below = crops_NHWC[:, 36:, 16:32, 3:].reshape(-1, 3)
+    np.testing.assert_allclose(below.mean(axis=0), [120, 130, 140], atol=2)
+    none, thumbnails = fetched["thumbnails"].to_pylist()
+    assert none == []
+    for thumbnail, crop_HWC in zip(thumbnails, crops_NHWC, strict=True):
+        with Image.open(io.BytesIO(thumbnail)) as face:
+            assert face.size == (48, 48)
+            assert np.abs(np.asarray(face, float) - crop_HWC[..., :3]).mean() < 6
