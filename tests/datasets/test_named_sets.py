@@ -25,6 +25,17 @@ def test_fgnet(lay_out, read, problems):
     assert problems(labelled) == {("images/02A1.JPG", "NAME"), ("x/010A07B.jpg", "DUPLICATE")}
 
 
+def test_the_boxes_of_fgnet_are_those_of_its_landmarks(lay_out, read, problems):
+    folder = lay_out("images/001A02.JPG", "images/001A05.JPG", "images/001A08.JPG", "images/001A10.JPG")
+    (folder / "points").mkdir()
+    (folder / "points" / "001a02.pts").write_text("version: 1\nn_points: 3\n{\n30 40.5\n90.25 50\n60 120\n}\n")
+    (folder / "points" / "001a05.pts").write_text("version: 1\nn_points: 3\n{\n30 40\n90\n}\n")
+    (folder / "points" / "001a08.pts").write_text("version: 1\n")
+    labelled = read("fgnet", folder)
+    assert columns(labelled, "age", "box") == [(2, [30, 40.5, 90.25, 120]), (5, None), (8, None), (10, None)]
+    assert problems(labelled) == {("images/001A05.JPG", "BOX"), ("images/001A08.JPG", "BOX")}
+
+
 def test_utkface(lay_out, read, problems):
     labelled = read(
         "utkface",
