@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
 from cilf.images.crop import Square, cut
@@ -29,7 +30,7 @@ def body_of(face: Square) -> Square:
 
 
 def cut_body(image_HWC: np.ndarray, face: Square, size: int) -> np.ndarray | None:
-    """The body of a face as uint8 [size, size, 3]; None where too much of it lies outside of the image.
+    """The body of a face as uint8 [size, size, 3], black beyond the image; None where too much of it lies there.
 
     Args:
         image_HWC: uint8 [H, W, 3].
@@ -39,7 +40,9 @@ def cut_body(image_HWC: np.ndarray, face: Square, size: int) -> np.ndarray | Non
     body = body_of(face)
     middle, reach = np.array([body.x, body.y]), body.side / 2
     inside = np.minimum(middle + reach, image_HWC.shape[1::-1]) - np.maximum(middle - reach, 0)
-    return cut(image_HWC, body, size) if inside.clip(min=0).prod() >= _LEAST * body.side**2 else None
+    return (
+        cut(image_HWC, body, size, cv2.BORDER_CONSTANT) if inside.clip(min=0).prod() >= _LEAST * body.side**2 else None
+    )
 
 
 def with_body(face_HWC: np.ndarray, body_HWC: np.ndarray | None) -> np.ndarray:

@@ -29,13 +29,14 @@ class Square:
         return Square(self.x * factor, self.y * factor, self.side * factor, self.radians)
 
 
-def cut(image_HWC: np.ndarray, square: Square, size: int) -> np.ndarray:
-    """A square as uint8 [size, size, 3]. What lies beyond the image has the colours of its edge.
+def cut(image_HWC: np.ndarray, square: Square, size: int, border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+    """A square as uint8 [size, size, 3].
 
     Args:
         image_HWC: uint8 [H, W, 3].
         square: where.
         size: side of the result, pixels.
+        border: what lies beyond the image, as OpenCV names it: by default the colours of its edge.
     """
     image_HWC, square = _around(image_HWC, square, max(1.0, square.side / (2 * size)))
     side = max(size, min(2 * size, round(square.side)))
@@ -49,7 +50,7 @@ def cut(image_HWC: np.ndarray, square: Square, size: int) -> np.ndarray:
         np.column_stack([turn, start]),
         (side, side),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
+        borderMode=border,
     )
     return squeeze(found, size)
 

@@ -231,6 +231,10 @@ def test_bodies_come_with_their_faces(portrait):
     below, middle = body[SIZE // 2 :], body[: SIZE // 5, SIZE // 2 - 5 : SIZE // 2 + 5]
     assert np.abs(below - [120, 130, 140]).max() < 3  # the ground
     assert np.abs(middle - [120, 130, 140]).mean() > 20  # the face stands above
+    low = find(encoded(on((1000, 500), (portrait.crop((130, 20, 310, 230)), 400, 100))), images, PLENTY)
+    below = low.crops_NHWC[0, SIZE // 2 :, SIZE // 2, 3:]
+    assert below[0].min() > 100
+    assert below[-1].max() == 0
     alone = find(encoded(portrait.crop((130, 20, 310, 230))), images, PLENTY)
     assert alone.found == 1
     assert not alone.crops_NHWC[..., 3:].any()
