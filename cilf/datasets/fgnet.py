@@ -32,7 +32,7 @@ def read(folder: Path) -> Labelled:
         if name := _NAME.fullmatch(file_name):
             fitting += 1
             file = landmarks.get(file_name.rpartition(".")[0].lower())
-            box = file and _box(file)
+            box = _box(file) if file else None
             if file and not box:
                 collector.problem(path, Reason.BOX, f"no points in {file.name}")
             collector.add(Face(path, age=float(name[2]), subject=name[1], box=box))

@@ -40,9 +40,9 @@ def cut_body(image_HWC: np.ndarray, face: Square, size: int) -> np.ndarray | Non
     body = body_of(face)
     middle, reach = np.array([body.x, body.y]), body.side / 2
     inside = np.minimum(middle + reach, image_HWC.shape[1::-1]) - np.maximum(middle - reach, 0)
-    return (
-        cut(image_HWC, body, size, cv2.BORDER_CONSTANT) if inside.clip(min=0).prod() >= _LEAST * body.side**2 else None
-    )
+    if inside.clip(min=0).prod() < _LEAST * body.side**2:
+        return None
+    return cut(image_HWC, body, size, cv2.BORDER_CONSTANT)
 
 
 def with_body(face_HWC: np.ndarray, body_HWC: np.ndarray | None) -> np.ndarray:
