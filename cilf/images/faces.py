@@ -188,12 +188,14 @@ def known(data: bytes, box_4: np.ndarray, images: Images, max_pixels: int) -> np
 
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
-        BoxError: a box of no size, or one outside of the image.
+        BoxError: not four numbers, a box of no size, or one outside of the image.
     """
     box_4 = np.asarray(box_4, np.float32)
     side = float((box_4[2:] - box_4[:2]).mean())
-    if not (np.isfinite(box_4).all() and (box_4[2:] > box_4[:2]).all()):
-        raise BoxError(f"a box of no size: {_text(box_4)}")
+    if not np.isfinite(box_4).all():
+        raise BoxError("its box is not four numbers: left, top, right, bottom")
+    if not (box_4[2:] > box_4[:2]).all():
+        raise BoxError(f"its box has no size: {_text(box_4)}")
     header = read_header(data)
     # A face may have half the side of its box, and is to keep its pixels.
     least = _EVERY_PIXEL if header is None else math.ceil(2 * images.size / side * min(header.width, header.height))

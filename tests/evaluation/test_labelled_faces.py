@@ -60,7 +60,7 @@ def test_of_a_photograph_the_box_is_read(face_file):
     assert faces.images_NHWC[:, 2:-2, 2:-2].mean(axis=(1, 2, 3)).round().tolist()[:2] == [30, 70]
     assert faces.images_NHWC[2].mean() > 150
     assert [row.reason for row in faces.skipped] == [
-        "a box of no size: 60, 20, 60, 52",
+        "its box has no size: 60, 20, 60, 52",
         "its box 200, 20, 232, 52 lies outside of the image's 100 x 80 pixels",
     ]
     sides = {side: [box[at] if box else None for box in boxes] for at, side in enumerate(SIDES)}

@@ -14,7 +14,7 @@ from test_hostile_files import manifest
 from cilf.card import Images
 from cilf.labelling.fetch_stage import Sight, fetch_decode
 
-SIZE = 8
+SIZE = 16
 SIGHT = Sight(Images(size=SIZE), faces="none", thumbnails=False, max_bytes=10**6, max_pixels=10**6)
 
 NAMES = [

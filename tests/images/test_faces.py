@@ -206,9 +206,9 @@ def test_boxes_are_in_the_upright_photograph(portrait, orientation):
 @pytest.mark.parametrize(
     ("box", "complaint"),
     [
-        ((10, 10, 10, 60), "a box of no size: 10, 10, 10, 60"),
-        ((50, 50, 10, 10), "a box of no size"),
-        ((10, float("nan"), 60, 60), "a box of no size"),
+        ((10, 10, 10, 60), "its box has no size: 10, 10, 10, 60"),
+        ((50, 50, 10, 10), "has no size"),
+        ((10, float("nan"), 60, 60), "not four numbers"),
         ((600, 10, 700, 110), "its box 600, 10, 700, 110 lies outside of the image's 512 x 512 pixels"),
         ((-300, 10, -200, 110), "lies outside"),
     ],
