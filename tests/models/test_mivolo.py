@@ -9,6 +9,7 @@ from timm.models.volo import VOLO
 from cilf.ages import AgeSpace
 from cilf.card import Images, Model
 from cilf.errors import UsageError
+from cilf.models import mivolo
 from cilf.models.mivolo import Enhancer, FaceBody, MiVoloHead, hide_one
 from cilf.models.settings import MiVolo
 from cilf.models.system import Step
@@ -26,23 +27,16 @@ def network(body: bool) -> tuple[FaceBody, MiVoloHead]:
 
 
 @pytest.mark.parametrize("body", [False, True])
-def test_it_learns_with_all_its_parts(body):
+def test_it_learns_with_all_its_parts(body, monkeypatch):
+    # Six rows can be learned by heart while they stay as they are.
+    monkeypatch.setattr(mivolo, "hide_one", lambda face, body, black: (face, body))
     backbone, head = network(body)
     faces, ages = torch.randn(6, 6 if body else 3, 32, 32), torch.tensor([12.0, 20, 33, 41, 52, 60])
     sexes = torch.tensor([0, 1, 1, 0, -1, 1])
     parameters = [*backbone.parameters(), *head.parameters()]
     optimiser = torch.optim.Adam(parameters, 3e-3)
-
-    def loss_of_all() -> float:
-        """As labelling sees them: nothing is hidden."""
-        backbone.eval()
-        with torch.no_grad():
-            loss, _ = head.loss(head(backbone(faces)), ages, Step(0, 1), sexes)
-        backbone.train()
-        return loss.item()
-
-    before = loss_of_all()
-    for _ in range(60):
+    losses = []
+    for _ in range(40):
         loss, parts = head.loss(head(backbone(faces)), ages, Step(0, 1), sexes)
         assert set(parts) == {"l1", "sex"}
         optimiser.zero_grad()
@@ -50,7 +44,8 @@ def test_it_learns_with_all_its_parts(body):
         idle = [n for m in (backbone, head) for n, p in m.named_parameters() if p.grad is None or not p.grad.any()]
         assert not idle
         optimiser.step()
-    assert loss_of_all() < 0.6 * before
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0], losses
 
 
 @pytest.mark.parametrize("body", [False, True])
