@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,16 +15,23 @@ _NO_BOX: Box = (float("nan"),) * len(SIDES)
 
 
 def given_boxes(table: pa.Table) -> list[Box | None]:
-    """Each row's box, pixels of the upright photograph; None where all of the image is the face.
+    """Each row's box, as `box_of` has it."""
+    names = [name for name in BOX_COLUMNS if name in table.column_names]
+    if not names:
+        return [None] * len(table)
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+    return [box_of(dict(zip(names, row, strict=True))) for row in rows]
+
+
+def box_of(row: Mapping[str, Any]) -> Box | None:
+    """A row's box, pixels of the upright photograph; None where all of the image is the face.
 
     What is there but is no box is one of NaN, so that the row is not taken for a whole image.
     """
-    if "box" in table.column_names:
-        return [None if box is None else _floats(box) for box in table["box"].to_pylist()]
-    if set(SIDES) <= set(table.column_names):
-        rows = zip(*(table[side].to_pylist() for side in SIDES), strict=True)
-        return [None if all(side is None for side in row) else _floats(row) for row in rows]
-    return [None] * len(table)
+    if "box" in row:
+        return None if row["box"] is None else _floats(row["box"])
+    sides = [row.get(side) for side in SIDES]
+    return None if all(side is None for side in sides) else _floats(sides)
 
 
 def _floats(sides: Sequence[float | None]) -> Box:

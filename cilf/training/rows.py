@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from cilf.card import Model
 from cilf.datasets.age_groups import distinct_bounds, group_of_row, ordered, years
 from cilf.datasets.face_rows import group_name
-from cilf.datasets.known_boxes import BOX_COLUMNS, given_boxes
+from cilf.datasets.known_boxes import BOX_COLUMNS, box_of
 from cilf.errors import JobError, UsageError
 from cilf.storage import Location, locate, problem
 from cilf.training.examine import ROW, YEARS, examine
@@ -200,9 +200,8 @@ def _from_tar(table: pa.Table, wanted: str | None) -> pa.Table:
             labels = {}
         if wanted is None or str(labels.get("split")) == wanted:
             image = next((parts[s] for s in _IMAGE_SUFFIXES if s in parts), None)
-            (box,) = given_boxes(pa.table({n: [labels[n]] for n in BOX_COLUMNS if n in labels} or {"no": [None]}))
             said = {name: labels[name] for name in _LABELS if name in labels}
-            rows.append({**said, "id": sample["__key__"], "box": box, "image": image})
+            rows.append({"id": sample["__key__"], **said, "box": box_of(labels), "image": image})
     text = [pa.array([group_name(r.get(n)) for r in rows], pa.string()) for n in ("id", "subject")]
     numbers = [pa.array([years(r.get(n)) for r in rows], pa.float32()) for n in YEARS]
     boxes = pa.array([r.get("box") for r in rows], pa.list_(pa.float32()))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import tarfile
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from tiny_training import labelled
 
 from cilf.card import Ages, Images, Model
-from cilf.datasets.known_boxes import BOX_COLUMNS, SIDES
+from cilf.datasets.known_boxes import BOX_COLUMNS, SIDES, box_of
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import decode
 from cilf.models.settings import MiVolo
@@ -76,6 +77,13 @@ def photograph() -> bytes:
 
 
 BOXES = [[80, 20, 120, 60], [280, 20, 320, 60], None, [80, 20, 80, 60], [500, 20, 540, 60], [80, 20, None, 60]]
+
+
+@pytest.mark.parametrize("box", [[1, "a", 2, 3], "1 2 3 4", 7, {"left": 1}, [1, 2, 3], []])
+def test_what_is_no_box_is_not_taken_for_a_whole_image(box):
+    assert all(map(math.isnan, box_of({"box": box})))
+    assert box_of({"box": None}) is None
+    assert box_of({"age": 30}) is None
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "tar"])
