@@ -10,31 +10,38 @@ import numpy as np
 from cilf.estimator import Estimates
 from cilf.evaluation.figures import SMALLEST, Figures, Group, groups_by_judgement, groups_of_people
 from cilf.evaluation.judgement import aurc, calibration_error, equal_bins, risk_coverage
-from cilf.evaluation.metrics import BANDS, cumulative_score, epsilon_errors, within_years
+from cilf.evaluation.metrics import cumulative_score, epsilon_errors, nearest_ranks, within_years
+from cilf.evaluation.scale import YEARS, Scale
 from cilf.protocols.clap import UNSURE
 
 _CURVE = np.arange(1, 101) / 100
 
 
-def groups_of(ages_N: np.ndarray, accepted_N: np.ndarray, labels: Mapping[str, np.ndarray]) -> list[Group]:
-    """All rows, then those of each age band, decade, gender, race, and those accepted and not; none is empty."""
+def groups_of(
+    ages_N: np.ndarray, accepted_N: np.ndarray, labels: Mapping[str, np.ndarray], scale: Scale = YEARS
+) -> list[Group]:
+    """All rows, then those of each band, of ages also of each decade, of each gender and race, and those accepted and
+    not; none is empty."""
+    bands = [(scale.by, name, low, high) for name, (low, high) in scale.bands.items()]
+    if not scale.ranks:
+        bands += [("decade", f"{low}-{low + 9}", low, low + 10) for low in range(0, int(ages_N.max()) + 1, 10)]
     found = [Group("all", "all", np.arange(len(ages_N)))]
-    for name, (low, high) in BANDS.items():
-        found.append(Group("age", name, np.flatnonzero((ages_N >= low) & (ages_N < high))))
-    for decade in range(0, int(ages_N.max()) + 1, 10):
-        rows = np.flatnonzero((ages_N >= decade) & (ages_N < decade + 10))
-        found.append(Group("decade", f"{decade}-{decade + 9}", rows))
+    found += [Group(by, name, np.flatnonzero((ages_N >= low) & (ages_N < high))) for by, name, low, high in bands]
     found += [*groups_of_people(labels), *groups_by_judgement(accepted_N)]
     return [group for group in found if len(group.rows)]
 
 
 def assess(
-    estimates: Estimates, ages_N: np.ndarray, labels: Mapping[str, np.ndarray], stds_N: np.ndarray | None = None
+    estimates: Estimates,
+    ages_N: np.ndarray,
+    labels: Mapping[str, np.ndarray],
+    stds_N: np.ndarray | None = None,
+    scale: Scale = YEARS,
 ) -> dict[str, Any]:
     """Everything about the estimates of N >= 1 faces, as strict JSON types.
 
-    Years, shares in 0..1, CS in per cent. Where there are subjects, whole subjects are drawn for the intervals,
-    and a row without one is its own; else rows are.
+    Years or ranks, shares in 0..1, CS and rank accuracy in per cent. Where there are subjects, whole subjects are
+    drawn for the intervals, and a row without one is its own; else rows are.
 
     Args:
         labels: `gender`, `race` and `subject` of the rows, as in cilf.datasets.faces.Faces.
@@ -52,7 +59,9 @@ def assess(
         "accepted": estimates.accepted,
         "corrected": estimates.corrections > 0,
     }
-    groups = groups_of(ages_N, estimates.accepted, labels)
+    if scale.ranks:
+        columns["rank_accuracy"] = 100 * nearest_ranks(estimates.age, ages_N)
+    groups = groups_of(ages_N, estimates.accepted, labels, scale)
     bins = [Group("bin", str(index), rows) for index, rows in enumerate(equal_bins(estimates.expected_error))]
     known = Figures(columns, [*groups, *bins], labels.get("subject"))
     records = [known.record(group) for group in groups]
@@ -61,12 +70,14 @@ def assess(
             record["median_absolute_error"] = known.median(group)
     order_N = np.ceil(_CURVE * len(ages_N)).astype(int) - 1
     accepted = next((r for r in records if (r["by"], r["group"]) == ("judgement", "accepted")), None)
+    macro_by = "rank" if scale.ranks else "decade"
     return {
+        "unit": scale.unit,
         "bootstrap": known.drawn(),
         "smallest_group": SMALLEST,
         "all": records[0],
         "groups": records[1:],
-        "macro_mae": known.macro([group for group in groups if group.by == "decade"]),
+        "macro_mae": known.macro([group for group in groups if group.by == macro_by]),
         "gaps": known.gaps(groups),
         "epsilon_error": None if stds_N is None else _epsilon(estimates, ages_N, stds_N, labels.get("subject")),
         "cumulative_score": {

@@ -21,7 +21,7 @@ from cilf.datasets.faces import FaceSet
 from cilf.estimator import Estimator
 from cilf.evaluation import age_groups, group_plot, group_tables, groups, plots, tables
 from cilf.evaluation.measure import BATCH, measure
-from cilf.evaluation.metrics import rank_accuracy
+from cilf.evaluation.scale import Scale, scale_of
 from cilf.evaluation.stream import Estimated, estimate_set
 from cilf.protocols.leakage import of_one_result
 from cilf.provenance import versions
@@ -113,7 +113,7 @@ def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str |
         "data": {"path": faces.data, "split": faces.split, "rows": faces.rows, "evaluated": rows},
         "leakage": of_one_result(tested, learned=learned, others=faces.known_others if faces.others else None),
         "skipped": {"total": len(estimated.skipped), "rows": [asdict(row) for row in estimated.skipped[:_NAMED]]},
-        **_measured(estimated, faces.age_groups, ranks=estimator.card.model.ages.names is not None),
+        **_measured(estimated, faces.age_groups, scale_of(estimator.card.model.ages.space)),
         "speed": {
             "device": str(estimator.device),
             "batch_size": BATCH,
@@ -127,16 +127,14 @@ def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str |
     return Evaluation(record, estimated.table())
 
 
-def _measured(estimated: Estimated, known: list[AgeGroup] | None, *, ranks: bool) -> dict[str, Any]:
+def _measured(estimated: Estimated, known: list[AgeGroup] | None, scale: Scale) -> dict[str, Any]:
     """`figures` for a card, and all others, by age, by rank or by `known` groups."""
     estimates, labels = estimated.estimates, estimated.groups
     if known is None:
-        assessed = groups.assess(estimates, estimated.ages_N, labels, estimated.stds_N)
-        figures = measure(estimates, estimated.ages_N)
+        assessed = groups.assess(estimates, estimated.ages_N, labels, estimated.stds_N, scale)
+        figures = measure(estimates, estimated.ages_N, scale)
         if epsilon := assessed["epsilon_error"]:
             figures["epsilon_error"] = epsilon["value"]
-        if ranks:
-            figures["rank_accuracy"] = rank_accuracy(estimates.age, estimated.ages_N)
     else:
         assessed = age_groups.assess(estimates, known, labels)
         names = ("accuracy", "one_off", "accuracy_before_correction", "accepted", "corrected")

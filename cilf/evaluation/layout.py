@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -15,8 +15,26 @@ Record = Mapping[str, Any]
 Cells = Callable[[Record], Sequence[str]]
 """Figures of a group of rows, but for its name and its number of rows."""
 
+
+class Share(NamedTuple):
+    """The share of good estimates that stands beside the MAE."""
+
+    name: str
+    """In the record."""
+    heading: str
+    meaning: str
+    """A sentence, or nothing where everyone knows."""
+
+
+SHARES = {
+    "years": Share("cs5", "CS(5)", ""),
+    "ranks": Share("rank_accuracy", "accuracy", "Accuracy: the rank nearest to the estimate is the true one."),
+}
+"""By the unit of a record."""
+
 _TITLES = {
     "age": "By age",
+    "rank": "By rank",
     "gender": "By gender",
     "race": "By race",
     "judgement": "By the model's own judgement",

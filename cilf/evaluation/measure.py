@@ -8,7 +8,8 @@ import numpy as np
 
 from cilf.estimator import Estimates, Estimator
 from cilf.evaluation.judgement import aurc, calibration_error
-from cilf.evaluation.metrics import BANDS, mae, summarise
+from cilf.evaluation.metrics import mae, nearest_ranks, summarise
+from cilf.evaluation.scale import YEARS, Scale
 
 BATCH = 64
 """Images that go through the model at once."""
@@ -25,18 +26,19 @@ def joined(batches: list[Estimates]) -> Estimates:
     return Estimates(**{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names})
 
 
-def measure(estimates: Estimates, ages_N: np.ndarray) -> dict[str, Any]:
-    """How good estimates, intervals and judgement are: years, shares in 0..1, CS in per cent."""
+def measure(estimates: Estimates, ages_N: np.ndarray, scale: Scale = YEARS) -> dict[str, Any]:
+    """How good estimates, intervals and judgement are: years or ranks, shares in 0..1, CS in per cent."""
     inside_N = (estimates.age_low <= ages_N) & (ages_N <= estimates.age_high)
     coverage = {"all": float(inside_N.mean())}
-    for name, (low, high) in BANDS.items():
+    for name, (low, high) in scale.bands.items():
         band_N = (ages_N >= low) & (ages_N < high)
         if band_N.any():
             coverage[name] = float(inside_N[band_N].mean())
     accepted_N = estimates.accepted
     errors_N = np.abs(estimates.age - ages_N)
     return {
-        **summarise(estimates.age, ages_N),
+        **summarise(estimates.age, ages_N, scale.bands),
+        **({"rank_accuracy": float(nearest_ranks(estimates.age, ages_N).mean())} if scale.ranks else {}),
         "median_absolute_error": float(np.median(errors_N)),
         "mae_before_correction": mae(estimates.first_age, ages_N),
         "interval_coverage": coverage,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from cilf.errors import UsageError
@@ -20,9 +22,9 @@ def cumulative_score(estimates_N: np.ndarray, ages_N: np.ndarray, within: float 
     return float(100 * within_years(estimates_N - ages_N, within).mean())
 
 
-def rank_accuracy(estimates_N: np.ndarray, ranks_N: np.ndarray) -> float:
-    """Share of estimates whose nearest rank is the true one, 0..1; halfway between two, the even one is taken."""
-    return float((np.rint(estimates_N) == ranks_N).mean())
+def nearest_ranks(estimates_N: np.ndarray, ranks_N: np.ndarray) -> np.ndarray:
+    """Which estimates [N] lie nearest to the true rank, bool [N]; halfway between two, the even one is taken."""
+    return np.rint(estimates_N) == ranks_N
 
 
 def within_years(errors_N: np.ndarray, within: float = 5) -> np.ndarray:
@@ -30,15 +32,17 @@ def within_years(errors_N: np.ndarray, within: float = 5) -> np.ndarray:
     return np.abs(errors_N) <= within + 1e-6
 
 
-def summarise(estimates_N: np.ndarray, ages_N: np.ndarray) -> dict[str, float]:
-    """MAE, CS(5), bias (estimate minus truth), and MAE of each age band that has rows."""
+def summarise(
+    estimates_N: np.ndarray, ages_N: np.ndarray, bands: Mapping[str, tuple[float, float]] = BANDS
+) -> dict[str, float]:
+    """MAE, CS(5), bias (estimate minus truth), and MAE of each band of true ages that has rows."""
     result = {
         "rows": len(ages_N),
         "mae": mae(estimates_N, ages_N),
         "cs5": cumulative_score(estimates_N, ages_N),
         "bias": float((estimates_N - ages_N).mean()),
     }
-    for name, (low, high) in BANDS.items():
+    for name, (low, high) in bands.items():
         inside = (ages_N >= low) & (ages_N < high)
         if inside.any():
             result[f"mae {name}"] = mae(estimates_N[inside], ages_N[inside])

@@ -1,4 +1,4 @@
-"""An evaluation by age in one picture: eight panels that answer at a glance: how far off, for whom, and who knows?"""
+"""An evaluation by age or rank in one picture: how far off, for whom, and who knows? Eight panels tell at a glance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from cilf.evaluation.layout import Record, drawn, title
+from cilf.evaluation.layout import SHARES, Record, drawn, title
 
 # Okabe & Ito's palette: told apart by colour-blind readers too.
 BLUE, _RED, GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
@@ -55,26 +55,31 @@ def figure(record: Record, estimates: pa.Table) -> Figure:
 
     Args:
         record: cilf.evaluation.job.Evaluation's.
-        estimates: with the columns age and estimate, years.
+        estimates: with the columns age and estimate.
     """
     space = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.04)
     drawing = Figure(figsize=(16, 8.6), layout=space)
     panels = drawing.subplots(2, 4)
-    bands = of_kind(record, "age")
-    _mae(panels[0, 0], bands, record["all"], "MAE by age band")
-    people = [by for by in ("gender", "race") if of_kind(record, by)] or ["decade"]
-    groups = [row for by in people for row in of_kind(record, by)]
-    _mae(panels[0, 1], groups, record["all"], f"MAE by {' and '.join(people)}")
+    unit = record["unit"]
+    by = {"years": "age", "ranks": "rank"}[unit]
+    bands, band = of_kind(record, by), "age band" if by == "age" else by
+    _mae(panels[0, 0], bands, record, f"MAE by {band}")
+    people = [kind for kind in ("gender", "race") if of_kind(record, kind)] or [
+        "decade" if by == "age" else "judgement"
+    ]
+    groups = [row for kind in people for row in of_kind(record, kind)]
+    _mae(panels[0, 1], groups, record, f"MAE by {' and '.join(people)}")
     _cumulative_score(panels[0, 2], record)
-    _density(panels[0, 3], estimates["age"].to_numpy(), estimates["estimate"].to_numpy())
+    _density(panels[0, 3], estimates["age"].to_numpy(), estimates["estimate"].to_numpy(), unit)
     _coverage(panels[1, 0], bands)
-    _bias(panels[1, 1], bands)
-    _reliability(panels[1, 2], record["reliability"])
+    _bias(panels[1, 1], bands, f"Bias by {band}", unit)
+    _reliability(panels[1, 2], record["reliability"], unit)
     _risk_coverage(panels[1, 3], record)
-    mae, cs5 = record["all"]["mae"], record["all"]["cs5"]
+    mae = record["all"]["mae"]
+    share = SHARES[unit]
     epsilon = f"ε-error {record['epsilon_error']['value']:.3f}, " if record["epsilon_error"] else ""
     drawing.suptitle(
-        f"{title(record)}\nMAE {mae['value']:.2f} years, CS(5) {cs5['value']:.1f} %, "
+        f"{title(record)}\nMAE {mae['value']:.2f} {unit}, {share.heading} {record['all'][share.name]['value']:.1f} %, "
         f"{epsilon}{record['data']['evaluated']:,} faces; bars and whiskers: {drawn(record)}",
         x=0.01,
         ha="left",
@@ -115,7 +120,7 @@ def _whiskers(figures: Sequence[Record]) -> np.ndarray:
     return np.maximum([values_M - ends_M2[:, 0], ends_M2[:, 1] - values_M], 0)
 
 
-def _mae(axes: Axes, rows: Sequence[Record], everyone: Record, heading: str) -> None:
+def _mae(axes: Axes, rows: Sequence[Record], record: Record, heading: str) -> None:
     places, values, whiskers = lines(axes, rows, "mae")
     colours = [GREEN if rows[place]["by"] == "gender" else BLUE for place in places]
     whisker = {"ecolor": "#222222", "elinewidth": 1.2, "capsize": 2.5}
@@ -123,9 +128,9 @@ def _mae(axes: Axes, rows: Sequence[Record], everyone: Record, heading: str) -> 
     # In a column of their own, where no whisker and no line runs through them.
     for place, value in zip(places, values, strict=True):
         axes.text(1, place, f"{value:.2f}", ha="right", va="center", transform=axes.get_yaxis_transform())
-    mean = everyone["mae"]["value"]
+    mean = record["all"]["mae"]["value"]
     axes.axvline(mean, **DASHED)
-    axes.set(title=heading, xlabel=f"MAE, years (dashed: all rows, {mean:.2f})")
+    axes.set(title=heading, xlabel=f"MAE, {record['unit']} (dashed: all rows, {mean:.2f})")
     axes.set_xlim(0, 1.24 * max(mean, *(values + whiskers[1]), 0.1))
 
 
@@ -138,12 +143,13 @@ def _coverage(axes: Axes, rows: Sequence[Record]) -> None:
     axes.set_xlim(max(0, 5 * (lowest // 5)), 101)
 
 
-def _bias(axes: Axes, rows: Sequence[Record]) -> None:
+def _bias(axes: Axes, rows: Sequence[Record], heading: str, unit: str) -> None:
     places, values, whiskers = lines(axes, rows, "bias")
     _points(axes, places, values, whiskers)
     axes.axvline(0, color=_GREY, linewidth=1.2)
     reach = 1.15 * max([1.0, *np.abs(values - whiskers[0]), *np.abs(values + whiskers[1])])
-    axes.set(title="Bias by age band", xlabel="← too young   bias, years   too old →", xlim=(-reach, reach))
+    low, high = ("young", "old") if unit == "years" else ("low", "high")
+    axes.set(title=heading, xlabel=f"← too {low}   bias, {unit}   too {high} →", xlim=(-reach, reach))
 
 
 def _points(axes: Axes, places: np.ndarray, values: np.ndarray, whiskers: np.ndarray) -> None:
@@ -153,27 +159,30 @@ def _points(axes: Axes, places: np.ndarray, values: np.ndarray, whiskers: np.nda
 def _cumulative_score(axes: Axes, record: Record) -> None:
     within, percent = record["cumulative_score"]["within"], record["cumulative_score"]["percent"]
     axes.plot(within, percent, "o-", color=BLUE, linewidth=2, markersize=4)
-    axes.vlines(5, 0, percent[5], **DASHED)
-    axes.annotate(f"CS(5) = {percent[5]:.1f} %", (5, percent[5]), (8, -14), textcoords="offset points", color=_RED)
-    axes.set(title="Cumulative score", xlabel="error at most, years", ylabel="rows, %", xlim=(0, 15), ylim=(0, 100))
-    axes.set_xticks(range(0, 16, 5))
+    mark, last, step = (5, 15, 5) if record["unit"] == "years" else (1, 5, 1)
+    score = f"CS({mark}) = {percent[mark]:.1f} %"
+    axes.vlines(mark, 0, percent[mark], **DASHED)
+    axes.annotate(score, (mark, percent[mark]), (8, -14), textcoords="offset points", color=_RED)
+    axes.set(title="Cumulative score", xlabel=f"error at most, {record['unit']}", ylabel="rows, %")
+    axes.set(xlim=(0, last), ylim=(0, 100), xticks=range(0, last + 1, step))
 
 
-def _density(axes: Axes, ages_N: np.ndarray, estimates_N: np.ndarray) -> None:
-    limit = 10 * float(np.ceil(max(ages_N.max(), estimates_N.max(), 10) / 10))
+def _density(axes: Axes, ages_N: np.ndarray, estimates_N: np.ndarray, unit: str) -> None:
+    whole = 10 if unit == "years" else 1
+    limit = whole * float(np.ceil(max(ages_N.max(), estimates_N.max(), whole) / whole))
     edges = np.linspace(0, limit, 51)
     # The scale starts below one row, so that a single one is seen; its bar shows only what can be there.
     counts, _, _, image = axes.hist2d(ages_N, estimates_N, bins=[edges, edges], cmin=1, cmap="Blues", norm=LogNorm())
     image.set_clim(0.3, max(3, np.nanmax(counts)))
     axes.plot([0, limit], [0, limit], **DASHED)
-    axes.set(title="Estimate against truth", xlabel="age, years", ylabel="estimate, years")
+    axes.set(title="Estimate against truth", xlabel=f"truth, {unit}", ylabel=f"estimate, {unit}")
     ticks = [count for power in range(9) for count in (10**power, 2 * 10**power, 5 * 10**power)]
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02, label="rows", ticks=ticks, format="%d")
     bar.minorticks_off()
     bar.ax.set_ylim(bottom=1)
 
 
-def _reliability(axes: Axes, reliability: Record) -> None:
+def _reliability(axes: Axes, reliability: Record, unit: str) -> None:
     bins = reliability["bins"]
     expected = np.array([b["expected_error"]["value"] for b in bins])
     observed, whiskers = np.array([b["mae"]["value"] for b in bins]), _whiskers([b["mae"] for b in bins])
@@ -181,9 +190,9 @@ def _reliability(axes: Axes, reliability: Record) -> None:
     axes.plot([0, limit], [0, limit], **DASHED, label="perfect")
     ten = f"{len(bins)} bins of equal size"
     axes.errorbar(expected, observed, yerr=whiskers, fmt="o", color=BLUE, markersize=5, elinewidth=1.5, label=ten)
-    axes.set(title="Reliability of the expected error", xlabel="expected error, years", ylabel="MAE, years")
+    axes.set(title="Reliability of the expected error", xlabel=f"expected error, {unit}", ylabel=f"MAE, {unit}")
     axes.set(xlim=(0, limit), ylim=(0, limit))
-    axes.text(0.97, 0.04, f"ECE {reliability['calibration_error']:.2f} years", ha="right", transform=axes.transAxes)
+    axes.text(0.97, 0.04, f"ECE {reliability['calibration_error']:.2f} {unit}", ha="right", transform=axes.transAxes)
     axes.legend(loc="upper left")
 
 
@@ -206,6 +215,6 @@ def _risk_coverage(axes: Axes, record: Record) -> None:
         share, error = 100 * accepted["coverage"], accepted["mae"]["value"]
         label = f"accepted: {share:.1f} %, MAE {error:.2f}"
         axes.plot(share, error, "D", color="black", markersize=7, label=label, clip_on=False, linestyle="none")
-    axes.set(title="Risk-coverage", xlabel="rows kept, %", ylabel="MAE of rows kept, years", xlim=(0, 100))
+    axes.set(title="Risk-coverage", xlabel="rows kept, %", ylabel=f"MAE of rows kept, {record['unit']}", xlim=(0, 100))
     axes.set_ylim(0, 1.55 * max(mean, *risk["mae"]))
     axes.legend(loc="upper left")

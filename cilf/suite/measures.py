@@ -34,6 +34,8 @@ class Kind:
 
     measures: tuple[Measure, ...]
     least_is_best: bool
+    unit: str | None
+    """Of errors; None of what has no errors but right and wrong groups."""
     meaning: str
     """Of the figures, a sentence."""
 
@@ -63,12 +65,14 @@ YEARS = Kind(
         Measure("interval_width", "its width", _figure("interval_width"), in_csv=False),
     ),
     least_is_best=True,
+    unit="years",
     meaning="MAE and widths in years",
 )
 
 RANKS = replace(
     YEARS,
     measures=(*YEARS.measures, Measure("rank_accuracy", "accuracy, %", _rank_accuracy)),
+    unit="ranks",
     meaning="MAE and widths in ranks; accuracy is by the rank nearest to an estimate",
 )
 
@@ -84,6 +88,7 @@ GROUPS = Kind(
         ),
     ),
     least_is_best=False,
+    unit=None,
     meaning="The data tells no ages but groups: accuracy is the share of faces whose estimate lies nearest to their "
     "group, 1-off that of those at most one group away",
 )

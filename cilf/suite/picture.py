@@ -12,22 +12,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cilf.evaluation.plots import STYLE
-from cilf.suite.measures import YEARS
 from cilf.suite.result import Entry
 
 _DASHED: dict[str, Any] = {"color": "#6b6b6b", "linestyle": "--", "linewidth": 1.2}
 
 
 def picture(data: str, systems: Sequence[Entry]) -> bytes:
-    """Bars of the systems' figures with bootstrap intervals, as PNG. Of errors in years also cumulative scores,
-    reliability of the expected error and risk-coverage; curves are means over all runs."""
+    """Bars of the systems' figures with bootstrap intervals, as PNG. Of errors in years or ranks also cumulative
+    scores, reliability of the expected error and risk-coverage; curves are means over all runs."""
     with mpl.rc_context(STYLE):
         colours = [mpl.colormaps["tab20"](index % 20) for index in range(len(systems))]
-        if systems[0].kind is YEARS:
+        if unit := systems[0].kind.unit:
             drawing = Figure(figsize=(15, 10), layout="constrained")
             (errors, scores), (reliability, risk) = drawing.subplots(2, 2)
-            _bars(errors, systems, colours, "mae", "MAE", "years")
-            _curves(scores, reliability, risk, systems, colours)
+            _bars(errors, systems, colours, "mae", "MAE", unit)
+            _curves(scores, reliability, risk, systems, colours, unit)
         else:
             drawing = Figure(figsize=(15, 6), layout="constrained")
             accuracy, one_off = drawing.subplots(1, 2)
@@ -40,7 +39,12 @@ def picture(data: str, systems: Sequence[Entry]) -> bytes:
 
 
 def _curves(
-    scores: Axes, reliability: Axes, risk: Axes, systems: Sequence[Entry], colours: Sequence[tuple[float, ...]]
+    scores: Axes,
+    reliability: Axes,
+    risk: Axes,
+    systems: Sequence[Entry],
+    colours: Sequence[tuple[float, ...]],
+    unit: str,
 ) -> None:
     for system, colour in zip(systems, colours, strict=True):
         within = system.results[0].record["cumulative_score"]["within"]
@@ -52,10 +56,11 @@ def _curves(
         risk.plot(coverage, system.mean(lambda record: record["risk_coverage"]["mae"]), color=colour)
     limit = max(reliability.get_xlim()[1], reliability.get_ylim()[1])
     reliability.plot([0, limit], [0, limit], **_DASHED)
-    scores.set(title="Cumulative score", xlabel="error at most, years", ylabel="faces, %", xlim=(0, 15), ylim=(0, 100))
-    reliability.set(title="Calibration", xlabel="expected error, years (dashed: perfect)", ylabel="MAE, years")
+    scores.set(title="Cumulative score", xlabel=f"error at most, {unit}", ylabel="faces, %")
+    scores.set(xlim=(0, 15 if unit == "years" else 5), ylim=(0, 100))
+    reliability.set(title="Calibration", xlabel=f"expected error, {unit} (dashed: perfect)", ylabel=f"MAE, {unit}")
     reliability.set(xlim=(0, limit), ylim=(0, limit))
-    risk.set(title="Risk-coverage", xlabel="faces kept, surest first, %", ylabel="MAE of those, years")
+    risk.set(title="Risk-coverage", xlabel="faces kept, surest first, %", ylabel=f"MAE of those, {unit}")
     risk.set(xlim=(0, 100), ylim=(0, None))
     scores.legend(loc="lower right")
 

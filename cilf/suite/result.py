@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cilf.card import CARD_FILE
 from cilf.errors import UsageError
@@ -25,6 +28,8 @@ class Result:
     """evaluation.json."""
     card: Mapping[str, Any]
     """model.json."""
+    estimates: pa.Table | None = None
+    """estimates.parquet."""
 
     @classmethod
     def read(cls, run: Run, folder: Location) -> Result:
@@ -35,9 +40,11 @@ class Result:
         """
         try:
             record, card = (json.loads(read(folder / name) or b"") for name in ("evaluation.json", CARD_FILE))
-        except ValueError as error:
+            estimates = read(folder / "estimates.parquet")
+            table = None if estimates is None else pq.read_table(io.BytesIO(estimates))
+        except ValueError as error:  # pyarrow's own are of this kind too
             raise UsageError(f"{folder.url} is damaged ({error}); delete it to train it anew") from error
-        return cls(run, record, card)
+        return cls(run, record, card, table)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from dataclasses import fields
 from typing import Any
 
 from cilf.bench.machine import Machine, this_machine
+from cilf.evaluation.layout import with_ends
 from cilf.protocols.leakage import Shared, told
 from cilf.storage import Location, write_all
+from cilf.suite.differences import against, by_band
 from cilf.suite.picture import picture
 from cilf.suite.reported import REPORTED
 from cilf.suite.result import Entry, Result, by_data
@@ -21,10 +23,12 @@ def write_tables(results: Sequence[Result], output: Location, command: str) -> l
     """Write DATA.md, .csv, .json and .png for each data set; their names."""
     machine, written = this_machine(), []
     for data, systems in by_data(results).items():
+        first = next(result.run.system for result in results if result.run.data == data)
+        reference = next(system for system in systems if system.name == first)
         files = {
             f"{data}.csv": as_csv(systems).encode(),
             f"{data}.json": as_json(data, systems, command, machine).encode(),
-            f"{data}.md": markdown(data, systems, command, machine).encode(),
+            f"{data}.md": markdown(data, systems, reference, command, machine).encode(),
             f"{data}.png": picture(data, systems),
         }
         write_all(output, files)
@@ -33,7 +37,7 @@ def write_tables(results: Sequence[Result], output: Location, command: str) -> l
 
 
 def row(system: Entry) -> dict[str, Any]:
-    """A system's figures: years, accuracies and coverage in per cent; no deviation from a single fold or seed."""
+    """A system's figures: years or ranks, shares in per cent; no deviation from a single fold or seed."""
     figures: dict[str, Any] = {}
     for measure in system.kind.measures:
         values = system.values(measure.of)
@@ -92,8 +96,12 @@ def as_json(data: str, systems: Sequence[Entry], command: str, machine: Machine)
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def markdown(data: str, systems: Sequence[Entry], command: str, machine: Machine) -> str:
-    """The table with what it rests on, and what the papers report."""
+def markdown(data: str, systems: Sequence[Entry], reference: Entry, command: str, machine: Machine) -> str:
+    """The table with what it rests on, where the systems differ, and what the papers report.
+
+    Args:
+        reference: the system that the others are set against, the first of the suite.
+    """
     kind, first = systems[0].kind, systems[0].results[0].record["data"]
     faces = {result.run.fold: result.record["data"]["evaluated"] for result in systems[0].results}
     folds = f" in {len(faces)} folds" if systems[0].folds else ""
@@ -114,6 +122,10 @@ def markdown(data: str, systems: Sequence[Entry], command: str, machine: Machine
         f"{machine.memory_gb:g} GB" + (f", {', '.join(machine.gpus)}" if machine.gpus else "") + ". "
         f"CILF {machine.versions['cilf']}, torch {machine.versions['torch']}, Ray {machine.versions['ray']}.",
         f"![All systems in a picture]({data}.png)",
+    ]
+    if kind.unit:
+        parts += _differences(systems, reference, kind.unit)
+    parts += [
         "## What the papers report",
         "Under protocols of their own, most on other faces: no two rows are comparable, with each other or with the "
         "table above.",
@@ -122,6 +134,27 @@ def markdown(data: str, systems: Sequence[Entry], command: str, machine: Machine
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _differences(systems: Sequence[Entry], reference: Entry, unit: str) -> list[str]:
+    bands = by_band(systems)
+    rows = []
+    for place, system in enumerate(systems):
+        difference = None if system is reference else against(system, reference)
+        apart = "–" if difference is None else with_ends(difference, sign="+")
+        rows.append([system.name, apart, *(_figure(band.mae[place]) for band in bands)])
+    headings = ["system", f"against {reference.name}", *(f"{band.name} ({band.faces:,})" for band in bands)]
+    return [
+        "## Where they differ",
+        f"MAE in {unit}, above that of {reference.name} on the same faces with the 95 % bootstrap interval of the "
+        "difference, and by band of the truth (faces). What lies within an interval that holds 0 may be chance; what "
+        "another seed would have learned is not in it.",
+        _table(headings, rows),
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _budget(systems: Sequence[Entry]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 from cilf.card import Images
 from cilf.errors import JobError
 from cilf.evaluation.metrics import summarise
+from cilf.evaluation.scale import scale_of
 from cilf.training.epochs import Views, epoch
 from cilf.training.learner import Learner
 from cilf.training.recipe import Recipe
@@ -100,7 +101,8 @@ class Worker:
         strategy = self.recipe.strategy if shared else None
         self.learner = Learner(self.recipe, self.device, self.steps, strategy, task.start, task.ages_N)
         self._resume()
-        self.folder = RunFolder(task.output, self.learner.step) if self.rank == 0 else None
+        self.scale = scale_of(self.recipe.model.ages.space)
+        self.folder = RunFolder(task.output, self.learner.step, self.scale.unit) if self.rank == 0 else None
         self.alone = 0.0
 
     def epoch(self, number: int) -> None:
@@ -235,7 +237,8 @@ class Worker:
         if self.world > 1:
             parts = [None] * self.world
             dist.all_gather_object(parts, mine)
-        return summarise(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        estimates_N, ages_N = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return summarise(estimates_N, ages_N, self.scale.bands)
 
     def _anywhere(self, here: bool) -> bool:
         """Whether it is so on any worker."""

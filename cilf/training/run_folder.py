@@ -15,7 +15,6 @@ import yaml
 from matplotlib.figure import Figure
 
 from cilf.errors import UsageError
-from cilf.evaluation.metrics import BANDS
 from cilf.provenance import versions
 from cilf.storage import Location, check_output, locate, read, write
 from cilf.training.recipe import Recipe
@@ -76,11 +75,15 @@ class RunFolder:
     A line of metrics.jsonl is a step (`step`, `loss` and its parts) or an epoch (`epoch`, `mae`, `images_per_s` …).
     """
 
-    def __init__(self, url: str, step: int) -> None:
-        """Take up what an earlier attempt has noted up to a step, and forget what it did after."""
+    def __init__(self, url: str, step: int, unit: str) -> None:
+        """Take up what an earlier attempt has noted up to a step, and forget what it did after.
+
+        Args:
+            unit: of errors, years or ranks.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
-        self.output = locate(url)
+        self.output, self.unit = locate(url), unit
         self.lines: list[dict[str, Any]] = []
         source = self.output / METRICS_FILE
         if step and source.fs.exists(source.path):
@@ -102,13 +105,13 @@ class RunFolder:
         """Put everything where others can see it."""
         self.board.flush()
         write(self.output / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
-        write(self.output / "curves.png", curves(self.lines))
+        write(self.output / "curves.png", curves(self.lines, self.unit))
         if self.output.scheme != "file":
             for file in self.events.iterdir():
                 write(self.output / "tensorboard" / file.name, file.read_bytes())
 
 
-def curves(lines: list[dict[str, Any]]) -> bytes:
+def curves(lines: list[dict[str, Any]], unit: str) -> bytes:
     """Loss by step, error and speed by epoch, as PNG."""
     steps = [line for line in lines if "loss" in line]
     epochs = [line for line in lines if "epoch" in line]
@@ -119,11 +122,12 @@ def curves(lines: list[dict[str, Any]]) -> bytes:
     left.plot([row["step"] for row in steps], smooth, color="tab:blue", label="running mean")
     left.set(title="Training loss", xlabel="step")
     at = [row["epoch"] for row in epochs]
-    for name in BANDS:
-        if all(f"mae {name}" in row for row in epochs):
-            middle.plot(at, [row[f"mae {name}"] for row in epochs], marker=".", lw=1, label=f"{name} years")
+    for name in epochs[0] if epochs else ():
+        if name.startswith("mae "):
+            label = name.removeprefix("mae ") + (" years" if unit == "years" else "")
+            middle.plot(at, [row[name] for row in epochs], marker=".", lw=1, label=label)
     middle.plot(at, [row["mae"] for row in epochs], color="black", marker="o", label="all")
-    middle.set(title="Mean absolute error, rows to choose by", xlabel="epoch", ylabel="years", ylim=(0, None))
+    middle.set(title="Mean absolute error, rows to choose by", xlabel="epoch", ylabel=unit, ylim=(0, None))
     right.plot(at, [row["images_per_s"] for row in epochs], color="tab:blue", marker="o", label="images/s")
     right.set(title="Speed", xlabel="epoch", ylabel="images/s", ylim=(0, None))
     waiting = right.twinx()

@@ -50,7 +50,7 @@ def recipe(draw: Path, **changes: object) -> dict:
 def test_cilf_ciae_learns_ranks_through_the_commands(ray_session, draw, tmp_path, capsys):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe(draw)))
     assert main(["train", str(tmp_path / "recipe.yaml"), str(tmp_path / "run")]) == 0
-    assert "Accuracy, by the rank nearest to the estimate" in capsys.readouterr().out
+    assert "Accuracy: the rank nearest to the estimate is the true one." in capsys.readouterr().out
     card = read_card(tmp_path / "run")
     assert card.model.ages.names == NAMES
     [figures] = card.figures.values()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import yaml
 from PIL import Image
 from tiny_training import RECIPE, labelled
 
+from cilf.ages import AgeSpace
 from cilf.cli import main
 from cilf.datasets.age_groups import AgeGroup
 from cilf.errors import UsageError
@@ -24,11 +26,13 @@ from cilf.estimator import Estimates
 from cilf.evaluation import age_groups
 from cilf.evaluation.groups import assess
 from cilf.evaluation.measure import measure
+from cilf.evaluation.scale import YEARS, Scale, scale_of
 from cilf.protocols.leakage import of_one_result
 from cilf.storage import locate
 from cilf.suite import job
+from cilf.suite.differences import against, by_band
 from cilf.suite.plan import Run, read_suite
-from cilf.suite.result import Result
+from cilf.suite.result import Entry, Result, by_data
 from cilf.suite.table import write_tables
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
@@ -167,27 +171,31 @@ def test_a_run_that_breaks_costs_only_itself(ray_session, suite, tmp_path, monke
     assert "[2/2] faces/regression-0: MAE 2.00" in capsys.readouterr().out
 
 
-def measured(run: Run, error: float, **more: Any) -> Result:
-    """A finished run whose estimates are all so many years too high; more that its record holds."""
-    ages_N = np.arange(1, 81, dtype=np.float32)
+def measured(run: Run, error: float | np.ndarray, scale: Scale = YEARS, people: int = 0, **more: Any) -> Result:
+    """A finished run whose 80 estimates are all so many years too high, the faces those of so many people if known;
+    more that its record holds. The ages are 1 to 80, the ranks those of the scale in turn."""
+    ages_N = np.arange(80, dtype=np.float32) % len(scale.bands) if scale.ranks else np.arange(1, 81, dtype=np.float32)
     age_N = ages_N + np.float32(error)
+    faces = {"id": [str(row) for row in range(80)], "age": ages_N, "estimate": age_N}
+    if people:
+        faces["subject"] = [str(row % people) for row in range(80)]
     estimates = Estimates(
         age=age_N,
         age_low=age_N - 4,
         age_high=age_N + 4,
         first_age=age_N + 1,
-        expected_error=ages_N / 20,
+        expected_error=np.arange(1, 81, dtype=np.float32) / 20,
         corrections=np.zeros(80, np.int32),
-        accepted=ages_N < 60,
+        accepted=np.arange(80) < 59,
     )
     record = {
         "data": {"evaluated": 80, "split": "val"},
-        "figures": measure(estimates, ages_N),
-        **assess(estimates, ages_N, {}),
-        "speed": {"estimation_images_per_second": 50.0 + error},
+        "figures": measure(estimates, ages_N, scale),
+        **assess(estimates, ages_N, {}, None, scale),
+        "speed": {"estimation_images_per_second": 50.0 + float(np.mean(error))},
         **more,
     }
-    return Result(run, record, {"training": {"parameters": 1234}})
+    return Result(run, record, {"training": {"parameters": 1234}}, pa.table(faces))
 
 
 def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_path):
@@ -226,6 +234,68 @@ def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_p
     for half in np.array_split(pixels, 2, axis=0):
         for panel in np.array_split(half, 2, axis=1):
             assert ((panel.max(axis=2) - panel.min(axis=2)) > 60).sum() > 300
+
+
+def test_systems_are_told_apart_by_band_and_face_by_face(suite, tmp_path):
+    runs = read_suite(suite(seeds=[0, 1]))
+    # The reference is 2 years off; the other one 3 with one seed, and with the other 4 from the 41st face on.
+    later_N = np.where(np.arange(80) < 40, 3, 4)
+    off = {("dex", 0): 2, ("dex", 1): 2, ("regression", 0): 3, ("regression", 1): later_N}
+    write_tables([measured(run, off[run.system, run.seed]) for run in runs], locate(str(tmp_path)), "the command")
+    lines = (tmp_path / "faces.md").read_text().splitlines()
+    headings, dex, regression = (lines[lines.index("## Where they differ") + step] for step in (4, 6, 7))
+    assert headings == "| system | against dex | 0-12 (12) | 13-20 (8) | 21-40 (20) | 41-60 (20) | 61+ (20) |"
+    assert dex == "| dex | – | – | – | – | – | – |"  # fewer than 30 faces each
+    name, apart = regression.strip("| ").split(" | ")[:2]
+    assert name == "regression"
+    value, low, high = (float(part.strip("[],")) for part in apart.split())
+    assert value == pytest.approx(1.25)
+    assert 1.15 < low < 1.25 < high < 1.35
+
+
+def test_bands_of_enough_faces_have_their_errors(suite):
+    runs = read_suite(suite())
+    halves = Scale("ranks", "rank", {"old": (-0.5, 0.5), "new": (0.5, 1.5)})
+    off = {"dex": np.where(np.arange(80) % 2, 1, 3), "regression": 2}
+    [systems] = by_data([measured(run, off[run.system], halves) for run in runs]).values()
+    old, new = by_band(systems)
+    assert [(band.name, band.faces) for band in (old, new)] == [("old", 40), ("new", 40)]
+    assert dict(zip([system.name for system in systems], old.mae, strict=True)) == {"dex": 3, "regression": 2}
+    assert dict(zip([system.name for system in systems], new.mae, strict=True)) == {"dex": 1, "regression": 2}
+
+
+def test_a_difference_is_over_people_and_over_the_same_faces(suite):
+    runs = read_suite(suite())
+    noise_N = np.repeat(np.random.default_rng(0).uniform(0, 4, 4), 20)  # each of 4 people errs alike
+
+    def apart(people: int) -> dict[str, float | None] | None:
+        order_N = np.argsort(np.arange(80) % 4, kind="stable").argsort()
+        off = {"dex": 5, "regression": 5 + noise_N[order_N]}
+        [systems] = by_data([measured(run, off[run.system], people=people) for run in runs]).values()
+        named = {system.name: system for system in systems}
+        return against(named["regression"], named["dex"])
+
+    of_faces, of_people = apart(0), apart(4)
+    assert of_faces["value"] == of_people["value"] == pytest.approx(noise_N.mean(), abs=1e-5)
+    assert of_people["high"] - of_people["low"] > 2 * (of_faces["high"] - of_faces["low"])
+    first, second = (Entry(run.system, [measured(run, 1)]) for run in runs)
+    fewer = replace(second.results[0], estimates=second.results[0].estimates.slice(1))
+    assert against(Entry("fewer", [fewer]), first) is None
+    assert against(Entry("none", [replace(fewer, estimates=None)]), first) is None
+
+
+def test_ranks_have_tables_and_a_picture_of_their_own(suite, tmp_path):
+    ranks = scale_of(AgeSpace(0, 1, ("1930s", "1940s")))
+    results = [measured(run, {"dex": 0.25, "regression": 1}[run.system], ranks) for run in read_suite(suite())]
+    write_tables(results, locate(str(tmp_path)), "the command")
+    first, second = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
+    assert (first["system"], first["mae"], first["rank_accuracy"]) == ("dex", "0.25", "100.0")
+    assert (second["system"], second["rank_accuracy"]) == ("regression", "0.0")
+    ours = (tmp_path / "faces.md").read_text().partition("## What the papers report")[0]
+    assert "years" not in ours
+    assert "| system | against dex | 1930s (40) | 1940s (40) |" in ours
+    assert "| regression | +0.75 [+0.75, +0.75] | 1.00 | 1.00 |" in ours
+    assert (tmp_path / "faces.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_has_its_own_backbone_or_another_budget_is_said_to(suite, tmp_path):

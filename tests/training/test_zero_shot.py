@@ -95,7 +95,7 @@ def test_the_run_is_whole_but_for_what_training_notes(run, capsys):
     there = {path.name for path in run.iterdir()}
     assert {"evaluation.md", "estimates.parquet", "recipe.yaml", "bad_rows.csv"} <= there
     assert not there & {"metrics.jsonl", "curves.png", "checkpoints"}
-    assert curves([]).startswith(b"\x89PNG")
+    assert curves([], "years").startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
