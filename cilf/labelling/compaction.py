@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cilf.config import CompactOptions
 from cilf.errors import UsageError
-from cilf.labelling.lease import Lease
+from cilf.labelling.lease import Lease, check_lease
 from cilf.labelling.progress import Progress
 from cilf.provenance import new_run_id
 from cilf.storage import Location, files, files_and_sizes, folders, locate, read, remove, write
@@ -45,11 +45,11 @@ def compact_model(output: Location, labels: Location) -> str:
     """
     name = labels.path.rpartition("/")[2]
     lease = output / "leases" / f"{name.removeprefix('model=')}.json"
-    with Lease(lease, new_run_id(), Progress().say):
+    with Lease(lease, new_run_id(), Progress().say) as held:
         recover(labels)
         before = len(files(labels, ".parquet"))
         for group in _groups(labels):
-            _merge(labels, group)
+            _merge(labels, group, lambda: check_lease(held.place, held.run))
         return f"{name}: {before:,} files before, {len(files(labels, '.parquet')):,} now"
 
 
@@ -87,9 +87,11 @@ def _groups(labels: Location) -> Iterator[list[Location]]:
     yield from (group for group, _ in waiting.values() if len(group) > 1)
 
 
-def _merge(labels: Location, group: list[Location]) -> None:
+def _merge(labels: Location, group: list[Location], may_write: Callable[[], None]) -> None:
+    """Reading and writing take a while, in which another run may have taken over and undone what is begun here."""
     names = [file.path.rpartition("/")[2] for file in group]
     into = f"compact-{hashlib.sha256('/'.join(names).encode()).hexdigest()[:16]}.parquet"
+    may_write()
     write(labels / _JOURNAL, json.dumps({"into": into, "files": names}).encode())
     tables = []
     for file in group:
@@ -97,5 +99,7 @@ def _merge(labels: Location, group: list[Location]) -> None:
             tables.append(pq.ParquetFile(opened).read())
     buffer = io.BytesIO()
     pq.write_table(pa.concat_tables(tables).unify_dictionaries(), buffer, compression="zstd")
+    may_write()
     write(labels / into, buffer.getvalue())
+    may_write()
     recover(labels)

@@ -12,12 +12,12 @@ import numpy as np
 from cilf.card import Card, read_card
 from cilf.cluster import check_everywhere, running, this_machine
 from cilf.config import LabelOptions
-from cilf.errors import JobError, UsageError
+from cilf.errors import BusyError, JobError, UsageError
 from cilf.images.decode import DECODE_VERSION
 from cilf.images.faces import FACES_VERSION
 from cilf.labelling.compaction import recover
 from cilf.labelling.dry_run import SAMPLE, forecast, sample, try_out
-from cilf.labelling.lease import Lease
+from cilf.labelling.lease import Lease, check_lease
 from cilf.labelling.passes import label_all
 from cilf.labelling.pipeline import Work
 from cilf.labelling.progress import Progress
@@ -52,14 +52,20 @@ def label_new(options: LabelOptions) -> Summary:
                 progress.total = _prepare(work, options)
                 if progress.total:
                     _execute(work, options, progress, summary)
+        except BusyError:
+            raise  # nothing ran, and its record would be one of many where another run takes hours
         except BaseException as error:
             summary.error = f"{type(error).__name__}: {error}"
             summary.traceback = traceback.format_exc()
+            _record(summary, progress, options)
             raise
-        finally:
-            summary.take(progress)
-            summary.save(locate(options.output))
+    _record(summary, progress, options)
     return summary
+
+
+def _record(summary: Summary, progress: Progress, options: LabelOptions) -> None:
+    summary.take(progress)
+    summary.save(locate(options.output))
 
 
 def _checked(options: LabelOptions) -> tuple[Work, Card]:
@@ -127,7 +133,8 @@ def _prepare(work: Work, options: LabelOptions) -> int:
     done = np.empty(0, np.int64) if options.relabel else before.done
     found = objects(locate(options.input), options.include)
     ids = np.sort(write_manifest(without(found, done, options.limit), work.manifest))
-    replaced = np.concatenate([before.done, before.unavailable])
+    replaced = np.sort(np.concatenate([before.done, before.unavailable]))
+    check_lease(work.lease, work.run)
     forget(work.labels, replaced[contains(ids, replaced)])
     return len(ids)
 

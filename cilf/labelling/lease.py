@@ -2,7 +2,7 @@
 
 A run holds OUTPUT/leases/<fingerprint>.json and changes it every few seconds. Who finds it changing leaves; who sees it
 stand still for long enough, or knows its process to be dead, takes it over. Every commit of labels looks at it first,
-so that the remains of a run whose lease went to another write nothing more.
+so that the remains of a run whose lease went to another write nothing more; so does whatever else removes or merges.
 """
 
 from __future__ import annotations
@@ -141,9 +141,11 @@ def _this_process() -> dict[str, Any]:
 
 
 def _born(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None where there is none. Numbers of processes come again."""
+    """When a process started, in clock ticks since boot; None where there is none, or a dead one that nobody has taken
+    note of, as in containers. Numbers of processes come again."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state[0] == "Z" else int(state[19])
     except (OSError, ValueError, IndexError):
         return None
 

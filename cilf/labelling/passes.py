@@ -8,6 +8,7 @@ the blocks stay as they are.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -51,9 +52,11 @@ def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress)
         manifest = work.manifest.parent / f"{work.run}.{number}"
         left = write_manifest(_without_row(work), manifest)
         lost = bool(nodes - living())
-        if rows == 1 and not lost:
+        if not len(left) or (rows == 1 and not lost):
             for table in _tables(manifest):
                 _take(write_labels(crashed(table), work.labels.url, work.lease.url, work.run), progress)
+            for sums in _uncounted(work, progress.counts):
+                _take(sums, progress)
             return
         if not lost:
             rows = max(1, rows // _SMALLER)
@@ -94,6 +97,23 @@ def crashed(table: pa.Table) -> pa.Table:
 
 def _repeated(value: object, field: pa.Field, count: int) -> pa.Array:
     return pa.array([0 if value is None and field.name.endswith("_s") else value] * count, field.type)
+
+
+def _uncounted(work: Work, counted: Counter[str]) -> Iterator[pa.Table]:
+    """schema.COUNTS of rows whose file was written just before the process died, and their counts with it; what they
+    took nobody knows any more."""
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for file in files(work.labels, ".parquet"):
+        if file.path.rpartition("/")[2].startswith(f"{work.run}-"):
+            with file.fs.open(file.path, "rb") as opened:
+                table = pq.ParquetFile(opened).read(["status", "bytes"])
+            for status, size in zip(table["status"].to_pylist(), table["bytes"].to_pylist(), strict=True):
+                sizes[status].append(size or 0)
+    for status, found in sizes.items():
+        missing = len(found) - counted[status]
+        if missing > 0:
+            row = {"status": status, "objects": missing, "bytes": round(missing * np.mean(found))}
+            yield pa.Table.from_pylist([row], schema.COUNTS)
 
 
 def _without_row(work: Work) -> Iterator[pa.Table]:

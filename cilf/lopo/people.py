@@ -15,6 +15,7 @@ from cilf.datasets.fgnet import read as read_fgnet
 from cilf.datasets.labels import OLDEST
 from cilf.errors import UsageError
 from cilf.images.fetch import FetchError, fetch
+from cilf.manifest.reading import absolute
 from cilf.storage import CHECKING, Location, locate, problem
 
 _IDS = ("id", "name", "path", "uri")
@@ -131,6 +132,8 @@ def _table(file: Location) -> pa.Table:
         if name
     }
     named["id"], named["subject"] = (_text(named[name]) for name in ("id", "subject"))
+    if "uri" in named:
+        named["uri"] = absolute(_text(named["uri"]), file.parent)
     return pa.table(named)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -64,10 +65,14 @@ def read_state(folder: Location) -> State | None:
 
 
 class Draft:
-    """A draft in the folder that it is for, as `state` says."""
+    """A draft in the folder that it is for, as `state` says.
 
-    def __init__(self, folder: Location, state: State) -> None:
-        self.folder, self.state = folder, state
+    Args:
+        may_write: raises where another process has taken over, before anything of its draft is written.
+    """
+
+    def __init__(self, folder: Location, state: State, may_write: Callable[[], None]) -> None:
+        self.folder, self.state, self._may_write = folder, state, may_write
         self._rows: list[pa.Table] = []
         self._begun = time.monotonic() - state.seconds
         self._saved = time.monotonic()
@@ -95,6 +100,7 @@ class Draft:
 
     def save(self) -> None:
         """Write what is in it so far, and then what `state` says of it."""
+        self._may_write()
         if self._rows:
             table = pa.concat_tables(self._rows)
             part = {"name": f"{self.state.listing}-{len(self.state.parts):05d}.parquet", "objects": len(table)}
@@ -115,6 +121,7 @@ class Draft:
 
     def publish(self, record: dict[str, Any]) -> None:
         """Put it, complete, in the place of the listing of before. Can be repeated after any interruption."""
+        self._may_write()
         with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(self._name, self.state.parts))
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -38,11 +38,10 @@ def run(options: ListOptions) -> int:
     _check_target(locate(options.manifest, CHECKING))
     target, name = locate(options.manifest), new_run_id()
     with Lease(target / "_lease.json", name, _tell):
-        draft = _draft(target, _command(options, inputs))
+        draft = _draft(target, _command(options, inputs), lambda: check_lease(target / "_lease.json", name))
         try:
             if not draft.state.listed:
                 _list(inputs, options.include, wanted, draft)
-            check_lease(target / "_lease.json", name)
             draft.publish(_record(options, draft.state))
         except Exception as error:
             cause = error if isinstance(error, UsageError | JobError) else problem(error, target.url)
@@ -114,15 +113,15 @@ def _command(options: ListOptions, inputs: Iterable[Input]) -> dict[str, Any]:
     return {"inputs": versions, "include": list(options.include)}
 
 
-def _draft(target: Location, command: dict[str, Any]) -> Draft:
+def _draft(target: Location, command: dict[str, Any], may_write: Callable[[], None]) -> Draft:
     """The draft that is there for this command, or a new one."""
     state = read_state(target)
     if state is None or state.command != command:
         if state is not None:
             _tell("starting anew: the listing that was begun here was of something else, or that has changed")
-        return Draft(target, State(command))
+        return Draft(target, State(command), may_write)
     _tell(f"going on with the listing that was begun, {state.objects:,} objects in")
-    return Draft(target, state)
+    return Draft(target, state, may_write)
 
 
 def _list(inputs: Sequence[Input], include: Sequence[str], wanted: pa.Schema, draft: Draft) -> None:

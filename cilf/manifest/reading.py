@@ -128,11 +128,16 @@ def _completed(batch: pa.RecordBatch, folder: Location, carried: list[pa.Field])
             columns.append(pa.nulls(len(batch), field.type))
         else:
             raise UsageError(f"the manifest's files differ: not all of them have the column {field.name}")
-    columns[0] = _absolute(columns[0], folder)
+    columns[0] = absolute(columns[0], folder)
     return pa.table(columns, schema=wanted)
 
 
-def _absolute(uris: pa.Array, folder: Location) -> pa.Array:
+def absolute(uris: pa.Array, folder: Location) -> pa.Array:
+    """Paths and URLs, string [N], of which relative paths are taken from a folder.
+
+    Raises:
+        UsageError: one is null or empty.
+    """
     if uris.null_count or pc.any(pc.equal(uris, "")).as_py():
         raise UsageError("the manifest has a row without uri")
     remote = pc.match_substring_regex(uris, r"^[A-Za-z][A-Za-z0-9+.-]*://")

@@ -15,7 +15,7 @@ from cilf.labelling.passes import crashed
 from cilf.labelling.sink import labelled_rows
 from cilf.manifest.ids import object_ids
 from cilf.manifest.pending import labelled
-from cilf.storage import locate
+from cilf.storage import locate, write
 
 
 def label_file(first: int, count: int, **own: pa.Array) -> pa.Table:
@@ -59,6 +59,24 @@ def test_the_same_rows_in_fewer_files(output, rows, capsys):
         assert pq.read_schema(file).metadata[b"cilf_schema"] == str(schema.VERSION).encode()
     assert cli.main(["compact", output.url]) == 0
     assert "2 files before, 2 now" in capsys.readouterr().out
+
+
+def test_who_was_thought_dead_merges_nothing(output, rows, monkeypatch, capsys):
+    """Another run takes over while files are read, and undoes what the journal says was begun."""
+    labels, before = output / "labels" / "model=abc", rows(output.url)
+
+    def taken_over(*arguments, **options):
+        recover(labels)
+        write(output / "leases" / "abc.json", b'{"run": "other"}')
+        return real(*arguments, **options)
+
+    real = pq.write_table
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction.pq, "write_table", taken_over)
+        assert cli.main(["compact", output.url]) == 1
+    assert "no longer holds" in capsys.readouterr().err
+    assert rows(output.url).equals(before)
+    assert not any(name.startswith("compact-") for name in names(labels))
 
 
 @pytest.mark.parametrize("dies_at", range(6))

@@ -17,8 +17,11 @@ from PIL import Image
 from skimage import data
 
 from cilf import cli, schema
+from cilf.config import LabelOptions
 from cilf.estimator import Estimator
 from cilf.images.decode import decode
+from cilf.labelling import job, passes
+from cilf.labelling.lease import Lease
 
 Label = Callable[..., pa.Table]
 
@@ -218,6 +221,41 @@ def test_relabel_replaces_rows(label: Label, photograph, tmp_path):
     assert second["faces"].to_pylist() == first["faces"].to_pylist()
     changed = [a != b for a, b in zip(first["run"].to_pylist(), second["run"].to_pylist(), strict=True)]
     assert changed == [True, True, False, False]
+
+
+def test_relabel_replaces_what_was_unavailable_and_what_was_not(label: Label, photograph, tmp_path):
+    photos = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(12)})
+    manifest, out = tmp_path / "list.csv", tmp_path / "out"
+    failing = [f"azure://cannot/be opened {n}" for n in range(12)]
+    manifest.write_text("\n".join(["uri", *(str(file) for file in sorted(photos.iterdir())), *failing]))
+    first = label(manifest, out)
+    assert sorted(set(first["status"].to_pylist())) == ["ok", "unavailable"]
+    second = label(manifest, out, "--relabel")
+    assert second["id"].to_pylist() == first["id"].to_pylist()
+    assert not set(second["run"].to_pylist()) & set(first["run"].to_pylist())
+
+
+def test_counts_that_are_lost_after_their_rows_are_written(label: Label, photograph, tmp_path, monkeypatch):
+    def lossy(committed, progress):
+        count(committed, progress)
+        progress.counts["ok"] -= 2
+
+    count = passes.count
+    monkeypatch.setattr(passes, "count", lossy)
+    photos = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(5)} | {"broken.jpg": b""})
+    label(photos, tmp_path / "out")
+    (record,) = (json.loads(file.read_text()) for file in (tmp_path / "out" / "runs").iterdir())
+    assert record["objects"] == {"ok": 5, "unreadable": 1}
+
+
+def test_a_run_that_is_refused_leaves_no_record(photograph, tmp_path, model_folder, capsys):
+    photos = fill(tmp_path / "photos", {"a.jpg": photograph(1)})
+    out, command = tmp_path / "out", ["--model", str(model_folder), "--faces", "none"]
+    lease = job._checked(LabelOptions(str(photos), str(out), model=str(model_folder), faces="none"))[0].lease
+    with Lease(lease, "other", print):
+        assert cli.main(["label", str(photos), str(out), *command]) == cli.BUSY
+    assert "run other" in capsys.readouterr().err
+    assert not (out / "runs").exists()
 
 
 def test_limit_and_include(label: Label, rows, photograph, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,16 @@ def test_a_dead_process_of_this_machine_is_no_obstacle(place):
     with Lease(place, "next", print):
         check_lease(place, "next")
     assert time.monotonic() - start < lease.STALE_S / 2
+
+
+def test_a_dead_process_that_nobody_has_waited_for_is_no_obstacle(place):
+    held = "import sys, os; from cilf.labelling.lease import *; from cilf.storage import locate\n"
+    held += "Lease(locate(sys.argv[1]), 'dead', print).__enter__(); os.kill(os.getpid(), 9)"
+    with subprocess.Popen([sys.executable, "-c", held, place.url]) as child:
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.05)
+        with Lease(place, "next", print):
+            check_lease(place, "next")
 
 
 def test_another_machine_is_watched_for_signs_of_life(place, monkeypatch):

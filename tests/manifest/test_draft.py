@@ -88,6 +88,25 @@ def globbed(manifest: Path) -> list[str]:
     return sorted(uri for uris in found for uri in uris)
 
 
+def test_who_was_thought_dead_writes_nothing_more(small, tmp_path, monkeypatch, capsys):
+    inputs, expected = corpus(tmp_path, small)
+    manifest = tmp_path / "list"
+
+    def taken_over(self):
+        (manifest / "_lease.json").write_text('{"run": "other"}')
+        save(self)
+
+    save = draft.Draft.save
+    with monkeypatch.context() as patch:
+        patch.setattr(draft.Draft, "save", taken_over)
+        assert cli.main(["list", *inputs, str(manifest)]) == 1
+    assert "other does" in capsys.readouterr().err
+    assert not [file.name for file in manifest.iterdir() if "draft" in file.name]
+    (manifest / "_lease.json").unlink()
+    assert cli.main(["list", *inputs, str(manifest)]) == 0
+    assert read(manifest) == expected
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_at_every_change(small, tmp_path, monkeypatch, after):
     inputs, expected = corpus(tmp_path, small)
