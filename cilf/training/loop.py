@@ -104,6 +104,7 @@ class Worker:
         self.scale = scale_of(self.recipe.model.ages.space)
         self.folder = RunFolder(task.output, self.learner.step, self.scale.unit) if self.rank == 0 else None
         self.alone = 0.0
+        self.dealt: list[Any] = []
 
     def epoch(self, number: int) -> None:
         """Learn from all rows once, from where an earlier attempt has left off; measure, note and save."""
@@ -175,6 +176,10 @@ class Worker:
             parts = [rows.streaming_split(self.world, equal=False)]
         if self.world > 1:
             dist.broadcast_object_list(parts, src=0)
+            # Ray ends what deals the rows out once the worker that made it lets go of it, although another one may
+            # still have some to come: so it is kept until all of them are here, and ask for the next.
+            dist.barrier()
+        self.dealt = parts
         own = parts[0][self.rank]
         return iter(
             own.iter_torch_batches(batch_size=size, drop_last=drop_last, device=self.device, prefetch_batches=2)
