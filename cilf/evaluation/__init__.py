@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cilf.config import EvaluateOptions
+from cilf.errors import UsageError
 
 
 def evaluate(options: EvaluateOptions) -> int:
@@ -21,6 +22,8 @@ def evaluate(options: EvaluateOptions) -> int:
         return suite.run(options)
     from cilf.evaluation import detection, epsilon_sweep, job
 
+    if options.epsilon_sweep and options.faces:
+        raise UsageError("--epsilon-sweep and --faces measure different things: choose one")
     if options.epsilon_sweep:
         return epsilon_sweep.run(options)
     return detection.run(options) if options.faces else job.run(options)

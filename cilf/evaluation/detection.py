@@ -17,7 +17,8 @@ from scipy.optimize import linear_sum_assignment
 from cilf.card import Images
 from cilf.config import EvaluateOptions, LabelOptions
 from cilf.datasets.photographs import KnownPhotograph, photographs
-from cilf.images.decode import read
+from cilf.errors import UsageError
+from cilf.images.decode import DecodeError, read
 from cilf.images.detector import overlaps
 from cilf.images.faces import Faces, find
 from cilf.storage import CHECKING, check_output, locate, write
@@ -51,8 +52,13 @@ def run(options: EvaluateOptions) -> int:
     check_output(target)
     tallies: list[Tally] = []
     cells: list[Image.Image] = []
+    unreadable: list[dict[str, str]] = []
     for photograph in photographs(options.data):
-        faces = find(photograph.data, _CROPS, LabelOptions.max_pixels)
+        try:
+            faces = find(photograph.data, _CROPS, LabelOptions.max_pixels)
+        except DecodeError as error:
+            unreadable.append({"name": photograph.name, "reason": str(error)})
+            continue
         tallies.append(tally(photograph, faces))
         cells.append(_cell(photograph, faces, tallies[-1]))
     record = {
@@ -60,12 +66,17 @@ def run(options: EvaluateOptions) -> int:
         "same_iou": SAME_IOU,
         **sums(tallies),
         "photographs": [vars(t) for t in tallies],
+        "unreadable": unreadable,
     }
+    if not tallies:
+        raise UsageError(f"{options.data}: not one photograph can be read (the first: {unreadable[0]['reason']})")
     picture = io.BytesIO()
     _sheet(cells).save(picture, "PNG")
     write(target / "faces.json", json.dumps(record, indent=2).encode())
     write(target / "faces.png", picture.getvalue())
     Console(highlight=False).print(_shown(record, tallies))
+    for left_out in unreadable:
+        print(f"{left_out['name']} is in no figure: {left_out['reason']}")
     print(f"faces.json and faces.png are in {target.url}")
     return 0
 

@@ -71,11 +71,14 @@ def run(options: EvaluateOptions) -> int:
     seen, ages_N = _seen(estimator, faces)
     rows = sweep(estimator.corrector, seen, ages_N)
     record = {"format": 1, "model": estimator.card.name, "data": faces.data, "split": faces.split, "faces": len(ages_N)}
-    page = f"# {estimator.card.name}: ε on {len(ages_N):,} faces of split={faces.split}\n\n{_markdown(rows)}"
+    left_out = faces.rows - len(ages_N)
+    record["skipped"] = left_out
+    of = f"{len(ages_N):,} faces of split={faces.split}" + (f", {left_out:,} skipped" if left_out else "")
+    page = f"# {estimator.card.name}: ε on {of}\n\n{_markdown(rows)}"
     files = {"json": json.dumps(record | {"rows": [asdict(row) for row in rows]}, indent=2), "csv": _csv(rows)}
     write_all(target, {f"epsilon.{kind}": text.encode() for kind, text in (files | {"md": page}).items()})
     Console(highlight=False).print(_shown(rows))
-    print(f"epsilon.md, epsilon.csv and epsilon.json are in {target.url}")
+    print(f"{of}; epsilon.md, epsilon.csv and epsilon.json are in {target.url}")
     return 0
 
 

@@ -66,7 +66,7 @@ def shown(record: Record, headings: Sequence[str], cells: Cells, own: Sequence[s
         own: lines to stand among those that every evaluation has.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 0, 0, 1))
-    table.add_column("", no_wrap=True, max_width=14)
+    table.add_column("", overflow="fold", max_width=14)
     for heading in ("rows", *headings):
         table.add_column(heading, justify="right", no_wrap=True)
     rows = [record["all"], *(row for row in record["groups"] if row["by"] != "decade")]

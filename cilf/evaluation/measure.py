@@ -27,18 +27,19 @@ def joined(batches: list[Estimates]) -> Estimates:
 
 
 def measure(estimates: Estimates, ages_N: np.ndarray, scale: Scale = YEARS) -> dict[str, Any]:
-    """How good estimates, intervals and judgement are: years or ranks, shares in 0..1, CS in per cent."""
+    """How good estimates, intervals and judgement are: years or ranks, shares in 0..1, CS and accuracy in per cent."""
     inside_N = (estimates.age_low <= ages_N) & (ages_N <= estimates.age_high)
-    coverage = {"all": float(inside_N.mean())}
+    coverage = {}
     for name, (low, high) in scale.bands.items():
         band_N = (ages_N >= low) & (ages_N < high)
         if band_N.any():
             coverage[name] = float(inside_N[band_N].mean())
+    coverage["all"] = float(inside_N.mean())
     accepted_N = estimates.accepted
     errors_N = np.abs(estimates.age - ages_N)
     return {
         **summarise(estimates.age, ages_N, scale.bands),
-        **({"rank_accuracy": float(nearest_ranks(estimates.age, ages_N).mean())} if scale.ranks else {}),
+        **({"rank_accuracy": 100 * float(nearest_ranks(estimates.age, ages_N).mean())} if scale.ranks else {}),
         "median_absolute_error": float(np.median(errors_N)),
         "mae_before_correction": mae(estimates.first_age, ages_N),
         "interval_coverage": coverage,

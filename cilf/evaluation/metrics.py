@@ -1,4 +1,4 @@
-"""Measures of age estimates. All ages in years, never rounded."""
+"""Measures of estimates of ages, in years, or of ranks; never rounded."""
 
 from __future__ import annotations
 

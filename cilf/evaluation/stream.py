@@ -78,9 +78,15 @@ def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
                 said = estimator(batch.images_NHWC)
                 timed.append((len(batch), time.perf_counter() - before))
                 finite_N = np.isfinite(np.stack([getattr(said, name) for name in _NUMBERS])).all(axis=0)
+                ranked_N = _ranked(estimator, batch)
                 skipped += [Skipped(batch.ids[row], "the model gives no number") for row in np.flatnonzero(~finite_N)]
-                estimates.append(Estimates(**{name: getattr(said, name)[finite_N] for name in _ALL}))
-                kept.append(batch.without_pixels().take(np.flatnonzero(finite_N)))
+                skipped += [
+                    Skipped(batch.ids[row], f"{batch.ages_N[row]:g} is none of the model's ranks")
+                    for row in np.flatnonzero(finite_N & ~ranked_N)
+                ]
+                usable_N = finite_N & ranked_N
+                estimates.append(Estimates(**{name: getattr(said, name)[usable_N] for name in _ALL}))
+                kept.append(batch.without_pixels().take(np.flatnonzero(usable_N)))
             bar.advance(task, len(batch) + len(batch.skipped))
     if not any(len(part) for part in kept):
         raise no_usable_rows(faces.data, faces.split, tuple(skipped))
@@ -97,6 +103,15 @@ def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
         seconds=time.perf_counter() - started,
         rate=float(images / seconds),
     )
+
+
+def _ranked(estimator: Estimator, batch: Faces) -> np.ndarray:
+    """Which labels are ranks that the model knows, where it speaks of ranks, bool [N]."""
+    ages = estimator.card.model.ages
+    if ages.names is None:
+        return np.ones(len(batch), bool)
+    ages_N = batch.ages_N
+    return (ages_N >= ages.youngest) & (ages_N <= ages.oldest) & (ages_N == np.rint(ages_N))
 
 
 _ALL = tuple(Estimates.__dataclass_fields__)

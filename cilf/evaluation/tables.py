@@ -8,7 +8,7 @@ from cilf.evaluation.layout import SHARES, Record, document, ends, markdown_tabl
 
 
 def terminal(record: Record) -> RenderableType:
-    """Figures of all rows, age bands, gender and race within 80 columns, and what else a user must know."""
+    """Figures of all rows, bands, gender and race within 80 columns, and what else a user must know."""
     unit, share = record["unit"], SHARES[record["unit"]]
     columns = (
         f"MAE\n{unit}",

@@ -7,6 +7,7 @@ has a say in what that person is tested with, and a choice is made twice for eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,20 +28,21 @@ def halves(subjects: Sequence[str], seed: int) -> dict[str, int]:
     return {subjects[place]: rank % 2 for rank, place in enumerate(order)}
 
 
-def tried(material: Material, system: str, half: int) -> list[float]:
-    """MAE, years, of each of RATES among the people who are not in `half`."""
+def tried(material: Material, system: str, half: int) -> list[float | None]:
+    """MAE, years, of each of RATES among the people who are not in `half`; None where it diverged."""
     half_of = halves(material.people, material.seed)
     rows = np.flatnonzero([half_of[subject] != half for subject in material.subjects_N])
-    maes = []
+    maes: list[float | None] = []
     for rate in RATES:
         said, ages_n = out_of_fold(material, system, rows, rate)
-        maes.append(float((said.ages_N - ages_n).abs().mean()))
+        mae = float((said.ages_N - ages_n).abs().mean())
+        maes.append(mae if math.isfinite(mae) else None)
     return maes
 
 
-def best(maes: Sequence[float]) -> float:
+def best(maes: Sequence[float | None]) -> float:
     """Of RATES, by its MAE."""
-    return RATES[int(np.argmin(maes))]
+    return RATES[int(np.argmin([math.inf if mae is None else mae for mae in maes]))]
 
 
 def out_of_fold(material: Material, system: str, rows: np.ndarray, rate: float) -> tuple[Said, Tensor]:

@@ -32,7 +32,9 @@ def person(material: Material, system: str, subject: str, rate: float) -> pa.Tab
     others = np.flatnonzero(material.subjects_N != subject)
     model = fit(system, material.given, *material.rows(others), rate, material.seed)
     said = ask(system, model, material.rows(rows)[0])
-    if system != CIAE or len(others) < PHOTOGRAPHS:
+    most = int(np.unique(material.subjects_N.astype(str), return_counts=True)[1].max())
+    # With everybody or with nobody: what is corrected for some of the people only makes no figure.
+    if system != CIAE or len(material.subjects_N) - most < PHOTOGRAPHS:
         return uncorrected(rows, said.ages_N.numpy())
     return judged_rows(rows, corrected(fit_correction(material, others, rate), said))
 

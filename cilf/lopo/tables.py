@@ -63,24 +63,27 @@ def markdown(record: Record) -> str:
         for row in record["systems"]
     ]
     parts.append(_table(headings, rows))
-    parts.append(_EXPLAINED)
+    judged = [row for row in record["systems"] if "coverage" in row]
+    corrected = any(row["system"] != "as_it_is" for row in judged)
+    parts.append(_EXPLAINED.format(correction=" and the correction" if corrected else ""))
     bands = record["systems"][0]["by_age"]
     by_age = [
         [NAMES[row["system"]], *(f"{row['by_age'][band]['mae']:.2f}" for band in bands)] for row in record["systems"]
     ]
     sizes = [f"{band} ({found['photographs']:,})" for band, found in bands.items()]
     parts += ["## MAE by age (photographs)", _table(["system", *sizes], by_age)]
-    judged = [row for row in record["systems"] if "coverage" in row]
     if judged:
         cells = [
             [NAMES[row["system"]], *(_with(row[name], 1) for name in ("coverage", "width", "accepted"))]
             for row in judged
         ]
         heads = ["system", "truth inside of the 90 % interval, %", "width, years", "accepted, %"]
-        parts += ["## Intervals and judgement", _table(heads, cells), _JUDGED]
+        parts += ["## Intervals and judgement", _table(heads, cells)]
+    if corrected:
+        parts.append(_JUDGED)
     rates = list(record["rates"][0]["mae_by_rate"])
     cells = [
-        [f"{NAMES[tried['system']]}, half {tried['half']}", *(f"{mae:.2f}" for mae in tried["mae_by_rate"].values())]
+        [f"{NAMES[tried['system']]}, half {tried['half']}", *(_mae(mae) for mae in tried["mae_by_rate"].values())]
         for tried in record["rates"]
     ]
     parts += ["## MAE in the other half by learning rate; the least decides", _table(["tested half", *rates], cells)]
@@ -90,17 +93,21 @@ def markdown(record: Record) -> str:
 _EXPLAINED = (
     "Frozen are the image tower, the prompts' vectors, the score map and the FourierFormer; all systems get the same "
     "numbers of each face: the FourierFormer's pooled output and the mean of the score map. Fitted for each left-out "
-    "person, on all others, is what follows: for CILF-CIAE the matching layer, the age posterior and the correction, "
+    "person, on all others, is what follows: for CILF-CIAE the matching layer, the age posterior{correction}, "
     "for the others one hidden layer of the same width and their head. All have the same epochs, optimiser, batches "
     "and augmented views. The learning rate is chosen for each half of the people by cross-validation among those of "
     "the other half, so never by a tested person. So the table compares heads and losses, not whole systems. "
-    "CORAL's biases start at the log-odds of the training ages. The model as it is has learned nothing of these people."
+    "CORAL's biases start at the log-odds of the training ages. To the model as it is, nothing was fitted here."
 )
 
 _JUDGED = (
     "CILF-CIAE's correction is fitted on out-of-fold predictions of the people who are learned from. As these are few, "
     "each photograph counts as one of its own there; what of it holds for strangers is what this table tells."
 )
+
+
+def _mae(mae: float | None) -> str:
+    return "diverged" if mae is None else f"{mae:.2f}"
 
 
 def _title(record: Record) -> str:

@@ -2,75 +2,84 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from cilf.evaluation.figures import Figures, Group
+from cilf.evaluation.figures import SMALLEST, Figures, Group
+from cilf.evaluation.scale import scale_of
 from cilf.suite.result import Entry, Result
 
-_BANDS = ("age", "rank")
+_FACE = ["fold", "id", "again"]
+"""What tells a face from others: a photograph may show several, all of which have its id."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """A band of true ages or ranks, over all folds."""
+    """A band of true ages or ranks."""
 
     name: str
     faces: int
+    """Over all folds, of the system that was measured on the most."""
     mae: list[float | None]
-    """Of each system, mean over its runs; None where one of them has too few faces for a figure."""
+    """Of each system; None of one with too few faces for a figure."""
 
 
-def by_band(systems: Sequence[Entry]) -> list[Band]:
-    """The bands of a data set, the lowest first, with the errors of the systems in their order."""
-    found = [_bands(result) for result in systems[0].results if result.run.seed == systems[0].seeds[0]]
-    names = list(dict.fromkeys(name for bands in found for name in bands))
+def faces(system: Entry) -> pd.DataFrame:
+    """A row per face, over all folds: truth, error (absolute, mean over the seeds), id and, where known, subject."""
+    rows = pd.concat([_rows(result) for result in system.results])
+    columns = {"truth": ("truth", "first"), "error": ("error", "mean"), "subject": ("subject", "first")}
+    return rows.groupby(_FACE, dropna=False, sort=False).agg(**columns)
+
+
+def _rows(result: Result) -> pd.DataFrame:
+    table = result.estimates
+    seen: Counter[str] = Counter()
+    again = []
+    for face in table["id"].to_pylist():
+        again.append(seen[face])
+        seen[face] += 1
+    truth_N = table["age"].to_numpy().astype(np.float64)
+    return pd.DataFrame(
+        {
+            "fold": -1 if result.run.fold is None else result.run.fold,
+            "id": table["id"].to_pylist(),
+            "again": again,
+            "truth": truth_N,
+            "error": np.abs(table["estimate"].to_numpy() - truth_N),
+            "subject": table["subject"].to_pylist() if "subject" in table.column_names else None,
+        }
+    )
+
+
+def by_band(systems: Sequence[Entry], measured: Sequence[pd.DataFrame]) -> list[Band]:
+    """The bands of a data set that have faces, the lowest first, with the errors of the systems in their order.
+
+    Args:
+        measured: `faces` of each system.
+    """
     bands = []
-    for name in names:
-        faces = sum(bands[name]["rows"] for bands in found if name in bands)
-        bands.append(Band(name, faces, [_mean(system, name) for system in systems]))
+    for name, (low, high) in scale_of(systems[0].results[0].run.recipe.model.ages.space).bands.items():
+        errors = [every.error[(every.truth >= low) & (every.truth < high)] for every in measured]
+        if most := max(len(error) for error in errors):
+            mae = [float(error.mean()) if len(error) >= SMALLEST else None for error in errors]
+            bands.append(Band(name, most, mae))
     return bands
 
 
-def _mean(system: Entry, band: str) -> float | None:
-    rows = [found[band] for result in system.results if band in (found := _bands(result))]
-    if not rows or any(row["hidden"] for row in rows):
+def against(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float | None] | None:
+    """By how much our MAE is above theirs over the faces that both have, with its 95 % bootstrap interval over people,
+    or over faces where people are not known; None where they have no face in common."""
+    both = ours.index.intersection(theirs.index)
+    if not len(both):
         return None
-    return float(np.mean([row["mae"]["value"] for row in rows]))
-
-
-def _bands(result: Result) -> dict[str, Any]:
-    return {row["group"]: row for row in result.record["groups"] if row["by"] in _BANDS}
-
-
-def against(system: Entry, reference: Entry) -> dict[str, float | None] | None:
-    """By how much the MAE of a system is above that of another on the same faces, with its 95 % bootstrap interval over
-    people, or over faces where people are not known; None where the faces are not the same."""
-    ours, theirs = _errors(system), _errors(reference)
-    if ours is None or theirs is None or ours.keys() != theirs.keys():
-        return None
-    subjects = [theirs[face][1] for face in theirs]
-    known = any(subject is not None for subject in subjects)
-    differences_N = np.array([ours[face][0] - theirs[face][0] for face in theirs])
-    everyone = Group("all", "all", np.arange(len(differences_N)))
-    figures = Figures({"against": differences_N}, [everyone], np.array(subjects, object) if known else None)
+    ours, theirs = ours.loc[both], theirs.loc[both]
+    # A face may be tested in several folds, and is no more than one all the same.
+    itself = both.get_level_values("id").astype(str) + " itself"
+    units = ours.subject.where(ours.subject.notna(), itself).to_numpy(object)
+    everyone = Group("all", "all", np.arange(len(both)))
+    figures = Figures({"against": (ours.error - theirs.error).to_numpy()}, [everyone], units)
     return figures.figure(everyone, "against")
-
-
-def _errors(system: Entry) -> dict[tuple[int | None, str], tuple[float, str | None]] | None:
-    """Each face's absolute error, mean over the seeds, and who it is; None where a run has left no estimates."""
-    errors: dict[tuple[int | None, str], list[float]] = {}
-    people: dict[tuple[int | None, str], str | None] = {}
-    for result in system.results:
-        if result.estimates is None:
-            return None
-        table = result.estimates
-        off_N = np.abs(table["estimate"].to_numpy() - table["age"].to_numpy().astype(np.float64))
-        names = table["subject"].to_pylist() if "subject" in table.column_names else [None] * len(off_N)
-        for face, off, name in zip(table["id"].to_pylist(), off_N, names, strict=True):
-            errors.setdefault((result.run.fold, face), []).append(float(off))
-            people[result.run.fold, face] = name
-    return {key: (float(np.mean(values)), people[key]) for key, values in errors.items()}

@@ -55,8 +55,13 @@ def run(options: EvaluateOptions) -> int:
         JobError: some runs have failed; the tables have the others.
     """
     runs, output = read_suite(Path(options.model)), locate(options.data, CHECKING)
-    if options.output is not None or options.faces:
-        wrong = "--faces" if options.faces else "--output"
+    given = {
+        "--faces": options.faces,
+        "--epsilon-sweep": options.epsilon_sweep,
+        "--output": options.output is not None,
+        "--split": options.split != EvaluateOptions.split,
+    }
+    for wrong in (name for name, there in given.items() if there):
         raise UsageError(f"--suite goes without {wrong}: cilf evaluate --suite SUITE OUTPUT is all it takes")
     check_output(output)
     command = f"cilf evaluate --suite {options.model} {options.data}"
@@ -70,7 +75,7 @@ def run(options: EvaluateOptions) -> int:
         with running(options.cluster) as cluster:
             failed = train_all(left, output, cluster)
     results = [Result.read(each, output / each.place) for each in runs if done(each, output)]
-    written = write_tables(results, output, command) if results else []
+    written = write_tables(runs, results, output, command) if results else []
     if failed:
         raise JobError(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again ({failed[0]})")
     print(f"{', '.join(written)} are in {output.url}")

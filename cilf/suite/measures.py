@@ -48,10 +48,6 @@ def _figure(name: str) -> Callable[[Record], float]:
     return lambda record: float(record["figures"][name])
 
 
-def _rank_accuracy(record: Record) -> float:
-    return 100 * float(record["figures"]["rank_accuracy"])
-
-
 def _coverage(record: Record) -> float:
     return 100 * float(record["figures"]["interval_coverage"]["all"])
 
@@ -71,7 +67,10 @@ YEARS = Kind(
 
 RANKS = replace(
     YEARS,
-    measures=(*YEARS.measures, Measure("rank_accuracy", "accuracy, %", _rank_accuracy)),
+    measures=tuple(
+        Measure("rank_accuracy", "accuracy, %", _figure("rank_accuracy")) if measure.name == "cs5" else measure
+        for measure in YEARS.measures
+    ),
     unit="ranks",
     meaning="MAE and widths in ranks; accuracy is by the rank nearest to an estimate",
 )

@@ -50,7 +50,7 @@ def _curves(
         within = system.results[0].record["cumulative_score"]["within"]
         percent = system.mean(lambda record: record["cumulative_score"]["percent"])
         scores.plot(within, percent, color=colour, label=system.name)
-        expected, observed = system.mean(_bins)
+        expected, observed = _reliability(system)
         reliability.plot(expected, observed, color=colour, marker="o", markersize=3, linewidth=1)
         coverage = 100 * np.array(system.results[0].record["risk_coverage"]["coverage"])
         risk.plot(coverage, system.mean(lambda record: record["risk_coverage"]["mae"]), color=colour)
@@ -93,7 +93,10 @@ def _bars(
     axes.set(title=title, xlabel=f"{unit}; whiskers: 95 % bootstrap over faces, dots: {dots}")
 
 
-def _bins(record: Mapping[str, Any]) -> list[list[float]]:
-    """Expected and true errors of the bins."""
-    bins = record["reliability"]["bins"]
-    return [[b[name]["value"] for b in bins] for name in ("expected_error", "mae")]
+def _reliability(system: Entry) -> np.ndarray:
+    """Expected and true errors of the bins [2, B], means over the runs; where folds have fewer faces than there are
+    bins, over those with the most."""
+    bins = [result.record["reliability"]["bins"] for result in system.results]
+    most = max(map(len, bins))
+    curves = [[[b[name]["value"] for b in of] for name in ("expected_error", "mae")] for of in bins if len(of) == most]
+    return np.mean(curves, axis=0)

@@ -28,7 +28,7 @@ class Result:
     """evaluation.json."""
     card: Mapping[str, Any]
     """model.json."""
-    estimates: pa.Table | None = None
+    estimates: pa.Table
     """estimates.parquet."""
 
     @classmethod
@@ -40,11 +40,17 @@ class Result:
         """
         try:
             record, card = (json.loads(read(folder / name) or b"") for name in ("evaluation.json", CARD_FILE))
-            estimates = read(folder / "estimates.parquet")
-            table = None if estimates is None else pq.read_table(io.BytesIO(estimates))
-        except ValueError as error:  # pyarrow's own are of this kind too
+            estimates = _table(read(folder / "estimates.parquet") or b"")
+        except ValueError as error:
             raise UsageError(f"{folder.url} is damaged ({error}); delete it to train it anew") from error
-        return cls(run, record, card, table)
+        return cls(run, record, card, estimates)
+
+
+def _table(parquet: bytes) -> pa.Table:
+    try:
+        return pq.read_table(io.BytesIO(parquet))
+    except OSError as error:  # what pyarrow says of some damages; not of a store, from which all has been read
+        raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -10,25 +10,37 @@ from dataclasses import fields
 from typing import Any
 
 from cilf.bench.machine import Machine, this_machine
-from cilf.evaluation.layout import with_ends
+from cilf.evaluation.figures import SMALLEST
+from cilf.evaluation.layout import plain, with_ends
 from cilf.protocols.leakage import Shared, told
 from cilf.storage import Location, write_all
-from cilf.suite.differences import against, by_band
+from cilf.suite.differences import against, by_band, faces
 from cilf.suite.picture import picture
+from cilf.suite.plan import Run
 from cilf.suite.reported import REPORTED
 from cilf.suite.result import Entry, Result, by_data
 
+_NAMED = 10
+"""Of the runs that are missing, this many are named."""
 
-def write_tables(results: Sequence[Result], output: Location, command: str) -> list[str]:
-    """Write DATA.md, .csv, .json and .png for each data set; their names."""
+
+def write_tables(runs: Sequence[Run], results: Sequence[Result], output: Location, command: str) -> list[str]:
+    """Write DATA.md, .csv, .json and .png for each data set; their names.
+
+    Args:
+        runs: all of the suite, in its order.
+        results: of those that are finished.
+    """
     machine, written = this_machine(), []
     for data, systems in by_data(results).items():
-        first = next(result.run.system for result in results if result.run.data == data)
-        reference = next(system for system in systems if system.name == first)
+        named = {system.name: system for system in systems}
+        reference = next(named[run.system] for run in runs if run.data == data and run.system in named)
+        done = [result.run for system in systems for result in system.results]
+        missing = [run.place for run in runs if run.data == data and run not in done]
         files = {
             f"{data}.csv": as_csv(systems).encode(),
-            f"{data}.json": as_json(data, systems, command, machine).encode(),
-            f"{data}.md": markdown(data, systems, reference, command, machine).encode(),
+            f"{data}.json": as_json(data, systems, missing, command, machine).encode(),
+            f"{data}.md": markdown(data, systems, reference, missing, command, machine).encode(),
             f"{data}.png": picture(data, systems),
         }
         write_all(output, files)
@@ -67,14 +79,15 @@ def as_csv(systems: Sequence[Entry]) -> str:
     return text.getvalue()
 
 
-def as_json(data: str, systems: Sequence[Entry], command: str, machine: Machine) -> str:
-    """The rows, with every seed's figures, the recipes' common part and the machine."""
+def as_json(data: str, systems: Sequence[Entry], missing: Sequence[str], command: str, machine: Machine) -> str:
+    """The rows, with every seed's figures, what is missing, and the machine."""
     record = {
         "format": 1,
         "data": data,
         "command": command,
         "machine": vars(machine),
-        "leakage": _leakage(systems[0]),
+        "leakage": _leakage(_largest(systems)),
+        "missing": missing,
         "systems": [
             {
                 **row(system),
@@ -96,23 +109,27 @@ def as_json(data: str, systems: Sequence[Entry], command: str, machine: Machine)
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def markdown(data: str, systems: Sequence[Entry], reference: Entry, command: str, machine: Machine) -> str:
+def markdown(
+    data: str, systems: Sequence[Entry], reference: Entry, missing: Sequence[str], command: str, machine: Machine
+) -> str:
     """The table with what it rests on, where the systems differ, and what the papers report.
 
     Args:
-        reference: the system that the others are set against, the first of the suite.
+        reference: the system that the others are set against, the first of the suite that has a run.
+        missing: runs that are not finished.
     """
-    kind, first = systems[0].kind, systems[0].results[0].record["data"]
-    faces = {result.run.fold: result.record["data"]["evaluated"] for result in systems[0].results}
+    kind, whole = systems[0].kind, _largest(systems)
+    split = whole.results[0].record["data"]["split"]
+    faces = {result.run.fold: result.record["data"]["evaluated"] for result in whole.results}
     folds = f" in {len(faces)} folds" if systems[0].folds else ""
     parts = [
         f"# Systems of the field on {data}",
         f"    {command}",
         f"{_budget(systems)}, with the same faces, crops and augmentation, and the same image tower where a system "
         f"has none of its own; {_repeats(systems)}. Measured on the {sum(faces.values()):,} faces of "
-        f"split={first['split']}{folds}, of which nothing was learned. {kind.meaning}, ± the standard deviation over "
+        f"split={split}{folds}, of which nothing was learned. {kind.meaning}, ± the standard deviation over "
         f"{'folds' if systems[0].folds else 'seeds'}.",
-        *filter(None, [_leakage(systems[0])]),
+        *filter(None, [_leakage(whole), _unfinished(missing)]),
         _table(_headings(systems), [_cells(system) for system in systems]),
     ]
     if any(system.own_backbone for system in systems):
@@ -137,20 +154,35 @@ def markdown(data: str, systems: Sequence[Entry], reference: Entry, command: str
 
 
 def _differences(systems: Sequence[Entry], reference: Entry, unit: str) -> list[str]:
-    bands = by_band(systems)
+    measured = [faces(system) for system in systems]
+    theirs = measured[list(systems).index(reference)]
+    bands = by_band(systems, measured)
     rows = []
-    for place, system in enumerate(systems):
-        difference = None if system is reference else against(system, reference)
-        apart = "–" if difference is None else with_ends(difference, sign="+")
+    for place, (system, ours) in enumerate(zip(systems, measured, strict=True)):
+        difference = None if system is reference else against(ours, theirs)
+        apart = with_ends(difference, sign="+") if difference else ""
         rows.append([system.name, apart, *(_figure(band.mae[place]) for band in bands)])
-    headings = ["system", f"against {reference.name}", *(f"{band.name} ({band.faces:,})" for band in bands)]
+    headings = ["system", f"against {reference.name}", *(f"{plain(band.name)} ({band.faces:,})" for band in bands)]
+    pooled = ", pooled over all folds" if reference.folds else ""
     return [
         "## Where they differ",
-        f"MAE in {unit}, above that of {reference.name} on the same faces with the 95 % bootstrap interval of the "
-        "difference, and by band of the truth (faces). What lies within an interval that holds 0 may be chance; what "
-        "another seed would have learned is not in it.",
+        f"MAE in {unit}{pooled}: by how much it is above that of {reference.name} on the same faces, with the 95 % "
+        "bootstrap interval of this difference, and by band of the truth (faces; – where they are fewer than "
+        f"{SMALLEST}). An interval that holds 0 may be chance. What another seed would have learned is not in it.",
         _table(headings, rows),
     ]
+
+
+def _largest(systems: Sequence[Entry]) -> Entry:
+    """One of those with the most runs, which shows what a whole one was measured on."""
+    return max(systems, key=lambda system: len(system.results))
+
+
+def _unfinished(missing: Sequence[str]) -> str | None:
+    if not missing:
+        return None
+    more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
+    return f"Not finished, and so not in these means: {', '.join(missing[:_NAMED])}{more}."
 
 
 def _figure(value: float | None) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import platform
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import torch
 import yaml
 from matplotlib.figure import Figure
@@ -115,6 +117,11 @@ def curves(lines: list[dict[str, Any]], unit: str) -> bytes:
     """Loss by step, error and speed by epoch, as PNG."""
     steps = [line for line in lines if "loss" in line]
     epochs = [line for line in lines if "epoch" in line]
+    with mpl.rc_context({"text.parse_math": False}):  # a rank's name may hold dollar signs
+        return _drawn(steps, epochs, unit)
+
+
+def _drawn(steps: list[dict[str, Any]], epochs: list[dict[str, Any]], unit: str) -> bytes:
     figure = Figure(figsize=(13, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     left.plot([row["step"] for row in steps], [row["loss"] for row in steps], color="0.8", lw=0.8, label="each step")
@@ -122,10 +129,10 @@ def curves(lines: list[dict[str, Any]], unit: str) -> bytes:
     left.plot([row["step"] for row in steps], smooth, color="tab:blue", label="running mean")
     left.set(title="Training loss", xlabel="step")
     at = [row["epoch"] for row in epochs]
-    for name in epochs[0] if epochs else ():
-        if name.startswith("mae "):
-            label = name.removeprefix("mae ") + (" years" if unit == "years" else "")
-            middle.plot(at, [row[name] for row in epochs], marker=".", lw=1, label=label)
+    bands = dict.fromkeys(name for row in epochs for name in row if name.startswith("mae "))
+    for name in bands:
+        label = name.removeprefix("mae ") + (" years" if unit == "years" else "")
+        middle.plot(at, [row.get(name, math.nan) for row in epochs], marker=".", lw=1, label=label)
     middle.plot(at, [row["mae"] for row in epochs], color="black", marker="o", label="all")
     middle.set(title="Mean absolute error, rows to choose by", xlabel="epoch", ylabel=unit, ylim=(0, None))
     right.plot(at, [row["images_per_s"] for row in epochs], color="tab:blue", marker="o", label="images/s")

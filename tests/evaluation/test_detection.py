@@ -67,9 +67,9 @@ def test_photographs_are_read_found_and_shown(tmp_path, capsys):
         return buffer.getvalue()
 
     rows = {
-        "name": ["people/astronaut.png", "coffee.png"],
-        "other_faces": [7, 0],
-        "image": [encoded(data.astronaut()), encoded(data.coffee())],
+        "name": ["people/astronaut.png", "coffee.png", "torn.png"],
+        "other_faces": [7, 0, 2],
+        "image": [encoded(data.astronaut()), encoded(data.coffee()), encoded(data.coffee())[:2000]],
     }
     pq.write_table(pa.table(rows), tmp_path / "photographs.parquet")
     box = "<box top='70' left='172' width='100' height='110'/>"
@@ -82,7 +82,10 @@ def test_photographs_are_read_found_and_shown(tmp_path, capsys):
     assert record["without_faces"] == {"photographs": 1, "nothing_found": 1}
     with Image.open(tmp_path / "out" / "faces.png") as sheet:
         assert sheet.width > 1000
-    assert "recall" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "recall" in out
+    assert "torn.png is in no figure" in out
+    assert [row["name"] for row in record["unreadable"]] == ["torn.png"]
 
 
 def test_data_without_photographs_is_refused(tmp_path, capsys):

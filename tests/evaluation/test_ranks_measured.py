@@ -42,7 +42,7 @@ def test_many_ranks_share_bands_and_none_is_left_out():
 
 @pytest.fixture
 def evaluated(reader, face_file):
-    """Of 50 squares of each rank, ranks 0 and 1 told right and the others two too high; all by name."""
+    """Of 50 squares of each rank, ranks 0 and 1 told right and the others two too high; and three of no rank."""
 
     class ReadsRanks(type(reader)):
         ages = Ages(youngest=0, oldest=4, names=DECADES)
@@ -54,19 +54,21 @@ def evaluated(reader, face_file):
             right_N = estimates.age < 3.5  # they are two too high
             return replace(estimates, age=np.where(right_N, estimates.age - 1.75, estimates.age))
 
-    path = face_file([rank for rank in range(5) for _ in range(50)])
+    path = face_file([*(rank for rank in range(5) for _ in range(50)), 7, 2.5, 30])
     return evaluate_model(ReadsRanks(), FaceSet(str(path), "val"))
 
 
 def test_a_record_of_ranks_has_them_by_name_and_how_often_they_are_right(evaluated):
     record = evaluated.record
     assert record["unit"] == "ranks"
+    assert (record["data"]["evaluated"], record["skipped"]["total"]) == (250, 3)
+    assert "7 is none of the model's ranks" in [row["reason"] for row in record["skipped"]["rows"]]
     bands = {row["group"]: row for row in record["groups"] if row["by"] == "rank"}
     assert list(bands) == list(DECADES)
     assert [bands[name]["rank_accuracy"]["value"] for name in DECADES] == [100, 100, 0, 0, 0]
     assert [bands[name]["mae"]["value"] for name in DECADES] == [0.25, 0.25, 2, 2, 2]
     assert not [row for row in record["groups"] if row["by"] in ("age", "decade")]
-    assert record["figures"]["rank_accuracy"] == pytest.approx(0.4)
+    assert record["figures"]["rank_accuracy"] == pytest.approx(40)
     assert record["figures"]["mae 1950s"] == pytest.approx(2)
     assert set(record["figures"]["interval_coverage"]) == {"all", *DECADES}
     assert record["macro_mae"]["value"] == pytest.approx(1.3)
@@ -95,3 +97,6 @@ def test_curves_of_a_training_on_ranks_have_its_bands():
         for e in (1, 2)
     ]
     assert curves(epochs, "ranks") != curves(epochs, "years")
+    del epochs[0]["mae 1930s"]
+    epochs[1]["mae $ 1_9 $"] = 0.5
+    assert curves(epochs, "ranks").startswith(b"\x89PNG")

@@ -79,6 +79,7 @@ def test_the_best_rate_is_the_one_least_off():
     maes = [5.0] * len(RATES)
     maes[3] = 4.0
     assert best(maes) == RATES[3]
+    assert best([None, *maes[1:3], None]) == RATES[1]
 
 
 def test_few_photographs_have_no_correction():

@@ -60,8 +60,8 @@ def test_cilf_ciae_learns_ranks_through_the_commands(ray_session, draw, tmp_path
     estimate_N, rank_N = said["estimate"].to_numpy(), said["age"].to_numpy()
     assert set(rank_N) == {0, 1, 2, 3, 4}
     assert ((estimate_N >= 0) & (estimate_N <= 4)).all()
-    assert figures["rank_accuracy"] == pytest.approx((np.abs(estimate_N - rank_N) < 0.5).mean())
-    assert figures["rank_accuracy"] > 0.5
+    assert figures["rank_accuracy"] == pytest.approx(100 * (np.abs(estimate_N - rank_N) < 0.5).mean())
+    assert figures["rank_accuracy"] > 50
     assert figures["interval_width"] < 4
     assert figures["interval_coverage"]["all"] > 0.75
     record = json.loads((tmp_path / "run" / "evaluation.json").read_text())

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -30,7 +31,7 @@ from cilf.evaluation.scale import YEARS, Scale, scale_of
 from cilf.protocols.leakage import of_one_result
 from cilf.storage import locate
 from cilf.suite import job
-from cilf.suite.differences import against, by_band
+from cilf.suite.differences import against, by_band, faces
 from cilf.suite.plan import Run, read_suite
 from cilf.suite.result import Entry, Result, by_data
 from cilf.suite.table import write_tables
@@ -96,7 +97,7 @@ def test_a_wrong_suite_is_refused_and_the_place_named(suite, changes, complaint)
 
 
 def test_a_suite_takes_no_output_and_no_faces(suite, tmp_path, capsys):
-    for option in (["--output", "x"], ["--faces"]):
+    for option in (["--output", "x"], ["--faces"], ["--epsilon-sweep"], ["--split", "test"]):
         assert main(["evaluate", "--suite", str(suite()), str(tmp_path / "out"), *option]) == 2
         assert option[0] in capsys.readouterr().err
 
@@ -171,25 +172,29 @@ def test_a_run_that_breaks_costs_only_itself(ray_session, suite, tmp_path, monke
     assert "[2/2] faces/regression-0: MAE 2.00" in capsys.readouterr().out
 
 
-def measured(run: Run, error: float | np.ndarray, scale: Scale = YEARS, people: int = 0, **more: Any) -> Result:
-    """A finished run whose 80 estimates are all so many years too high, the faces those of so many people if known;
+def measured(
+    run: Run, error: float | np.ndarray, scale: Scale = YEARS, people: int = 0, count: int = 80, **more: Any
+) -> Result:
+    """A finished run whose estimates are all so many years too high, the faces those of so many people if known;
     more that its record holds. The ages are 1 to 80, the ranks those of the scale in turn."""
-    ages_N = np.arange(80, dtype=np.float32) % len(scale.bands) if scale.ranks else np.arange(1, 81, dtype=np.float32)
+    ages_N = np.arange(1, count + 1, dtype=np.float32)
+    if scale.ranks:
+        ages_N = ages_N % len(scale.bands)
     age_N = ages_N + np.float32(error)
-    faces = {"id": [str(row) for row in range(80)], "age": ages_N, "estimate": age_N}
+    faces = {"id": [str(row) for row in range(count)], "age": ages_N, "estimate": age_N}
     if people:
-        faces["subject"] = [str(row % people) for row in range(80)]
+        faces["subject"] = [str(row % people) for row in range(count)]
     estimates = Estimates(
         age=age_N,
         age_low=age_N - 4,
         age_high=age_N + 4,
         first_age=age_N + 1,
-        expected_error=np.arange(1, 81, dtype=np.float32) / 20,
-        corrections=np.zeros(80, np.int32),
-        accepted=np.arange(80) < 59,
+        expected_error=np.arange(1, count + 1, dtype=np.float32) / 20,
+        corrections=np.zeros(count, np.int32),
+        accepted=np.arange(count) < 59,
     )
     record = {
-        "data": {"evaluated": 80, "split": "val"},
+        "data": {"evaluated": count, "split": "val"},
         "figures": measure(estimates, ages_N, scale),
         **assess(estimates, ages_N, {}, None, scale),
         "speed": {"estimation_images_per_second": 50.0 + float(np.mean(error))},
@@ -202,7 +207,7 @@ def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_p
     runs = read_suite(suite(seeds=[0, 1, 2]))
     errors = {("dex", 0): 3, ("dex", 1): 5, ("dex", 2): 7, ("regression", 0): 2, ("regression", 1): 3}
     results = [measured(run, errors[run.system, run.seed]) for run in runs if (run.system, run.seed) in errors]
-    assert write_tables(results, locate(str(tmp_path)), "the command") == [
+    assert write_tables(runs, results, locate(str(tmp_path)), "the command") == [
         *("faces.csv", "faces.json", "faces.md", "faces.png")
     ]
     [first, second] = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
@@ -241,11 +246,11 @@ def test_systems_are_told_apart_by_band_and_face_by_face(suite, tmp_path):
     # The reference is 2 years off; the other one 3 with one seed, and with the other 4 from the 41st face on.
     later_N = np.where(np.arange(80) < 40, 3, 4)
     off = {("dex", 0): 2, ("dex", 1): 2, ("regression", 0): 3, ("regression", 1): later_N}
-    write_tables([measured(run, off[run.system, run.seed]) for run in runs], locate(str(tmp_path)), "the command")
+    write_tables(runs, [measured(run, off[run.system, run.seed]) for run in runs], locate(str(tmp_path)), "the command")
     lines = (tmp_path / "faces.md").read_text().splitlines()
     headings, dex, regression = (lines[lines.index("## Where they differ") + step] for step in (4, 6, 7))
     assert headings == "| system | against dex | 0-12 (12) | 13-20 (8) | 21-40 (20) | 41-60 (20) | 61+ (20) |"
-    assert dex == "| dex | – | – | – | – | – | – |"  # fewer than 30 faces each
+    assert dex == "| dex |  | – | – | – | – | – |"  # fewer than 30 faces each
     name, apart = regression.strip("| ").split(" | ")[:2]
     assert name == "regression"
     value, low, high = (float(part.strip("[],")) for part in apart.split())
@@ -255,39 +260,74 @@ def test_systems_are_told_apart_by_band_and_face_by_face(suite, tmp_path):
 
 def test_bands_of_enough_faces_have_their_errors(suite):
     runs = read_suite(suite())
-    halves = Scale("ranks", "rank", {"old": (-0.5, 0.5), "new": (0.5, 1.5)})
-    off = {"dex": np.where(np.arange(80) % 2, 1, 3), "regression": 2}
-    [systems] = by_data([measured(run, off[run.system], halves) for run in runs]).values()
-    old, new = by_band(systems)
-    assert [(band.name, band.faces) for band in (old, new)] == [("old", 40), ("new", 40)]
-    assert dict(zip([system.name for system in systems], old.mae, strict=True)) == {"dex": 3, "regression": 2}
-    assert dict(zip([system.name for system in systems], new.mae, strict=True)) == {"dex": 1, "regression": 2}
+    off = {"dex": np.where(np.arange(80) < 60, 1, 3), "regression": 2}  # 80 ages, 1 to 80
+    [systems] = by_data([measured(run, off[run.system]) for run in runs]).values()
+    bands = {band.name: band for band in by_band(systems, [faces(system) for system in systems])}
+    assert {name: band.faces for name, band in bands.items()} == {
+        **{"0-12": 12, "13-20": 8, "21-40": 20, "41-60": 20, "61+": 20}
+    }
+    assert all(mae is None for band in bands.values() for mae in band.mae)
+
+    # Three folds together have enough of them.
+    runs = read_suite(suite(data={"faces": [{"path": f"fold_{number}"} for number in range(3)]}))
+    [systems] = by_data([measured(run, off[run.system]) for run in runs]).values()
+    bands = {band.name: band for band in by_band(systems, [faces(system) for system in systems])}
+    assert (bands["41-60"].faces, bands["13-20"].faces) == (60, 24)
+    assert [system.name for system in systems] == ["dex", "regression"]
+    assert (bands["41-60"].mae, bands["61+"].mae) == ([1, 2], [3, 2])
+    assert bands["13-20"].mae == [None, None]
 
 
 def test_a_difference_is_over_people_and_over_the_same_faces(suite):
     runs = read_suite(suite())
     noise_N = np.repeat(np.random.default_rng(0).uniform(0, 4, 4), 20)  # each of 4 people errs alike
 
-    def apart(people: int) -> dict[str, float | None] | None:
+    def measured_on(people: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         order_N = np.argsort(np.arange(80) % 4, kind="stable").argsort()
         off = {"dex": 5, "regression": 5 + noise_N[order_N]}
         [systems] = by_data([measured(run, off[run.system], people=people) for run in runs]).values()
         named = {system.name: system for system in systems}
-        return against(named["regression"], named["dex"])
+        return faces(named["regression"]), faces(named["dex"])
 
-    of_faces, of_people = apart(0), apart(4)
+    of_faces, of_people = (against(*measured_on(people)) for people in (0, 4))
     assert of_faces["value"] == of_people["value"] == pytest.approx(noise_N.mean(), abs=1e-5)
     assert of_people["high"] - of_people["low"] > 2 * (of_faces["high"] - of_faces["low"])
-    first, second = (Entry(run.system, [measured(run, 1)]) for run in runs)
-    fewer = replace(second.results[0], estimates=second.results[0].estimates.slice(1))
-    assert against(Entry("fewer", [fewer]), first) is None
-    assert against(Entry("none", [replace(fewer, estimates=None)]), first) is None
+    ours, theirs = measured_on(0)
+    fewer = against(ours.iloc[:20], theirs)
+    assert fewer["value"] == pytest.approx((ours.error - theirs.error).iloc[:20].mean())
+    assert against(ours.iloc[:20], theirs.iloc[20:]) is None
+
+
+def test_a_face_counts_once_however_many_are_in_its_photograph_and_folds_it_is_in(suite):
+    [first, *_] = runs = read_suite(suite(seeds=[0, 1], systems={"dex": "dex.yaml"}))
+    pairs = [replace(measured(run, 2), estimates=pa.table({"id": 40 * ["a", "b"], "age": 80 * [30.0],
+             "estimate": 80 * [30.0 + run.seed]})) for run in runs]  # fmt: skip
+    table = faces(Entry(first.system, pairs))
+    assert len(table) == 80
+    assert set(table.error) == {0.5}  # over both seeds
+    apart = against(table.assign(error=np.arange(80) % 2), table.assign(error=0.0))
+    assert (apart["low"], apart["high"]) == (0, 1)  # two photographs are two things to draw from
+
+
+def test_what_is_missing_is_said_and_no_table_is_lost_with_small_folds(folds, tmp_path):
+    """The first system's first fold has failed; a fold of five faces has fewer than there are bins."""
+    done = [measured(run, 2, count=5 if run.fold == 1 else 80) for run in folds if run.place != "faces/fold-0/dex-0"]
+    write_tables(folds, done, locate(str(tmp_path)), "the command")
+    text = (tmp_path / "faces.md").read_text()
+    assert "Not finished, and so not in these means: faces/fold-0/dex-0." in text
+    assert "Measured on the 165 faces of split=val in 3 folds" in text
+    assert "| system | against dex |" in text
+    assert json.loads((tmp_path / "faces.json").read_text())["missing"] == ["faces/fold-0/dex-0"]
 
 
 def test_ranks_have_tables_and_a_picture_of_their_own(suite, tmp_path):
-    ranks = scale_of(AgeSpace(0, 1, ("1930s", "1940s")))
-    results = [measured(run, {"dex": 0.25, "regression": 1}[run.system], ranks) for run in read_suite(suite())]
-    write_tables(results, locate(str(tmp_path)), "the command")
+    ranks, off = scale_of(AgeSpace(0, 1, ("1930s", "1940s"))), {"dex": 0.25, "regression": 1}
+    ages = {"youngest": 0, "oldest": 1, "names": ["1930s", "1940s"]}
+    prompts = {"templates": ["a photo taken in the {age}"]}
+    systems = {name: {"model": {"system": {"system": name}, "ages": ages, "prompts": prompts}} for name in off}
+    runs = read_suite(suite(systems=systems))
+    results = [measured(run, off[run.system], ranks) for run in runs]
+    write_tables(runs, results, locate(str(tmp_path)), "the command")
     first, second = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
     assert (first["system"], first["mae"], first["rank_accuracy"]) == ("dex", "0.25", "100.0")
     assert (second["system"], second["rank_accuracy"]) == ("regression", "0.0")
@@ -304,7 +344,7 @@ def test_what_has_its_own_backbone_or_another_budget_is_said_to(suite, tmp_path)
     results = [measured(run, 1) for run in runs]
     alike = [result for result in results if result.run.system != "long"]
     for some, said in ((results, "At unequal budget"), (alike, "At equal budget")):
-        write_tables(some, locate(str(tmp_path)), "the command")
+        write_tables(runs, some, locate(str(tmp_path)), "the command")
         text = (tmp_path / "faces.md").read_text()
         assert said in text
         assert "| mivolo (own backbone) | 1 | 1.00 |" in text
@@ -344,13 +384,13 @@ def by_group(run: Run, right: int, next_to: int) -> Result:
         **assessed,
         "speed": {"estimation_images_per_second": 50.0},
     }
-    return Result(run, record, {"training": {"parameters": 1234}})
+    return Result(run, record, {"training": {"parameters": 1234}}, pa.table({}))
 
 
 def test_folds_of_age_groups_give_mean_and_deviation(folds, tmp_path):
     found = {"dex": [(10, 10), (20, 10), (30, 10)], "regression": [(30, 0), (30, 4), (30, 8)]}
     results = [by_group(run, *found[run.system][run.fold]) for run in folds]
-    write_tables(results, locate(str(tmp_path)), "the command")
+    write_tables(folds, results, locate(str(tmp_path)), "the command")
     first, second = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
     # 75, 75 and 75 % of 40 are right; 75, 85 and 95 % at most one off.
     assert (first["system"], first["folds"], first["seeds"]) == ("regression", "3", "1")
@@ -375,14 +415,17 @@ def test_seeds_are_averaged_before_the_deviation_over_folds(suite, tmp_path):
     data = {"faces": [{"path": "fold_0"}, {"path": "fold_1"}]}
     runs = read_suite(suite(data=data, systems={"dex": "dex.yaml"}, seeds=[0, 1]))
     errors = {(0, 0): 1, (0, 1): 3, (1, 0): 6, (1, 1): 8}  # 2 and 7 by fold
-    write_tables([measured(run, errors[run.fold, run.seed]) for run in runs], locate(str(tmp_path)), "the command")
+    write_tables(
+        runs, [measured(run, errors[run.fold, run.seed]) for run in runs], locate(str(tmp_path)), "the command"
+    )
     [row] = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
     assert (row["mae"], row["mae_std"], row["seeds"], row["folds"]) == ("4.5", "3.536", "2", "2")
 
 
 def test_the_leakage_of_one_data_set_is_its_own_words(suite, tmp_path):
     leak = of_one_result(["a", None], learned=["a"], others=None)
-    write_tables([measured(run, 1, leakage=leak) for run in read_suite(suite())], locate(str(tmp_path)), "the command")
+    runs = read_suite(suite())
+    write_tables(runs, [measured(run, 1, leakage=leak) for run in runs], locate(str(tmp_path)), "the command")
     assert leak["told"].startswith("Leakage: 1 of 1 tested rows")
     assert leak["told"] in (tmp_path / "faces.md").read_text()
 
@@ -390,4 +433,4 @@ def test_the_leakage_of_one_data_set_is_its_own_words(suite, tmp_path):
 def test_folds_of_ages_and_of_groups_make_no_table(folds, tmp_path):
     results = [by_group(folds[0], 1, 1), measured(folds[1], 1)]
     with pytest.raises(UsageError, match="no one table"):
-        write_tables(results, locate(str(tmp_path)), "the command")
+        write_tables(folds, results, locate(str(tmp_path)), "the command")
