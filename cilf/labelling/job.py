@@ -134,8 +134,9 @@ def _prepare(work: Work, options: LabelOptions) -> int:
     found = objects(locate(options.input), options.include)
     ids = np.sort(write_manifest(without(found, done, options.limit), work.manifest))
     replaced = np.sort(np.concatenate([before.done, before.unavailable]))
-    check_lease(work.lease, work.run)
-    forget(work.labels, replaced[contains(ids, replaced)])
+    if len(gone := replaced[contains(ids, replaced)]):
+        check_lease(work.lease, work.run)
+        forget(work.labels, gone)
     return len(ids)
 
 

@@ -245,7 +245,7 @@ def test_counts_that_are_lost_after_their_rows_are_written(label: Label, photogr
     photos = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(5)} | {"broken.jpg": b""})
     label(photos, tmp_path / "out")
     (record,) = (json.loads(file.read_text()) for file in (tmp_path / "out" / "runs").iterdir())
-    assert record["objects"] == {"ok": 5, "unreadable": 1}
+    assert record["counts"] == {"ok": 5, "unreadable": 1}
 
 
 def test_a_run_that_is_refused_leaves_no_record(photograph, tmp_path, model_folder, capsys):

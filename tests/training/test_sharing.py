@@ -60,8 +60,11 @@ def test_two_processes_learn_as_one_does(strategy, tmp_path):
     ours, theirs = alone.state(), shared["state"]
     for kind in ("model", "average"):
         assert set(ours[kind]) == set(theirs[kind])
-        worst = max(float((ours[kind][n].double() - theirs[kind][n].double()).abs().max()) for n in ours[kind])
-        assert worst < 1e-3
+        apart = torch.cat([(ours[kind][n].double() - theirs[kind][n].double()).abs().flatten() for n in ours[kind]])
+        # Adam divides by the gradient's size: where that is hardly above rounding, a number may go either way, by as
+        # much as the learning rate each step. Which ones and how far depends on the processor.
+        assert (apart > 1e-5).double().mean() < 1e-3
+        assert apart.max() < STEPS * RECIPE["learning_rate"]
     # A state of two workers is one that a single one can go on from.
     alone.load(theirs)
     with alone.averaged(), torch.inference_mode():
