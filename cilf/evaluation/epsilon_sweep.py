@@ -74,7 +74,8 @@ def run(options: EvaluateOptions) -> int:
     left_out = faces.rows - len(ages_N)
     record["skipped"] = left_out
     of = f"{len(ages_N):,} faces of split={faces.split}" + (f", {left_out:,} skipped" if left_out else "")
-    page = f"# {estimator.card.name}: ε on {of}\n\n{_markdown(rows)}"
+    command = f"cilf evaluate {options.model} {options.data} --split {options.split} --epsilon-sweep"
+    page = f"# {estimator.card.name}: ε on {of}\n\n    {command}\n\n{_markdown(rows)}"
     files = {"json": json.dumps(record | {"rows": [asdict(row) for row in rows]}, indent=2), "csv": _csv(rows)}
     write_all(target, {f"epsilon.{kind}": text.encode() for kind, text in (files | {"md": page}).items()})
     Console(highlight=False).print(_shown(rows))

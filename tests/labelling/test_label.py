@@ -258,6 +258,22 @@ def test_a_run_that_is_refused_leaves_no_record(photograph, tmp_path, model_fold
     assert not (out / "runs").exists()
 
 
+def test_who_has_lost_the_lease_removes_no_rows(label: Label, rows, photograph, tmp_path, monkeypatch, model_folder):
+    photos, out = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(3)}), tmp_path / "out"
+    first = label(photos, out)
+
+    def taken_over(tables, folder):
+        (lease,) = (out / "leases").iterdir()
+        lease.write_text('{"run": "other"}')
+        return write_manifest(tables, folder)
+
+    write_manifest = job.write_manifest
+    monkeypatch.setattr(job, "write_manifest", taken_over)
+    command = ["label", str(photos), str(out), "--model", str(model_folder), "--faces", "none", "--relabel"]
+    assert cli.main(command) == 1
+    assert rows(out).equals(first)
+
+
 def test_limit_and_include(label: Label, rows, photograph, tmp_path):
     photos = fill(tmp_path / "photos", {f"{n}.{kind}": photograph(n) for n in range(3) for kind in ("jpg", "JPG")})
     out = tmp_path / "out"
