@@ -23,6 +23,7 @@ from cilf.models.evidence import Predictions
 from cilf.models.folding import fold_batch_norms
 from cilf.models.network import Network
 from cilf.models.pixels import Normalise
+from cilf.models.same_padding import fix_same_padding
 from cilf.models.views import views
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -83,7 +84,9 @@ class Estimator:
             raise ModelFolderError(f"{folder} has no calibrated correction, so it can judge no estimate")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         size, _, channels = self.images.shape
-        fold_batch_norms(self.model, torch.zeros(1, channels, size, size, device=self.device))
+        image = torch.zeros(1, channels, size, size, device=self.device)
+        fold_batch_norms(self.model, image)
+        fix_same_padding(self.model, image)
         if compiled:
             self.model.compile(dynamic=True)
         self.corrector = corrector.to(self.device)

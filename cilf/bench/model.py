@@ -15,6 +15,7 @@ from cilf.bench.objects import Corpus
 from cilf.config import LabelOptions
 from cilf.estimator import Estimator
 from cilf.images.decode import decode
+from cilf.memory import keep_freed_memory
 from cilf.storage import model_folder
 
 
@@ -36,6 +37,7 @@ class ModelAlone:
     """
 
     def __init__(self, corpus: Corpus, model: str) -> None:
+        keep_freed_memory()  # as in labelling
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._estimator = Estimator(model_folder(model))
         size = self._estimator.images.size

@@ -25,6 +25,7 @@ from cilf.errors import UsageError
 from cilf.estimator import Estimator
 from cilf.evaluation.measure import BATCH
 from cilf.evaluation.metrics import cumulative_score
+from cilf.memory import keep_freed_memory
 from cilf.models.corrector import Corrector, Judged
 from cilf.models.evidence import Predictions
 from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
@@ -67,6 +68,7 @@ def run(options: EvaluateOptions) -> int:
     if faces.age_groups is not None:
         raise UsageError(f"{faces.data} has age groups, and --epsilon-sweep measures errors in years: it needs ages")
     check_output(target)
+    keep_freed_memory()
     estimator = Estimator(folder)
     seen, ages_N = _seen(estimator, faces)
     rows = sweep(estimator.corrector, seen, ages_N)

@@ -23,6 +23,7 @@ from cilf.evaluation import age_groups, group_plot, group_tables, groups, plots,
 from cilf.evaluation.measure import BATCH, measure
 from cilf.evaluation.scale import Scale, scale_of
 from cilf.evaluation.stream import Estimated, estimate_set
+from cilf.memory import keep_freed_memory
 from cilf.protocols.leakage import of_one_result
 from cilf.provenance import versions
 from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
@@ -86,6 +87,7 @@ def run(options: EvaluateOptions) -> int:
     output = locate(options.output or f"runs/evaluate/{name}", CHECKING)
     faces = FaceSet(options.data, options.split)
     check_output(output)
+    keep_freed_memory()
     evaluation = evaluate_model(Estimator(folder), faces)
     evaluation.write(output.url)
     Console(highlight=False).print(evaluation.terminal())

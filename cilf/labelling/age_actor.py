@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from cilf import schema
 from cilf.labelling.batch_size import fastest
+from cilf.memory import keep_freed_memory
 from cilf.storage import model_folder
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class AgeActor:
             batch_sizes: crops that may go through the model at once, in rising order: the fastest is taken.
             actors_per_node: how many replicas share this machine's cores.
         """
+        keep_freed_memory()
         # Ray gives every worker OMP_NUM_THREADS=1, so torch knows of no more.
         threads = max(1, len(os.sched_getaffinity(0)) // actors_per_node)
         self.estimator = self.load(model, precision, compiled, threads)

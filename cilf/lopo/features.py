@@ -21,10 +21,12 @@ from cilf.config import LabelOptions
 from cilf.errors import UsageError
 from cilf.images.decode import DecodeError
 from cilf.images.faces import find, whole
+from cilf.memory import keep_freed_memory
 from cilf.models.checkpoint import load_model
 from cilf.models.cilf import CILF
 from cilf.models.folding import fold_batch_norms
 from cilf.models.pixels import Normalise
+from cilf.models.same_padding import fix_same_padding
 from cilf.models.views import views
 
 VIEWS = 4
@@ -91,11 +93,14 @@ def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -
 @lru_cache(maxsize=1)
 def _network(folder: Path) -> tuple[CILF, Normalise]:
     """Kept for the life of the process."""
+    keep_freed_memory()
     model, _, card = load_model(folder)
     if not isinstance(model, CILF):
         raise UsageError(f"{folder} is a {type(model).__name__}; heads are fitted on a CILF-CIAE's frozen features")
     model.to(memory_format=torch.channels_last)
-    fold_batch_norms(model, torch.zeros(1, 3, card.model.images.size, card.model.images.size))
+    image = torch.zeros(1, 3, card.model.images.size, card.model.images.size)
+    fold_batch_norms(model, image)
+    fix_same_padding(model, image)
     return model, Normalise(card.model.images)
 
 
