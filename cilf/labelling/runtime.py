@@ -15,7 +15,9 @@ FETCH_CPUS = 0.5
 LIGHT_CPUS = 0.25
 """Of a task that reads a manifest shard or writes a label file."""
 ACTOR_CPUS = 1.0
-"""Of a replica without GPU, at most. It computes on all cores of its machine; the fetch tasks live on what is idle."""
+"""Of a replica without GPU, at most: an eighth of its machine. It computes on all cores; who feeds it lives on what is
+idle, and Ray keeps a share for every stage. On two cores a replica that claimed one would leave a single fetch task,
+and photographs of 12 megapixels keep two busy."""
 
 # Ray's defaults repeat for ever a block whose object kills its process. There is no named argument for these
 # bounds: they go through `ray_remote_args`, which Ray 2.64 will drop (hence the pin in pyproject.toml).
@@ -87,4 +89,4 @@ def plan(options: LabelOptions, cluster: Cluster) -> Plan:
 def _actor_cpus(cluster: Cluster) -> float:
     """What a replica claims. Ray starts those of a lost machine anew on the others, where they must leave room for the
     tasks that feed them: at an eighth of its machine each, they do while a quarter of the machines is there."""
-    return ACTOR_CPUS if cluster.nodes == 1 else min(ACTOR_CPUS, cluster.cpus / cluster.nodes / _CORES)
+    return min(ACTOR_CPUS, cluster.cpus / cluster.nodes / _CORES)

@@ -18,7 +18,7 @@ def planned(cluster: Cluster, actors: int | None = None) -> Plan:
     [
         (
             Cluster(cpus=2, gpus=0, nodes=1),
-            Plan(actors=1, max_actors=1, actors_per_node=1, actor_cpus=1.0, actor_gpus=None, batch_sizes=(64,)),
+            Plan(actors=1, max_actors=1, actors_per_node=1, actor_cpus=0.25, actor_gpus=None, batch_sizes=(64,)),
         ),
         (
             Cluster(cpus=64, gpus=0, nodes=4),
@@ -51,13 +51,22 @@ def test_replicas_of_lost_machines_leave_room_on_the_others(cpus):
     ("cluster", "actors", "message"),
     [
         (Cluster(cpus=1, gpus=0, nodes=1), None, "too few CPUs"),
-        (Cluster(cpus=2, gpus=0, nodes=1), 2, "too few CPUs: 2 model"),
+        (Cluster(cpus=2, gpus=0, nodes=1), 5, "too few CPUs: 5 model"),
         (Cluster(cpus=1, gpus=8, nodes=1), 9, "too few GPUs"),
     ],
 )
 def test_what_would_wait_for_ever_is_refused(cluster, actors, message):
     with pytest.raises(UsageError, match=message):
         planned(cluster, actors)
+
+
+@pytest.mark.parametrize("cpus", [2, 4, 8, 64])
+def test_decoding_keeps_all_cores_busy(cpus):
+    # Each stage keeps its share for good: manifest shards, blocks and label files one light task each.
+    found = planned(Cluster(cpus=cpus, gpus=0, nodes=1))
+    assert found.actor_cpus is not None
+    left = cpus - found.actors * found.actor_cpus - 3 * LIGHT_CPUS
+    assert left // FETCH_CPUS >= min(cpus, 2)
 
 
 def test_retries_are_bounded():
