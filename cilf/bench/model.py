@@ -14,7 +14,7 @@ from cilf.bench.correction import BATCH, Correction, batches, corrections, measu
 from cilf.bench.objects import Corpus
 from cilf.config import LabelOptions
 from cilf.estimator import Estimator
-from cilf.images.decode import decode
+from cilf.images.faces import find, whole
 from cilf.memory import keep_freed_memory
 from cilf.storage import model_folder
 
@@ -29,7 +29,7 @@ class Model:
 
 
 class ModelAlone:
-    """A model and images that are already decoded, in full batches.
+    """A model and crops as labelling makes them, in full batches.
 
     Args:
         corpus: what a sample is taken of.
@@ -40,9 +40,10 @@ class ModelAlone:
         keep_freed_memory()  # as in labelling
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         self._estimator = Estimator(model_folder(model))
-        size = self._estimator.images.size
-        decoded = np.stack([decode(path.read_bytes(), size, LabelOptions.max_pixels).crop for path in corpus.sample()])
-        self._images = decoded[np.arange(max(2, len(decoded) // BATCH) * BATCH) % len(decoded)]
+        cut_out = find if corpus.faces == "detect" else whole
+        seen = [cut_out(path.read_bytes(), self._estimator.images, LabelOptions.max_pixels) for path in corpus.sample()]
+        crops = np.concatenate([faces.crops_NHWC for faces in seen])
+        self._images = crops[np.arange(max(2, len(crops) // BATCH) * BATCH) % len(crops)]
         self._corrections = corrections(self._estimator, self._images)
 
     def measure(self) -> Model:

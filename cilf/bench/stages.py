@@ -54,7 +54,8 @@ def _on_all_cores(work: Callable[[list[Any]], None], parts: list[list[Any]], cor
     context = get_context("forkserver")  # a fork of this process may hang in what torch's threads held
     setting = (context.Barrier(CORES), corpus.environment)
     with ProcessPoolExecutor(CORES, context, initializer=_prepare, initargs=setting) as pool:
-        return sum(pool.map(partial(_rate, work), [parts[core::CORES] for core in range(CORES)]))
+        # Of few parts some are worked at by several processes: none is idle.
+        return sum(pool.map(partial(_rate, work), [parts[core % len(parts) :: CORES] for core in range(CORES)]))
 
 
 def _prepare(barrier: Barrier, environment: Mapping[str, str]) -> None:

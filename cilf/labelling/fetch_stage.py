@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ from cilf.images.faces import LEAST_SIDE, Faces, find, whole, whole_or_found
 from cilf.images.fetch import FetchError, fetch
 
 _BYTES_AT_ONCE = 256_000_000  # encoded bytes a task holds; together with one decoded image, its memory
-_GUESS = 4_000_000  # bytes of an object whose size the manifest does not tell
+_GUESS = 32_000_000  # bytes of an object whose size the manifest does not tell, until the first have come
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,15 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
     """
     outcomes: list[_Outcome] = []
     seconds: list[tuple[float, float]] = []
+    sizes, guess = table["bytes"].to_pylist(), _GUESS
     try:
-        for rows in _portions(table["bytes"].to_pylist(), sight.max_bytes):
-            part = table.slice(rows.start, len(rows))
+        while len(outcomes) < len(table):
+            part = table.slice(len(outcomes), _fitting(sizes[len(outcomes) :], guess, sight.max_bytes))
             start = time.perf_counter()
             answers = fetch(part["uri"].to_pylist(), part["bytes"].to_pylist(), sight.max_bytes)
             fetching = (time.perf_counter() - start) / len(answers)
+            # Where nothing came the store may be down, which costs its patience once for each call.
+            guess = max((len(answer) for answer in answers if isinstance(answer, bytes)), default=guess // 8)
             for answer in answers:
                 start = time.perf_counter()
                 outcomes.append(answer if isinstance(answer, FetchError) else _faces(answer, sight))
@@ -79,17 +82,14 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
         return _fetched(table, [broken] * len(table), [(0.0, 0.0)] * len(table), sight.thumbnails)
 
 
-def _portions(sizes: list[int | None], max_bytes: int) -> Iterator[range]:
-    """Neighbouring rows whose bytes fit into memory together."""
-    start, held = 0, 0
+def _fitting(sizes: list[int | None], guess: int, max_bytes: int) -> int:
+    """How many of the next objects, at least one, fit into memory together; `guess` stands for unknown sizes."""
+    held = 0
     for row, size in enumerate(sizes):
-        expected = min(_GUESS if size is None else size, max_bytes)
-        if row > start and held + expected > _BYTES_AT_ONCE:
-            yield range(start, row)
-            start, held = row, 0
-        held += expected
-    if sizes:
-        yield range(start, len(sizes))
+        held += min(guess if size is None else size, max_bytes)
+        if row and held > _BYTES_AT_ONCE:
+            return row
+    return len(sizes)
 
 
 def _faces(data: bytes, sight: Sight) -> Faces | DecodeError:

@@ -28,6 +28,9 @@ from cilf.manifest.pending import contains, forget, labelled, without
 from cilf.provenance import fingerprint, new_run_id
 from cilf.storage import CHECKING, check_output, is_bundled, locate, model_folder, split
 
+_GPUS = Path("/proc/driver/nvidia/gpus")
+"""There where the machine has any. Ray counts them when it starts, and only then can the plan be checked."""
+
 
 def run(options: LabelOptions) -> int:
     """See cilf.labelling.label."""
@@ -95,7 +98,7 @@ def _check(options: LabelOptions) -> None:
     """Refuse what cannot work, before Ray is started and anything is listed."""
     if options.price is not None and not options.dry_run:
         raise UsageError("--price is for --dry-run to count with")
-    if not options.cluster:
+    if not options.cluster and not _GPUS.exists():
         plan(options, this_machine())
     source, output = locate(options.input, CHECKING), locate(options.output, CHECKING)
     if not is_manifest(source) and f"{output.url}/".startswith(f"{source.url.rstrip('/')}/"):

@@ -77,8 +77,9 @@ def _take(sums: pa.Table, progress: Progress) -> None:
     broken = sums.filter(pc.equal(sums["status"], schema.BROKEN))
     if len(broken):
         raise StageError(broken["reason"][0].as_py())
-    for row in sums.to_pylist():
-        progress.add(row)
+    rows = sums.to_pylist()
+    progress.add(rows)
+    for row in rows:
         publish(row)
 
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -64,13 +64,14 @@ class Progress:
             return None
         return (self.counts.total() - self._first[1]) / (self._last - self._first[0])
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Some more objects have their row: a row of schema.COUNTS."""
-        self.counts[row["status"]] += row["objects"]
-        self.bytes += row["bytes"] or 0
-        for stage in ("fetch", "decode", "model"):
-            self.stage_seconds[stage] += row[f"{stage}_s"] or 0
-        self.batch_size = max(self.batch_size, row["batch_size"] or 0)
+    def add(self, block: Iterable[Mapping[str, Any]]) -> None:
+        """The objects of a block have their rows: rows of schema.COUNTS, one for each status."""
+        for row in block:
+            self.counts[row["status"]] += row["objects"]
+            self.bytes += row["bytes"] or 0
+            for stage in ("fetch", "decode", "model"):
+                self.stage_seconds[stage] += row[f"{stage}_s"] or 0
+            self.batch_size = max(self.batch_size, row["batch_size"] or 0)
         self._last = time.monotonic()
         if self._first is None:
             self._first = (self._last, self.counts.total())

@@ -19,6 +19,7 @@ from cilf.storage import Location, files, remove, write
 __all__ = ["Labelled", "contains", "forget", "labelled", "without"]
 
 _THREADS = 32
+_WRITERS = 4  # each holds a file of up to 128 MB, which is rather more before it is compressed
 _SMALL = 1_000_000  # bytes; one request fetches so much of a file's end, which mostly is all of it
 
 
@@ -77,16 +78,25 @@ def forget(labels: Location, ids: np.ndarray) -> None:
     """
     if len(ids):
         with ThreadPoolExecutor(_THREADS) as threads:
-            list(threads.map(partial(_forget, ids=ids), files(labels, ".parquet")))
+            found = list(threads.map(partial(_forget, ids=ids), files(labels, ".parquet")))
+        with ThreadPoolExecutor(_WRITERS) as threads:
+            list(threads.map(partial(_rewrite, ids=ids), filter(None, found)))
 
 
-def _forget(file: Location, ids: np.ndarray) -> None:
+def _forget(file: Location, ids: np.ndarray) -> Location | None:
+    """Remove a file of nothing but these ids; one that holds some of them is handed on."""
     old = contains(ids, _columns(file, ["id"])["id"].to_numpy())
     if old.all():
         remove(file)
-    elif old.any():
-        with file.fs.open(file.path, "rb") as opened:
-            table = pq.ParquetFile(opened).read()
-        buffer = io.BytesIO()
-        pq.write_table(table.filter(pa.array(~old)), buffer, compression="zstd")
-        write(file, buffer.getvalue())
+    return file if old.any() and not old.all() else None
+
+
+def _rewrite(file: Location, ids: np.ndarray) -> None:
+    """Without these ids. A compacted file is written as it is read: with its thumbnails it is a gigabyte in memory."""
+    buffer = io.BytesIO()
+    with file.fs.open(file.path, "rb") as opened:
+        rows = pq.ParquetFile(opened)
+        with pq.ParquetWriter(buffer, rows.schema_arrow, compression="zstd") as writer:
+            for batch in rows.iter_batches():
+                writer.write_batch(batch.filter(pa.array(~contains(ids, batch["id"].to_numpy()))))
+    write(file, buffer.getvalue())

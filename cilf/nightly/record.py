@@ -18,6 +18,7 @@ from cilf.storage import Location, files, read, write
 
 _NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.json")
 _GOES_ON = timedelta(hours=20)
+_CLOCKS_APART = timedelta(days=1)
 
 
 class Step(BaseModel):
@@ -74,10 +75,15 @@ def tonight(output: Location, config: Config, now: str) -> Record:
     With another CONFIG than before, its steps begin anew; they find done what is.
 
     Raises:
-        UsageError: the newest record is none.
+        UsageError: the newest record is none, or of a night that is yet to come.
     """
     name, said = f"{_moment(now):%Y-%m-%d}", config.model_dump(mode="json", by_alias=True)
     last = _newest(output)
+    if last is not None and _moment(last.started) - _moment(now) > _CLOCKS_APART:
+        raise UsageError(
+            f"{last.place(output).url} is of a night that is yet to come: a clock was wrong, then or now; remove it, "
+            "or no night before it would be labelled"
+        )
     if last is not None and (last.night >= name or _goes_on(last, now)):
         if last.config == said:
             return last

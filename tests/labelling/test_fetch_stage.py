@@ -1,14 +1,17 @@
-"""What goes from the fetch stage to the model where that looks at bodies too."""
+"""What the fetch stage holds, and what goes from it to the model where that looks at bodies too."""
 
 import io
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from PIL import Image
 from skimage import data
 
 from cilf import schema
 from cilf.card import Images
+from cilf.images.fetch import fetch
+from cilf.labelling import fetch_stage
 from cilf.labelling.age_actor import crops
 from cilf.labelling.fetch_stage import Sight, fetch_decode
 
@@ -36,3 +39,29 @@ def test_bodies_go_with_their_faces_and_not_into_thumbnails(tmp_path):
         with Image.open(io.BytesIO(thumbnail)) as face:
             assert face.size == (48, 48)
             assert np.abs(np.asarray(face, float) - crop_HWC[..., :3]).mean() < 6
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_encoded_bytes_fit_into_memory(told, tmp_path, monkeypatch):
+    asked: list[int] = []
+
+    def watched(uris, sizes, max_bytes):
+        asked.append(len(uris))
+        return fetch(uris, sizes, max_bytes)
+
+    monkeypatch.setattr(fetch_stage, "fetch", watched)
+    monkeypatch.setattr(fetch_stage, "_BYTES_AT_ONCE", 2560)
+    monkeypatch.setattr(fetch_stage, "_GUESS", 320)
+    for number in range(30):
+        (tmp_path / f"{number}.jpg").write_bytes(bytes(500))
+    rows = {
+        "id": range(30),
+        "uri": [str(tmp_path / f"{number}.jpg") for number in range(30)],
+        "etag": ["a"] * 30,
+        "bytes": [500 if told else None] * 30,
+        "modified": [None] * 30,
+    }
+    sight = Sight(Images(size=48), faces="none", thumbnails=False, max_bytes=10**7, max_pixels=10**7)
+    fetched = fetch_decode(pa.table(rows, schema=schema.MANIFEST), sight)
+    assert fetched["status"].to_pylist() == ["unreadable"] * 30
+    assert asked == ([5] * 6 if told else [8, 5, 5, 5, 5, 2])

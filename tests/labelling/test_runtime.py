@@ -6,6 +6,7 @@ import pytest
 from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.errors import UsageError
+from cilf.labelling import job
 from cilf.labelling.runtime import ACTOR_RETRIES, FETCH_CPUS, LIGHT_CPUS, TASK_RETRIES, Plan, block_rows, plan
 
 
@@ -67,6 +68,16 @@ def test_decoding_keeps_all_cores_busy(cpus):
     assert found.actor_cpus is not None
     left = cpus - found.actors * found.actor_cpus - 3 * LIGHT_CPUS
     assert left // FETCH_CPUS >= min(cpus, 2)
+
+
+def test_a_plan_waits_for_ray_to_count_gpus(tmp_path, monkeypatch):
+    options = LabelOptions(str(tmp_path / "in"), str(tmp_path / "out"), actors=500)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(b"")
+    with pytest.raises(UsageError, match="too few CPUs"):
+        job._check(options)
+    monkeypatch.setattr(job, "_GPUS", tmp_path)
+    job._check(options)
 
 
 def test_retries_are_bounded():

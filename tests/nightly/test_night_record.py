@@ -35,6 +35,12 @@ def test_a_record_comes_back_as_it_was(output):
     assert tonight(output, CONFIG, FIRST) == record
 
 
+def test_a_night_that_is_yet_to_come_is_told(output):
+    saved(output, "20361101T200000Z", ended="20361101T210000Z", drift=False)
+    with pytest.raises(UsageError, match=r"2036-11-01\.json is of a night that is yet to come"):
+        tonight(output, CONFIG, FIRST)
+
+
 @pytest.mark.parametrize(
     ("ended", "again", "night"),
     [
