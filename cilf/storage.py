@@ -115,7 +115,9 @@ def filesystem(scheme: str, patience: Patience = WORKING) -> AbstractFileSystem:
             config_kwargs={"retries": retries, "max_pool_connections": CONNECTIONS, **timeouts},
             use_listings_cache=False,
         )
-        s3.retries = 1  # s3fs retries on top of botocore: five times ours is minutes on a dead address.
+        # s3fs tries again on top of botocore, by itself five times, which is minutes on a dead address. But a body that
+        # breaks off is beyond botocore, and of thousands of label files one will.
+        s3.retries = 2 if patience.attempts > 2 else 1
         return s3
     if scheme in ("file", "gs"):
         try:

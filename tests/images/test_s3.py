@@ -230,3 +230,10 @@ def test_without_credentials(reached_at, monkeypatch):
     assert isinstance(answer, FetchError)
     assert answer.status == "unavailable"
     assert "AWS_PROFILE" in answer.reason
+
+
+def test_a_file_of_ours_that_breaks_off_is_read_again(scripted):
+    body = bytes(200_000)
+    scripted(lambda key, number: Answer(body[:100_000], claims=len(body)) if number == 1 else Answer(body))
+    labels = storage.locate("s3://bucket/labels.parquet")
+    assert labels.fs.cat_file(labels.path, start=-1_000_000) == body
