@@ -90,7 +90,8 @@ class LabelOptions:
     """Larger objects are not fetched; their status is too_large (bytes)."""
 
     max_pixels: Annotated[int, _AtLeastOne] = 120_000_000
-    """Images with more pixels are not decoded; their status is too_large (width x height, pixels)."""
+    """Images with more pixels are not decoded, nor those that take more memory than a PNG of so many, 7 bytes each;
+    their status is too_large (width x height, pixels)."""
 
     batch_size: Annotated[int | None, _AtLeastOne] = None
     """Images that go through the model at once. Default: on a GPU the smallest of 64, 128 and 256 that comes within 5 %

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
-from cilf.images import jpeg
+from cilf.images import jpeg, tiff
 from cilf.images.squeeze import squeeze
 
-DECODE_VERSION = 3
+DECODE_VERSION = 4
 """Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
 
 # What is wrong with a file's metadata is of no interest as long as its pixels can be read.
@@ -24,9 +27,24 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "
 """What photographs come in. Pillow reads more, but takes noise for some of it (TGA, PCX) and runs programs for
 other (EPS)."""
 
+# Wide-gamut and printers' profiles are of some megabytes; Pillow takes 1 MiB. All of a file's text stays below 64 MiB.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20
+
 _ORIENTATION = 0x0112
 
 _PIXELS_AT_ONCE = 1_000_000
+
+_OURS = 3
+"""Bytes per pixel of what `read` returns."""
+
+_BYTES_PER_PIXEL = 4 + _OURS
+"""Of an RGB image, Pillow's and ours: for each of the pixels allowed, what any other image may take."""
+
+_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+"""Bytes per pixel of Pillow's images by mode; 4 of all others."""
+
+_READING = {"WEBP": 16, "AVIF": 16}
+"""Bytes per pixel while Pillow reads it: a copy or two of each of the decoder's canvases, the bytes and the image."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,7 @@ def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
         max_pixels: as in `read`.
 
     Raises:
-        DecodeError: not an image, a damaged one, or one with too many pixels.
+        DecodeError: not an image, a damaged one, or one that is too large.
     """
     photograph = read(data, 2 * size, max_pixels)
     # Turning the small square instead of the image is the same, and free.
@@ -95,16 +113,19 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
     Args:
         data: the file's bytes.
         least: a JPEG is decoded at the smallest scale that leaves both sides this many pixels.
-        max_pixels: an image with more is refused by its header, before memory is spent on it.
+        max_pixels: an image with more is refused by its header, before memory is spent on it; so is one that would take
+            more memory than an RGB image of so many pixels does.
 
     Raises:
-        DecodeError: not an image, a damaged one, or one with too many pixels.
+        DecodeError: not an image, a damaged one, or one that is too large.
     """
     if not data:
         raise DecodeError("unreadable", "empty file")
     header = jpeg.read_header(data)
     if header:
         _check_pixels(header.width, header.height, max_pixels)
+        held = header.coefficients + _OURS * header.width * header.height
+        _check_memory(header.width, header.height, held, max_pixels)
         pixels = jpeg.read_pixels(data, header, least)
         if pixels is not None:
             orientation = _jpeg_orientation(data) if header.has_metadata else 1
@@ -123,14 +144,15 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
 
 def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
     """With Pillow: every format, every colour space, and its judgement of what is damaged."""
-    # For images inside of images, such as an icon's, which are opened later; all others are checked here.
-    Image.MAX_IMAGE_PIXELS = max_pixels
+    # Pillow raises above twice this. For images inside of images, such as an icon's; all others are checked here, too.
+    Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     Image.init()  # Pillow knows a few formats from the start, and trips over the names of others.
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         width, height = image.size
         _check_pixels(width, height, max_pixels)
         if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * width * height > jpeg.MAX_SCANS * max_pixels:
             raise DecodeError("unreadable", "more scans than any photograph has")
+        _check_memory(width, height, _held(image, data), max_pixels)
         image.draft(None, (least, least))
         image.load()
         return _photograph(width, height, _orientation(image), _rgb(image))
@@ -147,32 +169,83 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
         raise DecodeError("too_large", f"{width} x {height} pixels, more than the {max_pixels} allowed")
 
 
+def _check_memory(width: int, height: int, held: int, max_pixels: int) -> None:
+    allowed = _BYTES_PER_PIXEL * max_pixels
+    if held > allowed:
+        reason = f"{width} x {height} pixels that take {held} bytes to decode, more than the {allowed} allowed"
+        raise DecodeError("too_large", reason)
+
+
+def _held(image: Image.Image, data: bytes) -> int:
+    """Bytes that will be held of an image at once, by what is known before its pixels are read."""
+    pixels = image.width * image.height
+    stored = pixels * _STORED.get(image.mode, 4)
+    reading = max(stored, pixels * _READING.get(image.format or "", 0))
+    if isinstance(image, JpegImageFile):
+        # That of one scan needs no coefficients, but may have a thumbnail with scans of its own.
+        if data.count(b"\xff\xda") > 1:
+            reading += jpeg.coefficients(*image.size, [(down, across) for _, down, across, _ in image.layer])
+    elif isinstance(image, TiffImageFile):
+        reading = stored * (1 + tiff.is_turned(image)) + tiff.block_bytes(image, data)
+    elif image.format == "JPEG2000":
+        reading += pixels * len(image.getbands()) * 6  # OpenJPEG's 32 bits, and then 16
+    return max(reading, stored + pixels * _OURS)
+
+
 def _rgb(image: Image.Image) -> np.ndarray:
     """uint8 [H, W, 3]."""
-    if image.mode in ("I", "F"):
-        # 32-bit greys have no agreed white: the image's own range is taken.
-        values = np.array(image, dtype=np.float32)
-        values[~(np.abs(values) < 1e30)] = 0  # also what is no number
-        low, high = values.min(), values.max()
-        values -= low
-        values *= 255 / max(float(high - low), 1e-9)
-        image = Image.fromarray(values.astype(np.uint8))
-    # A few rows at a time: Pillow's own ways hold the whole of an image two or three times.
+    # A part at a time: Pillow's own ways hold the whole of an image two or three times.
+    columns = min(image.width, _PIXELS_AT_ONCE)
+    rows = max(1, _PIXELS_AT_ONCE // columns)
+    parts = [
+        (left, top, min(left + columns, image.width), min(top + rows, image.height))
+        for top in range(0, image.height, rows)
+        for left in range(0, image.width, columns)
+    ]
+    pixels_of = _conversion(image, parts)
     out = np.empty((image.height, image.width, 3), np.uint8)
-    rows = max(1, _PIXELS_AT_ONCE // image.width)
-    for top in range(0, image.height, rows):
-        part = image.crop((0, top, image.width, min(top + rows, image.height)))
-        out[top : top + rows] = _rows(part)
+    for left, top, right, bottom in parts:
+        out[top:bottom, left:right] = pixels_of(image.crop((left, top, right, bottom)))
     return out
 
 
-def _rows(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3], or [H, W, 1] of a grey image."""
+def _conversion(image: Image.Image, parts: list[tuple[int, int, int, int]]) -> Callable[[Image.Image], np.ndarray]:
+    """From a part of an image to uint8 [H, W, 3], or [H, W, 1] of a grey one."""
     if image.mode.startswith("I;16"):
-        # Pillow clips 16-bit greys at 255 instead of scaling them. The low byte is dropped, as it does for RGB.
-        return (np.asarray(image) >> 8).astype(np.uint8)[:, :, None]
+        # Pillow clips 16-bit greys at 255 instead of scaling them. The low bits are dropped, as it does for RGB.
+        dropped = tiff.bits(image) - 8 if isinstance(image, TiffImageFile) else 8
+
+        def grey(part: Image.Image) -> np.ndarray:
+            return (np.asarray(part) >> dropped).astype(np.uint8)[:, :, None]
+
+    elif image.mode in ("I", "F"):
+        # 32-bit greys have no agreed white: the image's own range is taken.
+        ranges = [(values.min(), values.max()) for values in (_numbers(image.crop(box)) for box in parts)]
+        black, white = min(low for low, _ in ranges), max(high for _, high in ranges)
+
+        def grey(part: Image.Image) -> np.ndarray:
+            values = (_numbers(part) - black) * (255 / max(float(white - black), 1e-9))
+            return values.astype(np.uint8)[:, :, None]
+
+    else:
+        return _colours
+    negative = isinstance(image, TiffImageFile) and tiff.is_negative(image)
+    return (lambda part: 255 - grey(part)) if negative else grey
+
+
+def _numbers(image: Image.Image) -> np.ndarray:
+    """float32 [H, W]; 0 for what is no number, or none that can be reckoned with."""
+    values = np.array(image, dtype=np.float32)
+    values[~(np.abs(values) < 1e30)] = 0
+    return values
+
+
+def _colours(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3]."""
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"))
+    if image.mode == "La":
+        image = image.convert("LA")  # Pillow knows no shorter way
     rgba = np.asarray(image.convert("RGBA"), dtype=np.float32)
     alpha = rgba[..., 3:] / 255
     return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
@@ -191,7 +264,8 @@ def _upright(stored_HWC: np.ndarray, orientation: int) -> np.ndarray:
 
 def _jpeg_orientation(data: bytes) -> int:
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        # Not Image.open, whose bound of pixels is not the one that is asked for here.
+        with JpegImageFile(io.BytesIO(data)) as image:
             return _orientation(image)
     except Exception:
         return 1

@@ -16,9 +16,9 @@ MAX_SCANS = 100
 """Each scan of a progressive JPEG is a pass over all pixels; real ones have about 10, a bomb has thousands."""
 
 _APP1, _START_OF_SCAN = 0xE1, 0xDA
+_SEGMENTS = (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE)  # tables, restart interval, APP0..APP15, comment
 _PROGRESSIVE = 0xC2
 _HUFFMAN_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)
-_OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)  # lossless, hierarchical, arithmetic
 
 
 class Header(NamedTuple):
@@ -29,6 +29,8 @@ class Header(NamedTuple):
     height: int
     has_metadata: bool
     """Whether there is a segment of the kind that EXIF and XMP come in."""
+    coefficients: int
+    """Bytes that are held until the last of several scans; 0 where there is one."""
 
 
 def read_header(data: bytes) -> Header | None:
@@ -48,15 +50,26 @@ def read_header(data: bytes) -> Header | None:
             several_scans = data[frame + 1] == _PROGRESSIVE or data[at + 4] != components
             if several_scans and data.count(b"\xff\xda", at) > MAX_SCANS:
                 return None
-            ordinary = precision == 8 and width and height and components in (1, 3)
-            return Header(width, height, has_metadata) if ordinary else None
-        if kind in _OTHER_FRAMES:
-            return None
+            if precision != 8 or not (width and height) or components not in (1, 3):
+                return None
+            sampling = [divmod(factors, 16) for factors in data[frame + 11 : frame + 10 + 3 * components : 3]]
+            held = coefficients(width, height, sampling) if several_scans else 0
+            return Header(width, height, has_metadata, held)
         if kind in _HUFFMAN_FRAMES:
             frame = at
+        elif kind not in _SEGMENTS:
+            # Also what has no length, such as a filling 0xFF: whoever took a length from what follows would be led
+            # into a comment, to another frame than libjpeg finds.
+            return None
         has_metadata |= kind == _APP1
         at += 2 + length
     return None
+
+
+def coefficients(width: int, height: int, sampling: list[tuple[int, int]]) -> int:
+    """Bytes, two for each, of all coefficients of an image; `sampling` are the factors of each component."""
+    across, down = (max(1, *factors) for factors in zip((1, 1), *sampling, strict=True))
+    return 2 * width * height * sum(a * b for a, b in sampling) // (across * down)
 
 
 def read_pixels(data: bytes, header: Header, least: int) -> np.ndarray | None:
@@ -67,6 +80,9 @@ def read_pixels(data: bytes, header: Header, least: int) -> np.ndarray | None:
     room = min(header.width, header.height) // least
     scale = next((scale for scale in (8, 4, 2) if room >= scale), 1)
     try:
+        # A second opinion of the size, which memory has been judged by, costs next to nothing.
+        if simplejpeg.decode_jpeg_header(data)[:2] != (header.height, header.width):
+            return None
         return simplejpeg.decode_jpeg(data, min_height=-(-header.height // scale), min_width=-(-header.width // scale))
-    except ValueError:
+    except (ValueError, KeyError):  # a KeyError is for sampling factors that no photograph has
         return None

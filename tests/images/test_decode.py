@@ -1,11 +1,12 @@
 import io
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps, features
 
-from cilf.images.decode import DecodeError, decode
+from cilf.images.decode import DecodeError, decode, read
 
 SIZE = 32
 PLENTY = 10**8
@@ -90,6 +91,64 @@ def test_sixteen_bits_are_scaled_not_clipped():
         assert crop.min() < 5
         assert crop.max() > 250
         assert 120 < crop.mean() < 135
+
+
+def grey_tiff(
+    values: np.ndarray, bits: int, photometric: int, *, packed: bytes | None = None, samples: int = 1
+) -> bytes:
+    """A little-endian, uncompressed TIFF; the second of two samples is an associated alpha."""
+    pixels = values.tobytes() if packed is None else packed
+    tags = {256: values.shape[1], 257: values.shape[0], 258: bits, 259: 1, 262: photometric, 273: 8, 277: samples}
+    tags |= {278: values.shape[0], 279: len(pixels)} | ({338: 1} if samples == 2 else {})
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = struct.pack("<II", 0x002A4949, 8 + len(pixels)) + pixels
+    return start + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_greys_of_12_bits_are_scaled():
+    ramp = np.linspace(0, 4095, 100 * 100).reshape(100, 100).astype(np.uint16)
+    first, second = ramp[:, ::2], ramp[:, 1::2]
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1).astype(np.uint8)
+    stored = read(grey_tiff(ramp, 12, 1, packed=packed.tobytes()), 1, PLENTY).stored
+    assert (stored == (ramp >> 4)[:, :, None]).all()
+
+
+def test_a_white_of_zero_is_white():
+    ramp = np.linspace(0, 65535, 100 * 100).reshape(100, 100).astype(np.uint16)
+    for kind in (np.uint8, np.uint16):
+        values = (ramp >> 8).astype(kind) if kind == np.uint8 else ramp
+        stored = read(grey_tiff(values, 8 * values.itemsize, 0), 1, PLENTY).stored
+        assert (stored == (255 - (ramp >> 8))[:, :, None]).all()
+
+
+def test_a_white_of_zero_is_white_in_floats():
+    image = Image.fromarray(np.linspace(0, 1, 100 * 100, dtype=np.float32).reshape(100, 100))
+    plain = read(encoded(image, "TIFF"), 1, PLENTY).stored
+    negative = encoded(image, "TIFF").replace(
+        struct.pack("<HHIHH", 262, 3, 1, 1, 0), struct.pack("<HHII", 262, 3, 1, 0)
+    )
+    assert (read(negative, 1, PLENTY).stored == 255 - plain).all()
+
+
+def test_floats_fill_their_own_range():
+    values = np.linspace(-3, 5, 1500 * 1500, dtype=np.float32).reshape(1500, 1500)  # several parts
+    values[0, 0], values[700, 3], values[1400, 9] = np.nan, np.inf, -1e35
+    stored = read(encoded(Image.fromarray(values), "TIFF"), 1, PLENTY).stored
+    values[0, 0] = values[700, 3] = values[1400, 9] = 0
+    assert np.abs(stored[:, :, 0] - (values + 3) * (255 / 8)).max() < 1.01
+
+
+def test_grey_with_associated_alpha_is_read():
+    values = np.zeros((10, 10, 2), np.uint8)
+    values[5:] = (100, 128)
+    stored = read(grey_tiff(values, 8, 1, samples=2), 1, PLENTY).stored
+    assert (stored[:5] == 255).all()
+    assert np.abs(stored[5:] - (100 + 127.0)).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_large_colour_profiles_do_no_harm(picture, kind):
+    assert decode(encoded(picture, kind, icc_profile=bytes(3 * 2**20)), SIZE, PLENTY).width == 180
 
 
 def test_transparent_parts_are_white():
