@@ -7,6 +7,10 @@ class UsageError(Exception):
     """Wrong usage, or a plan that cannot work: found before any work is done. Exit code 2."""
 
 
+class StoreError(UsageError):
+    """A store failed, rather than what was asked of it. What is under way by then has failed as a job."""
+
+
 class BusyError(UsageError):
     """Another run is doing this right now. Nothing is wrong: try again later. Exit code 75."""
 

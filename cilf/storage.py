@@ -142,8 +142,8 @@ def problem(error: BaseException, url: str) -> str:
     return f"{url} cannot be used: {name}: {text}"
 
 
-def check_output(output: Location) -> None:
-    """Make sure that files can be written under `output`, by writing one and removing it.
+def check_output(output: Location, name: str = "OUTPUT") -> None:
+    """Make sure that files can be written and deleted under `output`, which messages call `name`, by doing so to one.
 
     A local folder is made where it is missing; a bucket never is.
 
@@ -154,9 +154,11 @@ def check_output(output: Location) -> None:
     try:
         write(probe, b"")
     except Exception as error:
-        raise UsageError(f"cannot write to OUTPUT: {problem(error, output.url)}") from error
-    with suppress(PermissionError):  # A role may be allowed to write and not to delete.
+        raise UsageError(f"cannot write to {name}: {problem(error, output.url)}") from error
+    try:
         remove(probe)
+    except Exception as error:  # Leases and what is unfinished have to go again, or no run would end well.
+        raise UsageError(f"cannot use {name}: CILF also needs to delete there: {problem(error, probe.url)}") from error
 
 
 def write(target: Location, data: bytes) -> None:

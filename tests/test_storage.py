@@ -5,7 +5,7 @@ import pytest
 from cilf import storage
 from cilf.card import CARD_FILE, WEIGHTS_FILE
 from cilf.errors import UsageError
-from cilf.storage import files, is_bundled, locate, model_folder, remove, write, write_all
+from cilf.storage import check_output, files, is_bundled, locate, model_folder, remove, write, write_all
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,14 @@ def test_files_that_cannot_be_written_are_named(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UsageError, match=r"cannot write a\.md, b\.csv: .*file"):
         write_all(locate(str(tmp_path / "file")), {"a.md": b"a", "b.csv": b"b"})
+
+
+def test_an_output_where_nothing_can_be_deleted(tmp_path, monkeypatch):
+    def refuse(target):
+        raise PermissionError(13, "Permission denied", target.path)
+
+    check_output(locate(f"{tmp_path}/out"))
+    assert list((tmp_path / "out").iterdir()) == []
+    monkeypatch.setattr(storage, "remove", refuse)
+    with pytest.raises(UsageError, match="cannot use MANIFEST: CILF also needs to delete there: no permission"):
+        check_output(locate(f"{tmp_path}/out"), "MANIFEST")

@@ -19,8 +19,9 @@ from cilf.config import CompactOptions
 from cilf.errors import UsageError
 from cilf.labelling.lease import Lease, check_lease
 from cilf.labelling.progress import Progress
+from cilf.manifest.failures import told
 from cilf.provenance import new_run_id
-from cilf.storage import Location, files, files_and_sizes, folders, locate, read, remove, write
+from cilf.storage import CHECKING, Location, check_output, files, files_and_sizes, folders, locate, read, remove, write
 
 _JOURNAL = "_compaction.json"
 _TARGET_BYTES = 128_000_000
@@ -28,10 +29,12 @@ _TARGET_BYTES = 128_000_000
 
 def run(options: CompactOptions) -> int:
     """See cilf.labelling.compact."""
-    output = locate(options.output)
-    found = folders(output / "labels")
+    output, checked = locate(options.output), locate(options.output, CHECKING)
+    with told("cannot read OUTPUT", checked):
+        found = folders(output / "labels")
     if not found:
         raise UsageError(f"there are no labels under {output.url}")
+    check_output(checked)
     for labels in found:
         print(compact_model(output, labels))
     return 0

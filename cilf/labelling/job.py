@@ -23,6 +23,7 @@ from cilf.labelling.pipeline import Work
 from cilf.labelling.progress import Progress
 from cilf.labelling.runtime import plan
 from cilf.labelling.summary import Summary
+from cilf.manifest.failures import under_way
 from cilf.manifest.listing import check_input, is_manifest, objects, write_manifest
 from cilf.manifest.pending import contains, forget, labelled, without
 from cilf.provenance import fingerprint, new_run_id
@@ -81,7 +82,8 @@ def _checked(options: LabelOptions) -> tuple[Work, Card]:
 def _dry_run(work: Work, options: LabelOptions) -> int:
     with Progress() as progress:
         done = np.empty(0, np.int64) if options.relabel else labelled(work.labels).done
-        drawn = sample(without(objects(locate(options.input), options.include), done), options.limit or SAMPLE)
+        with under_way("listing"):
+            drawn = sample(without(objects(locate(options.input), options.include), done), options.limit or SAMPLE)
         if not drawn.of:
             print("dry run: nothing new to label")
             return 0
@@ -134,8 +136,9 @@ def _prepare(work: Work, options: LabelOptions) -> int:
     recover(work.labels)
     before = labelled(work.labels)
     done = np.empty(0, np.int64) if options.relabel else before.done
-    found = objects(locate(options.input), options.include)
-    ids = np.sort(write_manifest(without(found, done, options.limit), work.manifest))
+    with under_way("listing"):
+        found = objects(locate(options.input), options.include)
+        ids = np.sort(write_manifest(without(found, done, options.limit), work.manifest))
     replaced = np.sort(np.concatenate([before.done, before.unavailable]))
     if len(gone := replaced[contains(ids, replaced)]):
         check_lease(work.lease, work.run)

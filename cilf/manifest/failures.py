@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cilf.errors import UsageError
+import pyarrow as pa
+
+from cilf.errors import JobError, StoreError, UsageError
 from cilf.storage import Location, problem
 
 
 @contextmanager
 def told(what: str, place: Location) -> Iterator[None]:
-    """Turn whatever goes wrong at `place` into a UsageError that begins with `what` could not be done."""
+    """Turn whatever goes wrong at `place` into a UsageError that begins with `what` could not be done: a StoreError,
+    unless Arrow could not make sense of what stands there."""
     try:
         yield
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(f"{what}: {problem(error, place.url)}") from error
+        kind = UsageError if isinstance(error, pa.ArrowException) else StoreError
+        raise kind(f"{what}: {problem(error, place.url)}") from error
+
+
+@contextmanager
+def under_way(what: str) -> Iterator[None]:
+    """Of a job whose plan was found good: a store that fails now fails the job."""
+    try:
+        yield
+    except StoreError as error:
+        raise JobError(f"{what} failed: {error} (the same command again goes on from there)") from error

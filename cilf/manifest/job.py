@@ -23,7 +23,7 @@ from cilf.manifest.folder import RECORD, read_record
 from cilf.manifest.ids import Seen
 from cilf.manifest.listing import Input, check_input, identified, open_input, read
 from cilf.provenance import new_run_id
-from cilf.storage import CHECKING, Location, locate, problem, write
+from cilf.storage import CHECKING, Location, check_output, locate, problem, write
 
 _THREADS = 32
 _TELL_EVERY_S = 30
@@ -74,7 +74,13 @@ def _inputs(options: ListOptions, begun: State | None) -> list[Input]:
             raise UsageError(f"MANIFEST {target.url} lies inside INPUT {prefix}: its own files would be listed too")
     if options.include:  # Globs begin at each prefix, so they may fit below one and not from above it.
         return list(inputs.values())
-    return [found for found in inputs.values() if found.manifest or not found.source.url.startswith(tuple(prefixes))]
+
+    def is_covered(found: Input) -> bool:
+        # A walk from above goes by local folders that are links; what it does meet twice is left out as a duplicate.
+        below = found.source.url.startswith(tuple(prefixes))
+        return below and found.manifest is None and found.source.scheme != "file"
+
+    return [found for found in inputs.values() if not is_covered(found)]
 
 
 def _columns(inputs: Iterable[Input]) -> pa.Schema:
@@ -99,12 +105,13 @@ def _check_target(target: Location) -> None:
         UsageError: it holds something else, or cannot.
     """
     with told("cannot write to MANIFEST", target):
-        if read_record(target) is not None:
-            return
-        if (walking_s3 if target.scheme == "s3" else walking).holds_objects(target):
+        is_listing = read_record(target) is not None
+        if not is_listing and (walking_s3 if target.scheme == "s3" else walking).holds_objects(target):
             raise UsageError(f"MANIFEST {target.url} is not empty and holds no listing: choose another place")
-        unfinished: dict[str, Any] = {"complete": False, "schema": schema.VERSION, "listing": None, "parts": []}
-        write(target / RECORD, json.dumps(unfinished).encode())
+        check_output(target, "MANIFEST")
+        if not is_listing:
+            unfinished: dict[str, Any] = {"complete": False, "schema": schema.VERSION, "listing": None, "parts": []}
+            write(target / RECORD, json.dumps(unfinished).encode())
 
 
 def _command(options: ListOptions, inputs: Iterable[Input]) -> dict[str, Any]:

@@ -16,11 +16,19 @@ from cilf.manifest.folder import open_folder, read_record
 from cilf.manifest.ids import Seen, object_ids
 from cilf.manifest.inventory import is_inventory, open_inventory
 from cilf.manifest.keys import fitting
-from cilf.manifest.reading import MANIFEST_SUFFIXES, Manifest, open_manifest
+from cilf.manifest.reading import Manifest, is_named_manifest, open_manifest
 from cilf.manifest.shards import write_manifest
 from cilf.storage import Location
 
 __all__ = ["Input", "check_input", "identified", "is_manifest", "objects", "open_input", "read", "write_manifest"]
+
+
+_UNPACK = "unpack it, and give the folder that holds its photographs"
+_OF_MANY = {
+    **dict.fromkeys((".tar", ".tar.gz", ".tgz", ".zip"), _UNPACK),
+    ".tsv": "make it a manifest, as CSV, JSON lines or Parquet with a column `uri`",
+}
+"""What files that hold more than one object are called, and what to do with them."""
 
 
 class Input(NamedTuple):
@@ -40,7 +48,7 @@ def is_manifest(source: Location) -> bool:
         UsageError: the store cannot be reached.
     """
     with told("cannot read INPUT", source):
-        return source.path.endswith(MANIFEST_SUFFIXES) or is_inventory(source) or read_record(source) is not None
+        return is_named_manifest(source) or is_inventory(source) or read_record(source) is not None
 
 
 def open_input(source: Location) -> Input:
@@ -50,7 +58,7 @@ def open_input(source: Location) -> Input:
         UsageError: it is a manifest that cannot be used.
     """
     manifest = open_inventory(source) or open_folder(source)
-    if manifest is None and source.path.endswith(MANIFEST_SUFFIXES):
+    if manifest is None and is_named_manifest(source):
         manifest = open_manifest(source)
     return Input(source, manifest)
 
@@ -59,14 +67,17 @@ def check_input(source: Location) -> None:
     """Make sure that INPUT is there and can be read, without listing it.
 
     Raises:
-        UsageError: it is not or cannot.
+        UsageError: it is not or cannot, or is one file of many objects that is no manifest.
     """
     if open_input(source).manifest is not None:
         return
-    if source.scheme == "file" and not Path(source.path).exists():
-        raise UsageError(f"INPUT {source.path} does not exist")
     module = walking_s3 if source.scheme == "s3" else walking
     with told(walking_s3.UNLISTED, source):
+        if source.scheme == "file" and not Path(source.path).exists():
+            raise UsageError(f"INPUT {source.path} does not exist")
+        for suffix, advice in _OF_MANY.items():
+            if source.path.lower().endswith(suffix) and source.fs.isfile(source.path):
+                raise UsageError(f"INPUT {source.url} would be taken for one photograph: {advice}")
         if not module.holds_objects(source):
             raise UsageError(f"nothing to label under {source.url}: there are no objects")
 
@@ -100,7 +111,7 @@ def read(inputs: Sequence[Input], include: Sequence[str], left: dict[str, Any]) 
     Prefixes on S3 are walked side by side, everything else one after another.
 
     Args:
-        inputs: no prefix among them that is below another one.
+        inputs: no prefix in a store among them that is below another one.
         include: see objects.
         left: what is left of each INPUT, by its URL, as JSON; brought up to date with every table, which it leaves
             out. Not there: all of it is left. None: nothing is.

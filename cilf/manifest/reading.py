@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,9 +20,14 @@ from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED, object_ids
 from cilf.storage import Location, split
 
-MANIFEST_SUFFIXES = (".parquet", ".csv", ".jsonl")
 TABLE_ROWS = 32_768
 UNREADABLE = "cannot read the manifest"
+_CSV = (".csv", ".csv.gz")
+_JSON = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_NOTHING = ("", "NA", "N/A", "NULL", "null", "NaN", "nan")
+"""How other programs write a number or a time that is not there."""
+_JSON_BLOCK = 1 << 24
+"""Bytes of JSON lines whose types are found at once."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +45,25 @@ class Manifest:
     """Whether no object is in it twice."""
 
 
+def is_named_manifest(source: Location) -> bool:
+    """Whether the name says that this is a manifest."""
+    return source.path.lower().endswith((".parquet", *_CSV, *_JSON))
+
+
 def open_manifest(source: Location) -> Manifest:
-    """A manifest whose name ends in one of MANIFEST_SUFFIXES: a file, or a folder of Parquet files.
+    """A manifest that is named so: a file, or a folder of Parquet files.
 
     Relative URIs are taken from the manifest's folder. An etag makes a changed object new; a manifest may go
-    without. A column `id` must be ours, as in the files that `cilf list` writes.
+    without. A column `id` must be ours, as in the files that `cilf list` writes. Of CSV and JSON lines, which have no
+    types of their own, text is carried as it is written: in CSV that is every column of the user's, in JSON lines
+    every string.
 
     Raises:
         UsageError: no such file, no `uri` column, one of our names for a column, or an unreadable file; and while
             the parts are read, a row without URI, a value of a wrong type, or files with different columns.
     """
     with told(UNREADABLE, source):
-        found = source.fs.find(source.path, detail=True)
+        found = _local_files(source) if source.scheme == "file" else source.fs.find(source.path, detail=True)
         if not found and not source.fs.exists(source.path):
             raise UsageError(f"INPUT {source.url} does not exist")
     paths = [source.path] if source.path in found else sorted(path for path in found if _is_data(path, source))
@@ -58,42 +71,99 @@ def open_manifest(source: Location) -> Manifest:
         raise UsageError(f"{source.url} is named like a manifest and holds no Parquet file")
     files = [replace(source, path=path) for path in paths]
     with told(UNREADABLE, files[0]), files[0].fs.open(files[0].path, "rb") as opened:
-        columns = _reader(files[0].path, opened)[0]
+        columns = _columns(files[0].path, opened)
         _check_columns(columns, files[0])
     carried = [_own(field) for field in schema.carried(columns)]
     version = hashlib.sha256("\0".join(f"{path} {_version(found[path])}" for path in paths).encode()).hexdigest()
-    return Manifest(version, carried, [partial(_tables, file, source.parent, carried) for file in files])
+    return Manifest(version, carried, [partial(_tables, file, source.parent, columns, carried) for file in files])
+
+
+def _local_files(source: Location) -> dict[str, Any]:
+    """What fsspec's `find` finds, which leaves out folders that may not be read; here they raise, unless their names
+    say that they hold no data."""
+    found, waiting = {}, [source.path]
+    while waiting:
+        for info in source.fs.ls(waiting.pop(), detail=True):
+            path = info["name"]
+            if info["type"] != "directory":
+                found[path] = info
+            elif not path.rpartition("/")[2].startswith(("_", ".")):
+                waiting.append(path)
+    return found
 
 
 def _is_data(path: str, folder: Location) -> bool:
     """Whether a file below a folder is one of its Parquet files; others' logs and temporary files start as ours do."""
     below = path[len(folder.path) :].strip("/").split("/")
-    return path.endswith(".parquet") and not any(name.startswith(("_", ".")) for name in below)
+    return path.lower().endswith(".parquet") and not any(name.startswith(("_", ".")) for name in below)
 
 
 def _version(info: dict[str, Any]) -> Any:
     return info.get("ETag") or info.get("etag") or (info.get("size"), info.get("mtime"))
 
 
-def _reader(path: str, opened: Any) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    if path.endswith(".csv"):
+def _columns(path: str, opened: Any) -> pa.Schema:
+    """The columns of a file. Of JSON lines all are read, as any may bring another column or type."""
+    if not path.lower().endswith(_JSON):
+        return _reader(path, opened, None)[0]
+    from pyarrow import json
+
+    found, rest = pa.schema([]), b""
+    stream = _unpacked(path, opened)
+    while block := stream.read(_JSON_BLOCK):
+        lines, _, rest = (rest + block).rpartition(b"\n")
+        if lines.strip():
+            found = _both(found, json.read_json(pa.BufferReader(lines)).schema)
+    return _both(found, json.read_json(pa.BufferReader(rest)).schema) if rest.strip() else found
+
+
+def _both(before: pa.Schema, more: pa.Schema) -> pa.Schema:
+    """The columns of two blocks of JSON lines, of types that hold both."""
+    written = pa.schema([pa.field(field.name, _as_written(field.type)) for field in more])
+    return pa.unify_schemas([before, written], promote_options="permissive")
+
+
+def _as_written(kind: pa.DataType) -> pa.DataType:
+    """A type that Arrow found in JSON, with text where it took text for a time."""
+    if pa.types.is_list(kind):
+        return pa.list_(_as_written(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, _as_written(field.type)) for field in kind])
+    return pa.string() if pa.types.is_timestamp(kind) else kind
+
+
+def _reader(path: str, opened: Any, columns: pa.Schema | None) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The columns of a file and its rows; of JSON lines, rows of the `columns` that were found in it."""
+    if path.lower().endswith(_CSV):
         from pyarrow import csv
 
-        text = {"uri": pa.string(), "etag": pa.string()}
-        lines = csv.open_csv(opened, convert_options=csv.ConvertOptions(column_types=text))
+        # A type guessed from the first block may not fit the second, and 0042 is no number; nothing at all is null.
+        text = csv.ConvertOptions(
+            default_column_type=pa.string(),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
+        quoted = csv.ParseOptions(newlines_in_values=True)
+        lines = csv.open_csv(_unpacked(path, opened), parse_options=quoted, convert_options=text)
         return lines.schema, iter(lines)
-    if path.endswith(".jsonl"):
+    if path.lower().endswith(_JSON):
         from pyarrow import json
 
-        lines = json.open_json(opened)
+        known = json.ParseOptions(explicit_schema=columns)
+        lines = json.open_json(_unpacked(path, opened), parse_options=known)
         return lines.schema, iter(lines)
     file = pq.ParquetFile(opened)
     return file.schema_arrow, file.iter_batches(TABLE_ROWS)
 
 
-def _tables(file: Location, folder: Location, carried: list[pa.Field]) -> Iterator[pa.Table]:
+def _unpacked(path: str, opened: Any) -> Any:
+    return pa.input_stream(opened, compression="gzip" if path.lower().endswith(".gz") else None)
+
+
+def _tables(file: Location, folder: Location, known: pa.Schema, carried: list[pa.Field]) -> Iterator[pa.Table]:
     with told(UNREADABLE, file), file.fs.open(file.path, "rb") as opened:
-        columns, batches = _reader(file.path, opened)
+        columns, batches = _reader(file.path, opened, known)
         _check_columns(columns, file)
         for batch in batches:
             table = _completed(batch, folder, carried)
@@ -123,20 +193,33 @@ def _completed(batch: pa.RecordBatch, folder: Location, carried: list[pa.Field])
     columns = []
     for field in wanted:
         if field.name in batch.schema.names:
-            columns.append(batch[field.name].cast(field.type))
+            columns.append(_cast(batch[field.name], field.type))
         elif field.name in schema.MANIFEST.names:
             columns.append(pa.nulls(len(batch), field.type))
         else:
             raise UsageError(f"the manifest's files differ: not all of them have the column {field.name}")
     columns[0] = absolute(columns[0], folder)
+    columns[1] = pc.utf8_trim(columns[1], '"')  # S3 has quotes around it, and listings leave them out.
     return pa.table(columns, schema=wanted)
 
 
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column as another type; numbers and times may be text, times without a zone are UTC."""
+    if not pa.types.is_string(column.type) or pa.types.is_string(kind):
+        return column.cast(kind)
+    column = pc.if_else(pc.is_in(column, pa.array(_NOTHING)), None, column)
+    if pa.types.is_integer(kind):
+        return column.cast(pa.float64()).cast(kind)  # Where values are missing, some write 12.0.
+    zoned = pc.match_substring_regex(column, r":.*(Z|[+-][\d:]+)$")
+    naive = pc.if_else(zoned, None, column).cast(pa.timestamp("us")).cast(kind)
+    return pc.coalesce(pc.if_else(zoned, column, None).cast(kind), naive)
+
+
 def absolute(uris: pa.Array, folder: Location) -> pa.Array:
-    """Paths and URLs, string [N], of which relative paths are taken from a folder.
+    """Paths and URLs, string [N], of which relative paths are taken from a folder, without `.` and `..`.
 
     Raises:
-        UsageError: one is null or empty.
+        UsageError: one is null or empty, or leads out of a bucket.
     """
     if uris.null_count or pc.any(pc.equal(uris, "")).as_py():
         raise UsageError("the manifest has a row without uri")
@@ -151,4 +234,16 @@ def absolute(uris: pa.Array, folder: Location) -> pa.Array:
 
 def _below(folder: Location, uri: str) -> str:
     path = split(uri)[1]
-    return path if path.startswith("/") else (folder / path).url
+    if path.startswith("/"):
+        return path
+    if folder.scheme == "file":
+        return os.path.normpath((folder / path).path)
+    bucket, *above = folder.path.split("/")
+    for name in path.split("/"):  # Others than these two are the key's own, empty ones too.
+        if name == ".." and not above:
+            raise UsageError(f"the manifest's uri {uri} leads out of the bucket {bucket}")
+        if name == "..":
+            above.pop()
+        elif name != ".":
+            above.append(name)
+    return replace(folder, path="/".join([bucket, *above])).url

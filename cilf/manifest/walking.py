@@ -56,23 +56,31 @@ def _walk_local(source: Location, after: str | None) -> Iterator[Found]:
     """
     if Path(source.path).is_dir():
         begun = [] if after is None else after[len(source.path) :].lstrip("/").split("/")
-        yield from filter(None, map(_local, _walk_folder(source.path, begun)))
+        yield from filter(None, map(_local, _walk_folder(source.path, begun, source.path)))
     elif after is None and Path(source.path).exists():
         yield from filter(None, [_local(source.path)])
 
 
-def _walk_folder(folder: str, begun: list[str]) -> Iterator[str]:
-    """Paths of files in order; with `begun`, the names on the way to a file below `folder`, those behind that one."""
-    with os.scandir(folder) as entries:
-        # Of each folder all names at once, but no more of an entry than is needed: folders of millions are common.
-        ordered = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+def _walk_folder(folder: str, begun: list[str], root: str) -> Iterator[str]:
+    """Paths of files in order; with `begun`, the names on the way to a file below `folder`, those behind that one.
+
+    A folder that goes while `root` is walked counts as empty.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            # Of each folder all names at once, but no more of an entry than is needed: folders of millions are common.
+            ordered = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except FileNotFoundError:
+        if not Path(root).exists():  # All of it is gone: a listing would pass for complete.
+            raise
+        return
     for name, is_folder in ordered:
         if begun and name < begun[0]:
             continue
         last = bool(begun) and name == begun[0]
         path = f"{folder.rstrip('/')}/{name}"
         if is_folder:
-            yield from _walk_folder(path, begun[1:] if last else [])
+            yield from _walk_folder(path, begun[1:] if last else [], root)
         elif not last:
             yield path
 

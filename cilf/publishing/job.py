@@ -11,9 +11,10 @@ from cilf.errors import UsageError
 from cilf.labelling.compaction import recover
 from cilf.labelling.lease import Lease, check_lease
 from cilf.labelling.progress import Progress
+from cilf.manifest.failures import told
 from cilf.provenance import new_run_id
 from cilf.publishing.labels import Labels
-from cilf.storage import CHECKING, files, folders, locate
+from cilf.storage import CHECKING, check_output, files, folders, locate
 
 
 class Mirror(Protocol):
@@ -27,9 +28,11 @@ class Mirror(Protocol):
 def run(options: PublishOptions) -> int:
     """See cilf.publishing.publish."""
     output = locate(options.output, CHECKING)
-    models = [model for model in folders(output / "labels") if files(model, ".parquet")]
+    with told("cannot read OUTPUT", output):
+        models = [model for model in folders(output / "labels") if files(model, ".parquet")]
     if not models:
         raise UsageError(f"there are no labels under {output.url}: nothing to publish")
+    check_output(output)
     mirror = _mirror(options, output.url)
     name = new_run_id()
     leases = [output / "leases" / f"{model.path.rpartition('model=')[2]}.json" for model in models]

@@ -118,3 +118,12 @@ def test_an_unfinished_compaction_that_wrote_nothing_is_forgotten(output, rows):
 def test_no_labels_is_a_wrong_place(tmp_path, capsys):
     assert cli.main(["compact", str(tmp_path)]) == 2
     assert "no labels under" in capsys.readouterr().err
+
+
+def test_an_output_that_is_read_only(output, monkeypatch, capsys):
+    def refuse(target, data):
+        raise PermissionError(13, "Permission denied", target.path)
+
+    monkeypatch.setattr("cilf.storage.write", refuse)
+    assert cli.main(["compact", output.url]) == cli.WRONG_USAGE
+    assert "cannot write to OUTPUT: no permission" in capsys.readouterr().err

@@ -362,3 +362,21 @@ def test_every_face_of_a_photograph_is_a_row_entry(label: Label, photograph, tmp
             assert crop.size == (32, 32)
             assert np.asarray(crop).mean() == pytest.approx(face["age"], abs=3)
     assert label(photos, tmp_path / "out", *options).num_rows == 4, "the same command again"
+
+
+@pytest.mark.parametrize("mode", [[], ["--dry-run"]])
+def test_a_store_that_fails_in_the_midst_fails_the_job(photograph, tmp_path, model_folder, monkeypatch, capsys, mode):
+    def fail(source, after):
+        raise OSError("503 Slow Down")
+        yield
+
+    photos = fill(tmp_path / "photos", {"a.jpg": photograph(1)})
+    command = [str(tmp_path / "out"), "--model", str(model_folder), "--faces", "none", *mode]
+    monkeypatch.setattr("cilf.manifest.walking.walk", fail)
+    assert cli.main(["label", str(photos), *command]) == cli.FAILED
+    said = capsys.readouterr().err
+    assert "listing failed: cannot list INPUT" in said
+    assert "503 Slow Down" in said
+    # What a manifest says is its author's, wherever it stands.
+    (tmp_path / "list.csv").write_text("uri,x\n,1\n")
+    assert cli.main(["label", str(tmp_path / "list.csv"), *command]) == cli.WRONG_USAGE

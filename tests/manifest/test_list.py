@@ -126,13 +126,15 @@ def test_yaml(photos, tmp_path):
         (["{photos}", "/proc/list"], "cannot write to MANIFEST"),
         (["{photos}", "s3://no-such-bucket/list"], "cannot write to MANIFEST"),
         (["s3://no-such-bucket", "{tmp}/list"], "s3://no-such-bucket does not exist"),
-        (["{tmp}/1.csv", "{tmp}/2.csv", "{tmp}/list"], "column shelf .* differs"),
-        (["{tmp}/3.csv", "{tmp}/list"], "no column `uri`"),
+        (["{tmp}/1.jsonl", "{tmp}/2.jsonl", "{tmp}/list"], "column shelf .* differs"),
+        (["{tmp}/3.jsonl", "{tmp}/list"], "no column `uri`"),
     ],
 )
 def test_what_is_refused(refused, photos, tmp_path, s3_server, arguments, message):
-    for number, text in enumerate(["uri,shelf\n/a,1\n", "uri,shelf\n/b,high\n", "url\n/a\n"], 1):
-        (tmp_path / f"{number}.csv").write_text(text)
+    for number, text in enumerate(
+        ['{"uri": "/a", "shelf": 1}\n', '{"uri": "/b", "shelf": "high"}\n', '{"url": "/a"}\n'], 1
+    ):
+        (tmp_path / f"{number}.jsonl").write_text(text)
     said = refused(*(argument.format(photos=photos, tmp=tmp_path) for argument in arguments))
     assert re.search(message, said), said
     assert not (tmp_path / "list").exists()
@@ -186,3 +188,24 @@ def test_a_role_that_may_list_one_prefix(bucket, monkeypatch):
     heads = [key for method, key in asked if method == "head_object" and key.startswith("photos/")]
     assert set(heads) <= {"photos/_manifest.json"}
     assert cli.main(["list", f"{url}/secret", f"{url}/lists/mine"]) == cli.WRONG_USAGE
+
+
+def test_an_input_that_is_a_link_below_another(photos, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "e.jpg").write_bytes(b"e")
+    (photos / "2024").symlink_to(tmp_path / "elsewhere")
+    table = listed(photos, photos / "2024", photos / "b", tmp_path / "list")
+    assert sorted(table["uri"].to_pylist()) == [
+        f"{photos}/{name}" for name in ("2024/e.jpg", "a.jpg", "b/c.jpg", "b/d.png")
+    ]
+
+
+def test_a_listing_that_may_not_be_replaced(refused, photos, tmp_path, monkeypatch):
+    listed(photos, tmp_path / "list")
+
+    def refuse(target, data):
+        raise PermissionError(13, "Permission denied", target.path)
+
+    monkeypatch.setattr("cilf.storage.write", refuse)
+    monkeypatch.setattr("cilf.manifest.job.Lease", None)  # It is found before.
+    assert f"cannot write to MANIFEST: no permission for {tmp_path}/list" in refused(photos, tmp_path / "list")

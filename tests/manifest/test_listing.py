@@ -1,5 +1,6 @@
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cilf import schema
-from cilf.errors import UsageError
+from cilf.errors import StoreError, UsageError
 from cilf.manifest import shards, walking
 from cilf.manifest.ids import object_id
 from cilf.manifest.listing import check_input, objects, write_manifest
@@ -159,3 +160,30 @@ def test_check_refuses_what_is_empty(tmp_path, bucket):
 def test_check_names_a_missing_bucket(s3_server):
     with pytest.raises(UsageError, match="s3://no-such-bucket does not exist"):
         check_input(locate("s3://no-such-bucket", CHECKING))
+
+
+def test_check_names_what_may_not_be_looked_into(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(UsageError, match=f"cannot list INPUT: no permission for {tmp_path}/photos"):
+        check_input(locate(f"{tmp_path}/photos", CHECKING))
+
+
+@pytest.mark.parametrize("gone", ["b", "."])
+def test_a_folder_that_goes_during_a_walk(folder, monkeypatch, gone):
+    truly = os.scandir
+
+    def scandir(path):
+        if str(path) == f"{folder}/date=2024-01-01":
+            shutil.rmtree(folder if gone == "." else path)
+        return truly(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    if gone == ".":
+        with pytest.raises(StoreError, match="does not exist"):
+            listed(str(folder))
+    else:
+        uris = sorted(listed(str(folder))["uri"].to_pylist())
+        assert uris == sorted(f"{folder}/{key}" for key in KEYS if not key.startswith("date="))

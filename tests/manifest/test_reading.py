@@ -1,4 +1,7 @@
+import gzip
 import json
+import os
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,7 +10,8 @@ import pytest
 from cilf import schema
 from cilf.errors import UsageError
 from cilf.manifest.ids import object_id
-from cilf.manifest.listing import is_manifest, objects
+from cilf.manifest.listing import check_input, is_manifest, objects
+from cilf.manifest.reading import absolute
 from cilf.storage import locate
 
 
@@ -31,10 +35,11 @@ def write(path, suffix: str, rows: list[dict[str, object]]):
 def test_formats(tmp_path, suffix):
     rows = [{"uri": "a b.jpg", "shelf": 3, "etag": "007"}, {"uri": "s3://b/k%20#1", "shelf": 4, "etag": "e"}]
     table = read(write(tmp_path, suffix, rows))
+    shelf = pa.string() if suffix == ".csv" else pa.int64()
     assert table["uri"].to_pylist() == [f"{tmp_path}/a b.jpg", "s3://b/k%20#1"]
     assert table["etag"].to_pylist() == ["007", "e"]
     assert table["bytes"].null_count == 2
-    assert table.schema.equals(schema.extend(schema.MANIFEST, [pa.field("shelf", pa.int64())]))
+    assert table.schema.equals(schema.extend(schema.MANIFEST, [pa.field("shelf", shelf)]))
 
 
 def test_own_columns_keep_their_type(tmp_path):
@@ -127,7 +132,7 @@ def test_what_is_refused(tmp_path, rows, message):
         read(write(tmp_path, ".parquet", rows))
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv.gz"])
 def test_a_damaged_manifest_is_named(tmp_path, suffix):
     (tmp_path / f"list{suffix}").write_bytes(b"{ no manifest")
     with pytest.raises(UsageError, match=f"list{suffix}"):
@@ -141,3 +146,121 @@ def test_files_that_differ_are_refused(tmp_path):
     pq.write_table(pa.table({"uri": ["/b"]}), folder / "2.parquet")
     with pytest.raises(UsageError, match="shelf"):
         read(folder)
+
+
+def test_a_part_that_may_not_be_read_is_not_left_out(tmp_path, monkeypatch):
+    for part in ("open", "closed"):
+        (tmp_path / "night.parquet" / part).mkdir(parents=True)
+        pq.write_table(pa.table({"uri": ["/a"]}), tmp_path / "night.parquet" / part / "1.parquet")
+    truly = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return truly(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UsageError, match=r"no permission .*night\.parquet/closed"):
+        read(tmp_path / "night.parquet")
+
+
+@pytest.mark.parametrize(
+    ("uri", "whole"),
+    [
+        ("./a/b.jpg", "s3://b/m/n/a/b.jpg"),
+        ("../x.jpg", "s3://b/m/x.jpg"),
+        ("../../x.jpg", "s3://b/x.jpg"),
+        ("a/../b", "s3://b/m/n/b"),
+        ("a//b...", "s3://b/m/n/a//b..."),
+        ("/y/../x", "/y/../x"),
+        ("s3://b/./x/../y", "s3://b/./x/../y"),
+    ],
+)
+def test_relative_uris_are_the_keys_that_they_mean(s3_server, uri, whole):
+    assert absolute(pa.array([uri]), locate("s3://b/m/n")).to_pylist() == [whole]
+
+
+def test_relative_paths_are_named_as_a_listing_names_them(tmp_path):
+    rows = [{"uri": "./a.jpg"}, {"uri": "../b.jpg"}, {"uri": "c//d.jpg"}]
+    uris = read(write(tmp_path, ".csv", rows))["uri"].to_pylist()
+    assert uris == [f"{tmp_path}/a.jpg", f"{tmp_path.parent}/b.jpg", f"{tmp_path}/c/d.jpg"]
+
+
+def test_a_uri_that_leads_out_of_its_bucket(s3_server):
+    with pytest.raises(UsageError, match=r"\.\./\.\./x leads out of the bucket b"):
+        absolute(pa.array(["../../x"]), locate("s3://b/m"))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_quotes_around_an_etag_do_not_count(tmp_path, suffix):
+    table = read(write(tmp_path, suffix, [{"uri": "/a", "etag": '"abc"'}, {"uri": "/b", "etag": None}]))
+    assert table["etag"].to_pylist() == ["abc", None]
+    assert table["id"].to_pylist() == [object_id("/a", "abc"), object_id("/b", None)]
+
+
+def test_csv_is_carried_as_it_is_written(tmp_path):
+    head, first, last = "uri,subject,note,country,bytes\n", "/a,0042,,NA,5.0\n", '/b,x,"two\nlines",,NA\n'
+    (tmp_path / "m.csv").write_text(head + first + last)
+    table = read(tmp_path / "m.csv").select(["subject", "note", "country", "bytes"])
+    assert table.to_pylist() == [
+        {"subject": "0042", "note": None, "country": "NA", "bytes": 5},
+        {"subject": "x", "note": "two\nlines", "country": None, "bytes": None},
+    ]
+
+
+def test_a_csv_whose_columns_change_after_the_first_megabyte(tmp_path):
+    rows = [f'/{number},,{number},"a\nb"\n' for number in range(120_000)] + ["/last,late,high,\n"]
+    (tmp_path / "m.csv").write_text("uri,note,shelf,quoted\n" + "".join(rows))
+    table = read(tmp_path / "m.csv")
+    assert len(table) == len(rows)
+    assert table.slice(len(rows) - 1).select(["note", "shelf"]).to_pylist() == [{"note": "late", "shelf": "high"}]
+    assert set(table["quoted"].to_pylist()) == {"a\nb", None}
+
+
+@pytest.mark.parametrize("block", [1 << 24, 1 << 16])
+def test_json_lines_whose_fields_come_late(tmp_path, monkeypatch, block):
+    monkeypatch.setattr("cilf.manifest.reading._JSON_BLOCK", block)
+    rows = [{"uri": f"/{number}", "day": "2024-05-01", "score": 1, "none": None} for number in range(40_000)]
+    rows.append({"uri": "/last", "day": "unknown", "score": 1.5, "note": "late", "tags": {"at": "2024-05-01"}})
+    table = read(write(tmp_path, ".jsonl", rows))
+    assert len(table) == len(rows)
+    own = table.select(["day", "score", "none", "note", "tags"])
+    first = {"day": "2024-05-01", "score": 1.0, "none": None, "note": None, "tags": None}
+    last = {"day": "unknown", "score": 1.5, "none": None, "note": "late", "tags": {"at": "2024-05-01"}}
+    assert [own.slice(row, 1).to_pylist()[0] for row in (0, len(rows) - 1)] == [first, last]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_times_and_sizes_as_text(tmp_path, suffix):
+    times = ["2024-05-01T10:11:12Z", "2024-05-01 10:11:12", "2024-05-01T12:11:12+02:00", "2024-05-01"]
+    rows = [{"uri": f"/{at}", "modified": at, "bytes": 7} for at in times]
+    table = read(write(tmp_path, suffix, rows))
+    at = datetime(2024, 5, 1, 10, 11, 12, tzinfo=UTC)
+    assert table["modified"].to_pylist() == [at, at, at, datetime(2024, 5, 1, tzinfo=UTC)]
+    assert table["bytes"].to_pylist() == [7] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.CSV", b"uri\n/a\n"),
+        ("m.csv.gz", gzip.compress(b"uri\n/a\n")),
+        ("m.ndjson", b'{"uri": "/a"}\n'),
+        ("m.jsonl.gz", gzip.compress(b'{"uri": "/a"}')),
+    ],
+)
+def test_other_names_of_manifests(tmp_path, name, text):
+    (tmp_path / name).write_bytes(text)
+    assert is_manifest(locate(f"{tmp_path}/{name}"))
+    assert read(tmp_path / name)["uri"].to_pylist() == ["/a"]
+
+
+@pytest.mark.parametrize("name", ["shard-000.tar", "s.tar.gz", "s.TGZ", "s.zip", "m.tsv"])
+def test_one_file_of_many_objects_is_refused(tmp_path, bucket, name):
+    (tmp_path / name).write_bytes(b"x")
+    for place in (f"{tmp_path}/{name}", bucket({f"p/{name}": b"x"}) + f"/p/{name}"):
+        with pytest.raises(UsageError, match=r"taken for one photograph: (unpack it|make it a manifest)"):
+            check_input(locate(place))
+    (tmp_path / "folder.zip").mkdir()
+    (tmp_path / "folder.zip" / "a").touch()
+    check_input(locate(f"{tmp_path}/folder.zip"))

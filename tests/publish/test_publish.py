@@ -285,3 +285,12 @@ def test_without_the_package(tmp_path, write_run, refused, monkeypatch):
     monkeypatch.delattr("cilf.publishing.iceberg", raising=False)
     monkeypatch.setitem(sys.modules, "cilf.publishing.iceberg", None)
     assert "pip install 'cilf[publish]'" in refused(tmp_path)
+
+
+def test_an_output_that_is_read_only(tmp_path, catalog, write_run, refused, monkeypatch):
+    def refuse(target, data):
+        raise PermissionError(13, "Permission denied", target.path)
+
+    write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
+    monkeypatch.setattr("cilf.storage.write", refuse)
+    assert "cannot write to OUTPUT: no permission" in refused(tmp_path / "out")
