@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -144,10 +145,8 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
 
 def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
     """With Pillow: every format, every colour space, and its judgement of what is damaged."""
-    # Pillow raises above twice this. For images inside of images, such as an icon's; all others are checked here, too.
-    Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     Image.init()  # Pillow knows a few formats from the start, and trips over the names of others.
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with _inner_images(max_pixels), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         width, height = image.size
         _check_pixels(width, height, max_pixels)
         if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * width * height > jpeg.MAX_SCANS * max_pixels:
@@ -156,6 +155,17 @@ def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
         image.draft(None, (least, least))
         image.load()
         return _photograph(width, height, _orientation(image), _rgb(image))
+
+
+@contextmanager
+def _inner_images(max_pixels: int) -> Iterator[None]:
+    """Bound images inside of images, such as an icon's, which Pillow opens by itself; all others are checked here."""
+    theirs = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # Pillow raises above twice this.
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = theirs
 
 
 def _photograph(width: int, height: int, orientation: int, stored: np.ndarray) -> Photograph:

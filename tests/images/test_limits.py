@@ -200,3 +200,12 @@ def test_orientation_counts_whatever_was_read_before(monkeypatch):
     data = encoded(Image.new("RGB", (500, 400)), "JPEG", exif=exif)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert decode(data, SIZE, PLENTY).width == 400
+
+
+def test_what_others_allow_pillow_stays(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
+    data = encoded(Image.new("RGB", (20, 20)), "PNG")
+    decode(data, SIZE, 1_000)
+    with pytest.raises(DecodeError):
+        decode(data, SIZE, 100)
+    assert Image.MAX_IMAGE_PIXELS == 5_000
