@@ -20,6 +20,7 @@ __all__ = ["Labelled", "contains", "forget", "labelled", "without"]
 
 _THREADS = 32
 _WRITERS = 4  # each holds a file of up to 128 MB, which is rather more before it is compressed
+_BATCH = 16_384  # rows that are rewritten at once
 _SMALL = 1_000_000  # bytes; one request fetches so much of a file's end, which mostly is all of it
 
 
@@ -97,6 +98,6 @@ def _rewrite(file: Location, ids: np.ndarray) -> None:
     with file.fs.open(file.path, "rb") as opened:
         rows = pq.ParquetFile(opened)
         with pq.ParquetWriter(buffer, rows.schema_arrow, compression="zstd") as writer:
-            for batch in rows.iter_batches():
+            for batch in rows.iter_batches(_BATCH):
                 writer.write_batch(batch.filter(pa.array(~contains(ids, batch["id"].to_numpy()))))
     write(file, buffer.getvalue())
