@@ -30,7 +30,9 @@ _WORK_S = 2.0
 
 def fetch_alone(corpus: Corpus) -> float:
     """Objects per second, in blocks like those of labelling, in one process per core."""
-    uris, block = corpus.uris("few"), block_rows(corpus.many_count, max(BATCH_SIZES))
+    uris = corpus.uris("few")
+    sizes = [path.stat().st_size for path in corpus.sample()]
+    block = block_rows(corpus.many_count, sum(sizes) / len(sizes), max(BATCH_SIZES))
     share = min(block, -(-len(uris) // CORES))
     return _on_all_cores(_fetch, [uris[first : first + share] for first in range(0, len(uris), share)], corpus)
 

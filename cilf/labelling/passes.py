@@ -33,7 +33,9 @@ from cilf.storage import Location, files
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-_SMALLER = 64  # times from one pass to the next: two further passes at most, as a pass costs the start of its actors
+# A pass costs the start of its actors, and a block about as much as ten crops do: what can be tried one by one at once
+# is, and of more the blocks become so many times smaller.
+_FEW, _SMALLER = 1_000, 64
 
 
 def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress) -> None:
@@ -42,7 +44,8 @@ def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress)
     Raises:
         StageError: a stage failed for a reason that is no object's.
     """
-    rows, manifest, number = block_rows(progress.total, max(plan.batch_sizes)), work.manifest, 1
+    rows = block_rows(progress.total, _typical_bytes(work.manifest), max(plan.batch_sizes))
+    manifest, number = work.manifest, 1
     while True:
         nodes = living()
         count(labelling(blocks(manifest, rows), work, options, plan, rows), progress)
@@ -59,7 +62,7 @@ def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress)
                 _take(sums, progress)
             return
         if not lost:
-            rows = max(1, rows // _SMALLER)
+            rows = 1 if len(left) <= _FEW else max(1, rows // _SMALLER)
         progress.say(f"{len(left):,} objects lost the process that had them: again, {rows} at a time")
 
 
@@ -120,6 +123,13 @@ def _uncounted(work: Work, counted: Counter[str]) -> Iterator[pa.Table]:
 def _without_row(work: Work) -> Iterator[pa.Table]:
     found = labelled(work.labels)
     return without(_tables(work.manifest), np.sort(np.concatenate([found.done, found.unavailable])))
+
+
+def _typical_bytes(manifest: Location) -> float | None:
+    """Of an object: the mean of those of the first shard whose size is known."""
+    first = files(manifest, ".parquet")[0]
+    with first.fs.open(first.path, "rb") as opened:
+        return pc.mean(pq.ParquetFile(opened).read(["bytes"])["bytes"]).as_py()
 
 
 def _tables(manifest: Location) -> Iterator[pa.Table]:

@@ -122,5 +122,11 @@ def test_a_gpu_tries_out_batch_sizes_and_an_option_overrules_it():
 
 
 def test_blocks_grow_with_the_corpus_and_hold_a_batch():
-    assert [block_rows(objects, 64) for objects in (1, 100_000, 300_000, 5_000_000)] == [64, 64, 150, 512]
-    assert block_rows(10, 256) == 256
+    photograph = 3_000_000
+    assert [block_rows(objects, photograph, 64) for objects in (1, 100_000, 300_000, 5_000_000)] == [64, 64, 150, 512]
+    assert block_rows(10, photograph, 256) == 256
+
+
+def test_a_block_holds_more_of_small_objects():
+    assert [block_rows(5_000, size, 64) for size in (12_000, 100_000, 300_000, None)] == [192, 160, 64, 64]
+    assert block_rows(5_000_000, 12_000, 64) == 512

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -107,7 +107,7 @@ def main(
     """Compare.
 
     Args:
-        images: crops of the larger runs; of photographs there are a tenth, the smaller runs have an eighth.
+        images: crops of the larger runs; of photographs there are a fifth, the smaller runs have an eighth.
         kinds: what is labelled, separated by commas: crops (200 x 200 pixels), photographs (12 megapixels), s3
             (crops from a local store that answers after 30 ms).
         repeats: runs of each size; medians count.
@@ -120,7 +120,7 @@ def main(
     machine = this_machine()
     measured: list[Measured] = []
     for kind in (kind for kind in get_args(Kind) if kind in asked):
-        many = images // 10 if kind == "photographs" else images
+        many = images // 5 if kind == "photographs" else images
         with (
             tempfile.TemporaryDirectory(prefix="cilf-peers-") as folder,
             corpus(kind, Path(folder) / "objects", many // 8, many, LATENCY_MS) as made,
@@ -141,12 +141,18 @@ def compare(made: Corpus, folder: Path, repeats: int, model: str = DEFAULT_MODEL
     for _ in range(repeats):
         for size in ("few", "many"):
             listing = folder / f"{size}.parquet"
-            pq.write_table(pa.table({"uri": made.uris(size)}), listing)
+            pq.write_table(_listing(made, size), listing)
             for peer in peers:
                 Console(stderr=True).print(f"{made.kind}: {peer.name}, {size}", highlight=False)
                 runs.setdefault((peer.name, size), []).append(label(peer, listing, made, model))
     reference = runs[CILF.name, "many"][0].ages
     return [_measured(peer, made, runs[peer.name, "few"], runs[peer.name, "many"], reference) for peer in peers]
+
+
+def _listing(made: Corpus, size: Literal["few", "many"]) -> pa.Table:
+    """What is to be labelled, with sizes, as stores list it."""
+    files = sorted((made.folder / size).iterdir())
+    return pa.table({"uri": made.uris(size), "bytes": [file.stat().st_size for file in files]})
 
 
 def label(peer: Peer, listing: Path, made: Corpus, model: str) -> Run:
