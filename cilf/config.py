@@ -56,9 +56,10 @@ class LabelOptions:
     """Options of `cilf label`."""
 
     input: str
-    """What to label: a folder, a URL (s3://, gs://, file://), one image, or a manifest (a .parquet, .csv or .jsonl
-    file, also .csv.gz, .jsonl.gz or .ndjson, with a `uri` column, a folder of Parquet files whose name ends in
-    .parquet, a folder that `cilf list` has written, or the manifest.json of an S3 Inventory)."""
+    """What to label: a folder, a URL (s3://, gs://, file://), one image, a manifest (a .parquet, .csv or .jsonl file,
+    also .csv.gz, .jsonl.gz or .ndjson, with a `uri` column, a folder of Parquet files whose name ends in .parquet, a
+    folder that `cilf list` has written, or the manifest.json of an S3 Inventory), or images packed into a .tar or, as a
+    column, into a .parquet file. Of files that end so, "folder/*.tar" means all."""
 
     output: str
     """Folder or URL for the labels. The same one again: only what is new, changed or was unavailable is

@@ -1,4 +1,4 @@
-"""Whole S3 objects, one request each, for many threads at once."""
+"""S3 objects, one request each, for many threads at once."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Bucket:
         self._answered = -float("inf")
         self._down = ""
 
-    def get(self, key: str, max_bytes: int) -> bytes:
-        """One whole object.
+    def get(self, key: str, max_bytes: int, span: tuple[int, int] | None = None) -> bytes:
+        """One object, whole or from a byte up to another.
 
         Raises:
             FileNotFoundError: there is no such key or bucket.
-            TooLarge: its body has more than `max_bytes`, and is not read.
+            TooLarge: the whole of it has more than `max_bytes`, and is not read.
             StoreFails: the store is down, or fails for this key.
             Exception: any other answer of the store, as botocore and s3fs raise it.
         """
@@ -54,7 +54,7 @@ class Bucket:
             raise StoreFails(self._down)
         begun = time.monotonic()
         try:
-            data = _patiently(lambda: self._ask(key, max_bytes))
+            data = _patiently(lambda: self._ask(key, max_bytes, span))
         except StoreFails as failure:
             if self._answered < begun:
                 self._down = str(failure)
@@ -65,10 +65,12 @@ class Bucket:
         self._answered = time.monotonic()
         return data
 
-    def _ask(self, key: str, max_bytes: int) -> bytes:
+    def _ask(self, key: str, max_bytes: int, span: tuple[int, int] | None) -> bytes:
         asks_plainly = self._client_serves and _is_plain(key)
         if asks_plainly:
             try:
+                if span:
+                    return bytes(self._client.get_range(key, start=span[0], end=span[1]))
                 result = self._client.get(key)
                 if result.meta["size"] > max_bytes:
                     raise TooLarge(result.meta["size"])
@@ -80,15 +82,18 @@ class Bucket:
                     raise
         # Whatever else obstore says, botocore decides: it follows a bucket to its region and a clock to its skew,
         # takes bodies of unknown length, and says best what is wrong.
-        data = self._ask_botocore(key, max_bytes)
+        data = self._ask_botocore(key, max_bytes, span)
         if asks_plainly:
             self._client_serves = False
         return data
 
-    def _ask_botocore(self, key: str, max_bytes: int) -> bytes:
+    def _ask_botocore(self, key: str, max_bytes: int, span: tuple[int, int] | None) -> bytes:
         from fsspec.asyn import sync
 
         fs = filesystem("s3", ONCE)
+        if span:
+            part = {"Range": f"bytes={span[0]}-{span[1] - 1}"}
+            return sync(fs.loop, _get_exactly, fs, self.name, key, span[1] - span[0], **part)
         return sync(fs.loop, _get_exactly, fs, self.name, key, max_bytes)
 
 
@@ -98,13 +103,13 @@ def _is_plain(key: str) -> bool:
     return not _CONTROL.search(key) and not {"", ".", ".."} & set(key.split("/"))
 
 
-async def _get_exactly(fs: Any, bucket: str, key: str, max_bytes: int) -> bytes:
+async def _get_exactly(fs: Any, bucket: str, key: str, max_bytes: int, **further: str) -> bytes:
     """One GET of exactly this key.
 
     s3fs's cat_file would ask for the size first, and read `folder/` as `folder` and `a?versionId=b` as a version
     of `a`.
     """
-    answer = await fs._call_s3("get_object", Bucket=bucket, Key=key)
+    answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, **further)
     parts, held = [], 0
     async with answer["Body"] as body:
         size = answer.get("ContentLength", 0)

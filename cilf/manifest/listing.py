@@ -16,6 +16,7 @@ from cilf.manifest.folder import open_folder, read_record
 from cilf.manifest.ids import Seen, object_ids
 from cilf.manifest.inventory import is_inventory, open_inventory
 from cilf.manifest.keys import fitting
+from cilf.manifest.packed import is_tar, open_packed
 from cilf.manifest.reading import Manifest, is_named_manifest, open_manifest
 from cilf.manifest.shards import write_manifest
 from cilf.storage import Location
@@ -25,7 +26,7 @@ __all__ = ["Input", "check_input", "identified", "is_manifest", "objects", "open
 
 _UNPACK = "unpack it, and give the folder that holds its photographs"
 _OF_MANY = {
-    **dict.fromkeys((".tar", ".tar.gz", ".tgz", ".zip"), _UNPACK),
+    **dict.fromkeys((".tar.gz", ".tgz", ".zip"), _UNPACK),
     ".tsv": "make it a manifest, as CSV, JSON lines or Parquet with a column `uri`",
 }
 """What files that hold more than one object are called, and what to do with them."""
@@ -40,15 +41,16 @@ class Input(NamedTuple):
 
 
 def is_manifest(source: Location) -> bool:
-    """Whether INPUT is a list of objects: by its own name, as a folder that `cilf list` has written, or as the
-    manifest.json of an S3 Inventory. A folder of photographs that happens to hold a Parquet file is a folder of
+    """Whether INPUT is a list of objects: by its own name, tars included, as a folder that `cilf list` has written, or
+    as the manifest.json of an S3 Inventory. A folder of photographs that happens to hold a Parquet file is a folder of
     photographs.
 
     Raises:
         UsageError: the store cannot be reached.
     """
     with told("cannot read INPUT", source):
-        return is_named_manifest(source) or is_inventory(source) or read_record(source) is not None
+        named = is_named_manifest(source) or is_tar(source)
+        return named or is_inventory(source) or read_record(source) is not None
 
 
 def open_input(source: Location) -> Input:
@@ -57,7 +59,7 @@ def open_input(source: Location) -> Input:
     Raises:
         UsageError: it is a manifest that cannot be used.
     """
-    manifest = open_inventory(source) or open_folder(source)
+    manifest = open_inventory(source) or open_folder(source) or open_packed(source)
     if manifest is None and is_named_manifest(source):
         manifest = open_manifest(source)
     return Input(source, manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from cilf import schema
 from cilf.errors import UsageError
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED, object_ids
+from cilf.manifest.walking import local_version
 from cilf.storage import Location, split
 
 TABLE_ROWS = 32_768
@@ -51,7 +53,7 @@ def is_named_manifest(source: Location) -> bool:
 
 
 def open_manifest(source: Location) -> Manifest:
-    """A manifest that is named so: a file, or a folder of Parquet files.
+    """A manifest that is named so: a file, a folder of Parquet files, or `folder/*.csv`.
 
     Relative URIs are taken from the manifest's folder. An etag makes a changed object new; a manifest may go
     without. A column `id` must be ours, as in the files that `cilf list` writes. Of CSV and JSON lines, which have no
@@ -62,20 +64,69 @@ def open_manifest(source: Location) -> Manifest:
         UsageError: no such file, no `uri` column, one of our names for a column, or an unreadable file; and while
             the parts are read, a row without URI, a value of a wrong type, or files with different columns.
     """
-    with told(UNREADABLE, source):
-        found = _local_files(source) if source.scheme == "file" else source.fs.find(source.path, detail=True)
-        if not found and not source.fs.exists(source.path):
-            raise UsageError(f"INPUT {source.url} does not exist")
-    paths = [source.path] if source.path in found else sorted(path for path in found if _is_data(path, source))
-    if not paths:
-        raise UsageError(f"{source.url} is named like a manifest and holds no Parquet file")
-    files = [replace(source, path=path) for path in paths]
-    with told(UNREADABLE, files[0]), files[0].fs.open(files[0].path, "rb") as opened:
-        columns = _columns(files[0].path, opened)
-        _check_columns(columns, files[0])
+    files = manifest_files(source)
+    with told(UNREADABLE, files[0].place), files[0].place.fs.open(files[0].place.path, "rb") as opened:
+        columns = _columns(files[0].place.path, opened)
+        _check_columns(columns, files[0].place)
     carried = [_own(field) for field in schema.carried(columns)]
-    version = hashlib.sha256("\0".join(f"{path} {_version(found[path])}" for path in paths).encode()).hexdigest()
-    return Manifest(version, carried, [partial(_tables, file, source.parent, columns, carried) for file in files])
+    parts = [partial(_tables, file.place, source.parent, columns, carried) for file in files]
+    return Manifest(version(files), carried, parts)
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """One of the files of a manifest, as its store describes it."""
+
+    place: Location
+    etag: str | None
+    modified: Any
+    """A datetime, or microseconds since 1970."""
+
+
+def manifest_files(source: Location) -> list[ManifestFile]:
+    """The files of what is named like a manifest, by path: one, those below a folder, or those whose names fit
+    `folder/*.parquet`. Where a file has such a name itself, it is that file.
+
+    Raises:
+        UsageError: there are none, or the store cannot be read.
+    """
+    name = source.path.rpartition("/")[2]
+    with told(UNREADABLE, source):
+        if "*" in name and not source.fs.exists(source.path):
+            listed = {info["name"]: info for info in source.fs.ls(source.parent.path, detail=True)}
+            paths = sorted(path for path in listed if _fits(path, name) and listed[path]["type"] != "directory")
+            if not paths:
+                raise UsageError(f"no file fits INPUT {source.url}")
+        else:
+            listed = _local_files(source) if source.scheme == "file" else source.fs.find(source.path, detail=True)
+            if not listed and not source.fs.exists(source.path):
+                raise UsageError(f"INPUT {source.url} does not exist")
+            paths = [source.path] if source.path in listed else sorted(p for p in listed if _is_data(p, source))
+            if not paths:
+                raise UsageError(f"{source.url} is named like a manifest and holds no Parquet file")
+    return [_described(replace(source, path=path), listed[path]) for path in paths]
+
+
+def _fits(path: str, pattern: str) -> bool:
+    """Whether a file's name fits a pattern with `*`; hidden names have to be asked for, as in a shell."""
+    name = path.rpartition("/")[2]
+    fits = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL)
+    return fits is not None and (not name.startswith((".", "_")) or pattern[0] == name[0])
+
+
+def _described(place: Location, info: dict[str, Any]) -> ManifestFile:
+    if place.scheme == "file":
+        found = os.stat(place.path)  # noqa: PTH116
+        return ManifestFile(place, local_version(found), found.st_mtime_ns // 1000)
+    etag = info.get("ETag") or info.get("etag")
+    modified = info.get("LastModified") or info.get("mtime")
+    return ManifestFile(place, etag.strip('"') if etag else None, modified)
+
+
+def version(files: Sequence[ManifestFile]) -> str:
+    """Another one once any of the files changes."""
+    described = "\0".join(f"{file.place.path} {file.etag or file.modified}" for file in files)
+    return hashlib.sha256(described.encode(errors="surrogateescape")).hexdigest()
 
 
 def _local_files(source: Location) -> dict[str, Any]:
@@ -96,10 +147,6 @@ def _is_data(path: str, folder: Location) -> bool:
     """Whether a file below a folder is one of its Parquet files; others' logs and temporary files start as ours do."""
     below = path[len(folder.path) :].strip("/").split("/")
     return path.lower().endswith(".parquet") and not any(name.startswith(("_", ".")) for name in below)
-
-
-def _version(info: dict[str, Any]) -> Any:
-    return info.get("ETag") or info.get("etag") or (info.get("size"), info.get("mtime"))
 
 
 def _columns(path: str, opened: Any) -> pa.Schema:
@@ -177,7 +224,8 @@ def _tables(file: Location, folder: Location, known: pa.Schema, carried: list[pa
 
 def _check_columns(columns: pa.Schema, file: Location) -> None:
     if "uri" not in columns.names:
-        raise UsageError(f"{file.url} has no column `uri` (its columns: {', '.join(columns.names)})")
+        names = ", ".join(columns.names)
+        raise UsageError(f"{file.url} has no column `uri`, nor one of images (its columns: {names})")
     clash = schema.RESERVED.intersection(columns.names)
     if clash:
         raise UsageError(f"{file.url} has columns that the labels have too: {', '.join(sorted(clash))}; rename them")

@@ -95,7 +95,12 @@ def _local(path: str) -> Found | None:
         return Found(uri, None, None, None, path)
     if not stat.S_ISREG(found.st_mode):
         return None
-    return Found(uri, f"{found.st_size:x}-{found.st_mtime_ns:x}", found.st_size, found.st_mtime_ns // 1000, path)
+    return Found(uri, local_version(found), found.st_size, found.st_mtime_ns // 1000, path)
+
+
+def local_version(found: os.stat_result) -> str:
+    """What stands for the etag of a local file."""
+    return f"{found.st_size:x}-{found.st_mtime_ns:x}"
 
 
 def _walk_other(source: Location, after: str | None) -> Iterator[Found]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,34 @@ def test_a_folder_of_everything(label_truly: Label, corpus, tmp_path, model_fold
     decoders = [text for text in maps if "PIL/_imaging" in text]
     assert decoders, "no worker has decoded anything: these are the wrong processes"
     assert not [text for text in decoders if "libtorch" in text]
+
+
+def test_tars_and_parquet_files_of_images(label: Label, bucket, corpus, tmp_path, capsys):
+    """The same photographs, one by one and packed, get the same answers."""
+    packed, bounds = io.BytesIO(), (*BOUNDS, "--batch-size", "4")
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for key, content in {**corpus, "a.json": b"{}"}.items():
+            member = tarfile.TarInfo(key)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    url = bucket({"0.tar": packed.getvalue(), "1.tar": packed.getvalue()[:700]})
+    pq.write_table(pa.table({"image": list(corpus.values()), "age": range(len(corpus))}), tmp_path / "x.parquet")
+
+    expected = {key: EXPECTED.get(key, "ok") for key in corpus if key != "words.txt"}
+    table = label(f"{url}/*.tar", tmp_path / "tars", *bounds).to_pylist()
+    found = {row["uri"].rpartition("#")[2].partition("/")[2]: row for row in table if "/0.tar#" in row["uri"]}
+    assert {key.replace("%23", "#").replace("%25", "%"): row["status"] for key, row in found.items()} == expected
+    cut, itself = (row for row in table if "/0.tar#" not in row["uri"])
+    assert {cut["status"], itself["status"]} == {"unreadable"}
+    assert f"{url}/1.tar" in (cut["uri"], itself["uri"])
+    rows = label(tmp_path / "x.parquet", tmp_path / "parquet", *bounds).to_pylist()
+    assert [
+        row["status"] for row in sorted(rows, key=lambda row: int(row["uri"].rpartition("#")[2].partition("/")[0]))
+    ] == [EXPECTED.get(key, "ok") for key in corpus]
+    for again in (f"{url}/*.tar", tmp_path / "x.parquet"):
+        capsys.readouterr()
+        label(again, tmp_path / ("tars" if str(again).endswith("tar") else "parquet"), *bounds)
+        assert "nothing new" in capsys.readouterr().out
 
 
 def test_files_have_the_promised_schema_and_runs_their_record(label: Label, photograph, tmp_path):

@@ -1,0 +1,206 @@
+"""What is in tars and in Parquet files: listed, and read again by the names that the listing gives."""
+
+import io
+import random
+import tarfile
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cilf import schema
+from cilf.errors import UsageError
+from cilf.images.fetch import FetchError, fetch
+from cilf.images.packed import member_uri
+from cilf.manifest import packed
+from cilf.manifest.listing import check_input, is_manifest, objects
+from cilf.storage import Location, locate
+
+MEMBERS = {
+    "a.jpg": b"first",
+    "deep/" * 40 + "long name #1 100%.PNG": b"second" * 200,
+    "grüße.webp": b"",
+    "no suffix": b"fourth",
+    "._a.jpg": b"fifth",
+}
+BESIDE = {"a.json": b"{}", "a.txt": b"a caption", "grüße.npy": b"\0" * 2000}
+
+
+def tar(members: dict[str, bytes], kind: int = tarfile.PAX_FORMAT) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        folder = tarfile.TarInfo("folder.jpg")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+    return buffer.getvalue()
+
+
+def listed(source: str) -> pa.Table:
+    check_input(locate(source))
+    assert is_manifest(locate(source))
+    table = pa.concat_tables(objects(locate(source)))
+    assert table.schema.equals(schema.MANIFEST)
+    return table
+
+
+def read(table: pa.Table, max_bytes: int = 10_000_000) -> list[bytes | FetchError]:
+    return fetch(table["uri"].to_pylist(), table["bytes"].to_pylist(), max_bytes)
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_images_in_a_tar(tmp_path, kind):
+    members = MEMBERS if kind != tarfile.USTAR_FORMAT else {name: MEMBERS[name] for name in ("a.jpg", "no suffix")}
+    (tmp_path / "odd #1:2 %.tar").write_bytes(tar({**BESIDE, **members, **BESIDE}, kind))
+    table = listed(f"{tmp_path}/odd #1:2 %.tar")
+    assert read(table) == list(members.values())
+    assert table["bytes"].to_pylist() == [len(data) for data in members.values()]
+    names = [uri.rpartition("#")[2].partition("/")[2] for uri in table["uri"].to_pylist()]
+    assert [name.replace("%23", "#").replace("%25", "%") for name in names] == list(members)
+    assert len(set(table["id"].to_pylist())) == len(members)
+
+
+def test_several_tars_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "_AHEAD", 2)
+    for number in range(5):
+        (tmp_path / f"{number}.tar").write_bytes(tar({f"{number}.jpg": bytes([number])}))
+    (tmp_path / ".9.tar").write_bytes(b"hidden")
+    (tmp_path / "8.tar").mkdir()
+    assert read(listed(f"{tmp_path}/*.tar")) == [bytes([number]) for number in range(5)]
+    assert read(listed(f"{tmp_path}/[3]*.tar".replace("[3]", "3"))) == [b"\3"]
+    with pytest.raises(UsageError, match="no file fits"):
+        check_input(locate(f"{tmp_path}/x*.tar"))
+
+
+def test_a_folder_that_is_called_a_tar_is_a_folder(tmp_path):
+    (tmp_path / "x.tar").mkdir()
+    (tmp_path / "x.tar" / "a.jpg").write_bytes(b"a")
+    assert not is_manifest(locate(f"{tmp_path}/x.tar"))
+    assert read(pa.concat_tables(objects(locate(f"{tmp_path}/x.tar")))) == [b"a"]
+
+
+def test_a_file_that_has_a_star_in_its_name(tmp_path):
+    (tmp_path / "a*.tar").write_bytes(tar({"1.jpg": b"1"}))
+    (tmp_path / "ab.tar").write_bytes(tar({"2.jpg": b"2"}))
+    assert read(listed(f"{tmp_path}/a*.tar")) == [b"1"]
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_images_in_parquet(tmp_path, struct):
+    images = [bytes([number]) * number for number in range(100)]
+    column = [{"bytes": data, "path": "x.jpg"} for data in images] if struct else images
+    rows = pa.table({"image": pa.array(column), "width": range(100), "sound": images})
+    for name in ("a", "b"):
+        pq.write_table(rows, tmp_path / f"{name}.parquet", row_group_size=7)
+    table = listed(f"{tmp_path}/*.parquet")
+    assert read(table) == images * 2
+    some = random.Random(5).choices(range(200), k=50)
+    assert read(table.take(some)) == [(images * 2)[place] for place in some]
+    assert [a.status if isinstance(a, FetchError) else a for a in read(table.slice(98, 2), 98)] == [
+        images[98],
+        "too_large",
+    ]
+
+
+def test_which_parquet_files_hold_images(tmp_path):
+    file = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"photo": [b"1"], "caption": ["a"]}), file)
+    assert read(listed(str(file))) == [b"1"]
+    pq.write_table(pa.table({"photo": [b"1"], "sound": [b"2"]}), file)
+    with pytest.raises(UsageError, match=r"no column `uri`, nor one of images \(its columns: photo, sound\)"):
+        check_input(locate(str(file)))
+    pq.write_table(pa.table({"image": [b"1"], "uri": ["/a.jpg"]}), file)
+    assert pa.concat_tables(objects(locate(str(file))))["uri"].to_pylist() == ["/a.jpg"]
+
+
+def test_an_image_that_is_not_there(tmp_path):
+    pq.write_table(pa.table({"image": pa.array([b"1", None])}), tmp_path / "x.parquet")
+    table = listed(f"{tmp_path}/x.parquet")
+    pq.write_table(pa.table({"image": [b"1"]}), tmp_path / "y.parquet")
+    uris = [*table["uri"].to_pylist(), f"parquet+file://{tmp_path}/y.parquet#1/image", "parquet+file:///gone#0/image"]
+    odd = ["parquet+file:///x", f"tar+file://{tmp_path}/x.parquet", f"tar+file://{tmp_path}/x.parquet#0:1/a"]
+    answers = fetch([*uris, *odd, "zip+file:///x"], [None] * 8, 100)
+    found = [answer.status if isinstance(answer, FetchError) else answer for answer in answers]
+    assert found == [b"1", "missing", "missing", "missing", "missing", "missing", "missing", "unavailable"]
+
+
+def test_on_s3(bucket):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"image": list(MEMBERS.values())}), buffer)
+    keys = {"s/0 #.tar": tar(MEMBERS), "s/1.tar": tar({"x.jpg": b"x"}), "s/a//b.tar": tar({"y.jpg": b"y"})}
+    url = bucket({**keys, "s/p.parquet": buffer.getvalue(), "s/other": b""})
+    table = listed(f"{url}/s/*.tar")
+    assert read(table) == [*MEMBERS.values(), b"x"]
+    assert table["uri"][0].as_py().startswith(f"tar+{url}/s/0 #.tar#")
+    assert None not in table["etag"].to_pylist() + table["modified"].to_pylist()
+    assert read(listed(f"{url}/s/a//b.tar")) == [b"y"]  # a key that obstore cannot ask for
+    assert read(listed(f"{url}/s/p.parquet")) == list(MEMBERS.values())
+    assert fetch([member_uri(f"{url}/s/gone.tar", 512, 1, "x")], [None], 10)[0].status == "missing"
+
+
+def test_in_any_other_store(monkeypatch):
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/bucket/x.tar": tar(MEMBERS)})
+    monkeypatch.setattr("cilf.images.fetch.filesystem", lambda scheme: memory)
+    table = pa.concat_tables(objects(Location("gs", memory, "/bucket/x.tar")))
+    assert read(table) == list(MEMBERS.values())
+
+
+def test_a_tar_that_changes(tmp_path):
+    file = tmp_path / "x.tar"
+    file.write_bytes(tar({"a.jpg": b"1" * 600, "b.jpg": b"2"}))
+    before = listed(str(file))
+    file.write_bytes(tar({"a.jpg": b"1" * 600, "c.jpg": b"345"}))
+    good, changed = read(before)
+    assert good == b"1" * 600
+    assert (changed.status, "changed" in changed.reason) == ("unreadable", True)
+    assert not set(listed(str(file))["id"].to_pylist()) & set(before["id"].to_pylist())
+
+
+def test_a_damaged_tar_keeps_what_is_before_the_damage_and_counts_itself(tmp_path):
+    whole = tar({f"{number}.jpg": bytes([number]) * 1000 for number in range(10)})
+    for name, data in {
+        "cut in a header": whole[: 5 * 1536 + 100],
+        "cut in a member": whole[: 5 * 1536 + 700],
+        "overwritten": whole[: 5 * 1536] + b"x" * 512 + whole[5 * 1536 + 512 :],
+        "no tar": b"words" * 500,
+        "compressed": b"\x1f\x8b" + bytes(1000),
+    }.items():
+        file = tmp_path / f"{name}.tar"
+        file.write_bytes(data)
+        *found, itself = listed(str(file))["uri"].to_pylist()
+        assert itself == str(file)
+        assert len(found) == {"cut in a member": 6, "no tar": 0, "compressed": 0}.get(name, 5)
+        for number, answer in enumerate(fetch(found, [None] * len(found), 10_000)):
+            assert getattr(answer, "status", answer) == ("unreadable" if number == 5 else bytes([number]) * 1000)
+
+
+def test_a_damaged_row_group_costs_its_own_rows(tmp_path):
+    file = tmp_path / "x.parquet"
+    images = [bytes([number]) * 1000 for number in range(40)]
+    pq.write_table(pa.table({"image": images}), file, row_group_size=10, use_dictionary=False)
+    data = bytearray(file.read_bytes())
+    page = pq.read_metadata(file).row_group(1).column(0).data_page_offset
+    data[page : page + 300] = bytes(300)
+    file.write_bytes(data)
+    answers = read(listed(str(file)))
+    assert [answer for answer in answers if isinstance(answer, bytes)] == images[:10] + images[20:]
+    assert {answer.status for answer in answers[10:20]} == {"unreadable"}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(flips=st.lists(st.tuples(st.integers(0, 6 * 512 - 1), st.integers(0, 255)), min_size=1, max_size=12))
+def test_any_damage_is_survived(tmp_path, flips):
+    data = bytearray(tar({"a.jpg": b"1" * 20, "b" * 120 + ".jpg": b"2" * 20}))
+    for place, value in flips:
+        data[place] = value
+    file = tmp_path / "x.tar"
+    file.write_bytes(data)
+    table = listed(str(file))
+    assert len(read(table, 1000)) == len(table) <= 3
