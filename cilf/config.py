@@ -32,14 +32,16 @@ class ListOptions:
 
     places: Annotated[tuple[str, ...], Parameter(validator=_inputs_and_manifest, negative="")]
     """INPUT... MANIFEST: what to list, and behind it the folder or URL for the listing. Each INPUT is a folder, a URL
-    (s3://, gs://, file://), a manifest as for `cilf label`, or the manifest.json of an S3 Inventory. The same command
-    again goes on with a listing that was not finished, and replaces a finished one once the new one is complete."""
+    (s3://, gs://, file://), a manifest or packed images as for `cilf label`, or the manifest.json of an S3 Inventory.
+    The same command again goes on with a listing that was not finished, and replaces a finished one once the new one is
+    complete."""
 
     _: KW_ONLY
 
     include: Annotated[tuple[str, ...], _Repeatable] = ()
-    """List only objects whose key below their INPUT fits one of these globs, such as "*.jpg"; repeat the option for
-    several. * also matches "/"; upper and lower case differ. Default: every object."""
+    """List only objects whose key below their INPUT (of a manifest and of packed images: whose URI) fits one of these
+    globs, such as "*.jpg"; repeat the option for several. * also matches "/"; upper and lower case differ. Default:
+    every object."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -78,8 +80,9 @@ class LabelOptions:
     """Keep the crops of the faces as a further column `thumbnails`, a JPEG file of about 5 kB each."""
 
     include: Annotated[tuple[str, ...], _Repeatable] = ()
-    """Label only objects whose key below INPUT fits one of these globs, such as "*.jpg"; repeat the option
-    for several. * also matches "/"; upper and lower case differ. Default: every object."""
+    """Label only objects whose key below INPUT (of a manifest and of packed images: whose URI) fits one of these globs,
+    such as "*.jpg"; repeat the option for several. * also matches "/"; upper and lower case differ. Default: every
+    object."""
 
     limit: Annotated[int | None, _AtLeastOne] = None
     """Label at most this many objects that are not labelled yet. Default: all of them."""
@@ -410,8 +413,8 @@ class BenchOptions:
     megapixels, in which the faces are found first. s3: crops from an S3 store on this machine that answers after
     --latency-ms. For `label`."""
 
-    images: Annotated[int, Parameter(validator=Number(gte=200))] = 4000
-    """Objects of the larger of two runs; the smaller has an eighth. For `label`."""
+    images: Annotated[int | None, Parameter(validator=Number(gte=200))] = None
+    """Objects of the larger of two runs; the smaller has an eighth. For `label`. Default: 4000, and 800 photographs."""
 
     latency_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 30
     """What the store waits before each answer, milliseconds. For `label --objects s3`."""

@@ -35,10 +35,11 @@ def run(options: BenchOptions) -> int:
 
 def _measured(options: BenchOptions) -> Result:
     images = read_card(model_folder(options.model)).model.images
+    many = options.images or (800 if options.objects == "photographs" else 4000)  # as they take much longer
     objects = Objects(
         options.objects,
-        few=options.images // 8,
-        many=options.images,
+        few=many // 8,
+        many=many,
         latency_ms=options.latency_ms if options.objects == "s3" else None,
     )
     result = Result(this_machine(), objects, options.model, options.price)

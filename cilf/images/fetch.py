@@ -41,7 +41,8 @@ def fetch(uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int) -> l
     Args:
         uris: as a manifest names them: scheme://bucket/key, an absolute path, or a name of cilf.images.packed.
         sizes: bytes where known; what is known to be larger than `max_bytes` is not asked for.
-        max_bytes: larger objects are `too_large`, whether that was known before or not; no more is ever read.
+        max_bytes: larger objects are `too_large`, whether that was known before or not; no more is ever read, but of
+            Parquet files.
 
     Returns:
         The bytes of each object, or `missing` (there is none), `too_large`, `unreadable` (not a file) or
@@ -72,7 +73,7 @@ def fetch(uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int) -> l
 def _read_members(scheme: str, paths: list[str], max_bytes: int) -> list[_Answer]:
     """Members of tars."""
     members = [packed.member(path) for path in paths]
-    answers: list[_Answer] = [FetchError("missing", "its uri names no member of a tar")] * len(paths)
+    answers: list[_Answer] = [_damaged("tar")] * len(paths)
     for row, member in enumerate(members):
         if member and member.size > max_bytes:
             answers[row] = _too_large(member.size, max_bytes)
@@ -87,19 +88,23 @@ def _read_members(scheme: str, paths: list[str], max_bytes: int) -> list[_Answer
 def _read_rows(scheme: str, paths: list[str], max_bytes: int) -> list[_Answer]:
     """Rows of Parquet files."""
     rows = [packed.row(path) for path in paths]
-    answers: list[_Answer] = [FetchError("missing", "its uri names no row of a Parquet file")] * len(paths)
+    answers: list[_Answer] = [_damaged("Parquet file")] * len(paths)
     wanted = [(place, row) for place, row in enumerate(rows) if row]
     found = packed.read_rows(scheme, [row for _, row in wanted])
     for (place, row), data in zip(wanted, found, strict=True):
-        if isinstance(data, Exception):
+        if isinstance(data, pa.ArrowException) or (type(data) is OSError and data.errno is None):  # Arrow's as well
+            answers[place] = FetchError("unreadable", "the Parquet file is damaged here")
+        elif isinstance(data, Exception):
             answers[place] = _failed(data, f"{scheme}://{row.parquet}", max_bytes)
-            if isinstance(data, pa.ArrowException) or (type(data) is OSError and data.errno is None):  # Arrow's, too
-                answers[place] = FetchError("unreadable", "the Parquet file is damaged here, or is none")
         elif data is None:
             answers[place] = FetchError("missing", "the Parquet file has no such row, or no image in it")
         else:
             answers[place] = _too_large(len(data), max_bytes) if len(data) > max_bytes else data
     return answers
+
+
+def _damaged(kind: str) -> FetchError:
+    return FetchError("unreadable", f"the {kind} is damaged or cannot be opened; what it tells of has rows of its own")
 
 
 _CHANGED = FetchError("unreadable", "the tar is cut short here, or was changed after it had been listed")

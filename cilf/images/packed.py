@@ -2,6 +2,7 @@
 
     tar+s3://bucket/0001.tar#5120:34567/000045.jpg     34,567 bytes at 5,120, the member 000045.jpg
     parquet+file:///data/0001.parquet#17/image         row 17 (from 0) of the column `image`
+    tar+s3://bucket/0002.tar                           what nobody can tell of a damaged tar
 
 Where in its file an object is stands in its name, so that nobody has to look for it and any row can be read again by
 its `uri` alone. Behind the `#`, any other `#` and every `%` are percent-encoded.
@@ -58,15 +59,17 @@ class Member:
 
 def member_uri(tar: str, start: int, size: int, name: str) -> str:
     """What a member of the tar at the URL `tar` is called."""
-    return f"{_packed('tar', tar)}#{start}:{size}/{_quoted(name)}"
+    return f"{packed_url('tar', tar)}#{start}:{size}/{_quoted(name)}"
 
 
 def row_uri(parquet: str, row: int, column: str) -> str:
     """What a row of the Parquet file at the URL `parquet` is called."""
-    return f"{_packed('parquet', parquet)}#{row}/{_quoted(column)}"
+    return f"{packed_url('parquet', parquet)}#{row}/{_quoted(column)}"
 
 
-def _packed(kind: str, url: str) -> str:
+def packed_url(kind: str, url: str) -> str:
+    """The URL of a file as a place of objects; kind is tar or parquet. By itself it stands for what nobody can tell of
+    a damaged one."""
     return f"{kind}+{'://'.join(split(url))}"
 
 
@@ -118,6 +121,8 @@ def read_rows(scheme: str, rows: Sequence[Row]) -> list[bytes | Exception | None
 def _images(opened: Any, column: str, numbers: list[int]) -> dict[int, bytes | Exception | None]:
     """Rows by their numbers, which are given in order. A row group that is damaged costs its own."""
     file, found, behind = pq.ParquetFile(opened, buffer_size=_BUFFER), {}, 0
+    if column not in file.schema_arrow.names:
+        return {}
     for group in range(file.num_row_groups):
         first, behind = behind, behind + file.metadata.row_group(group).num_rows
         inside = numbers[bisect_left(numbers, first) : bisect_left(numbers, behind)]
@@ -128,7 +133,8 @@ def _images(opened: Any, column: str, numbers: list[int]) -> dict[int, bytes | E
             for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=[column], use_threads=False):
                 for number in inside[bisect_left(inside, first) : bisect_left(inside, first + len(batch))]:
                     value = batch[column][number - first].as_py()
-                    found[number] = value["bytes"] if isinstance(value, dict) else value
+                    value = value.get("bytes") if isinstance(value, dict) else value
+                    found[number] = value if isinstance(value, bytes) else None
                 first += len(batch)
                 if first > inside[-1]:
                     break

@@ -8,39 +8,44 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cilf.errors import UsageError
-from cilf.images.packed import member_uri, row_uri
+from cilf.images.packed import member_uri, packed_url, row_uri
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED
 from cilf.manifest.reading import TABLE_ROWS, UNREADABLE, Manifest, ManifestFile, manifest_files, version
 from cilf.storage import Location
 
-# WebDataset has what belongs to an image beside it, under the image's name: labels, captions, embeddings.
-_IMAGES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".avif", ".heic", ".heif", ".pbm", ".pgm", ".pnm", ".ppm"),
+_BESIDE = (
+    *(".json", ".jsonl", ".txt", ".caption", ".cls", ".cls2", ".id", ".index", ".inx", ".csv", ".tsv", ".xml", ".yaml"),
+    *(".yml", ".npy", ".npz", ".pt", ".pth", ".pyd", ".pkl", ".pickle", ".ten", ".tb", ".mp", ".msg", ".msgpack"),
 )
+"""What WebDataset has beside an image, under the image's name: labels, captions, embeddings."""
+
+_IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "jpeg", "png", "webp", "image_bytes")
 
 _AHEAD = 16  # tars that are read at once: a store answers one request after another with a few MB/s only
 _BLOCK = 1 << 20  # bytes that a store is asked for where a header stands: of small images several have theirs there
+_LARGEST_HEADER, _LARGEST = 1 << 20, 1 << 60  # bytes; whatever claims more is damaged or means harm
+
+_Unopened = (PermissionError, FileNotFoundError, IsADirectoryError)
+"""What is one file's own fault. A store that gives no answer is not."""
 
 
 def open_packed(source: Location) -> Manifest | None:
     """The objects in a tar, in a Parquet file with images, or in several (`folder/*.tar`, `folder/*.parquet`); None
     where it is neither.
 
-    A Parquet file holds images if it has no column `uri` and a column `image`, or just one, of encoded bytes or of
-    structs with the field `bytes`, as Hugging Face writes them. Nothing else goes through to the labels. A file that
-    changes makes all of its objects new ones.
+    A Parquet file holds images if it has no column `uri`, and a column of encoded bytes named `image` or the like, or
+    one of structs with the field `bytes`, as Hugging Face writes them. Nothing else goes through to the labels. A file
+    that changes makes all of its objects new ones; one that is damaged or cannot be opened is an object itself.
 
     Raises:
-        UsageError: there is no such file, or the store cannot be read; and while the parts are read, a Parquet file
-            without that column.
+        UsageError: there is no such file, or the store cannot be read.
     """
     if is_tar(source):
         files = manifest_files(source)
@@ -63,78 +68,123 @@ def is_tar(source: Location) -> bool:
         return source.path.lower().endswith(".tar") and not source.fs.isdir(source.path)
 
 
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_AHEAD, thread_name_prefix="tars")
+
+
 class _Ahead:
     """Parts of a manifest, of which some threads make the next ones while the last is worked at."""
 
     def __init__(self, parts: Sequence[Callable[[], pa.Table]]) -> None:
         self._parts = parts
-        self._threads = ThreadPoolExecutor(_AHEAD, thread_name_prefix="tars")
         self._begun: dict[int, Future[pa.Table]] = {}
 
     def part(self, number: int) -> Iterator[pa.Table]:
         """One part."""
         for following in range(number, min(number + _AHEAD, len(self._parts))):
             if following not in self._begun:
-                self._begun[following] = self._threads.submit(self._parts[following])
+                self._begun[following] = _threads().submit(self._parts[following])
         yield self._begun.pop(number).result()
 
 
+class _Headers:
+    """A tar of which nobody reads more than headers: one that claims to be as long as the tar would take its memory."""
+
+    def __init__(self, opened: IO[bytes]) -> None:
+        self._opened = opened
+        self.seek, self.tell = opened.seek, opened.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _LARGEST_HEADER:
+            raise tarfile.ReadError("a header that is too long")
+        return self._opened.read(size)
+
+
 def _members(tar: ManifestFile) -> pa.Table:
-    """The images in a tar, and files whose names say nothing of what they are.
+    """What is in a tar but for what WebDataset has beside images.
 
     Of a tar that is damaged somewhere there are those before that place, and a row for the tar itself.
     """
-    uris: list[str] = []
-    sizes: list[int | None] = []
-    with told(UNREADABLE, tar.place), tar.place.fs.open(tar.place.path, "rb", block_size=_BLOCK) as opened:
+    found: list[tuple[str, int | None]] = []
+    with told(UNREADABLE, tar.place):
         try:
-            with tarfile.open(fileobj=opened, mode="r:", errorlevel=2) as archive:
-                behind = 0
-                while member := archive.next():
-                    if archive.offset <= behind:  # A negative size would lead in circles.
-                        raise tarfile.ReadError
-                    behind = archive.offset
-                    archive.members = []  # type: ignore[attr-defined]  # or it would keep all of them
-                    if member.isreg() and not member.sparse and _is_image(member.name):
-                        uris.append(member_uri(tar.place.url, member.offset_data, member.size, member.name))
-                        sizes.append(member.size)
-                # Behind the last member there are zeros or nothing. It takes anything else for the end, too.
-                opened.seek(archive.offset)
-                whole = not any(opened.read(tarfile.BLOCKSIZE))
-        except (tarfile.TarError, ValueError, RecursionError):
-            whole = False
-    if not whole:
-        uris.append(tar.place.url)
-        sizes.append(None)
-    return _table(tar, uris, sizes)
+            with tar.place.fs.open(tar.place.path, "rb", block_size=_BLOCK) as opened:
+                for name, start, size in _contents(_Headers(opened)):
+                    found.append((member_uri(tar.place.url, start, size, name), size))
+        except (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError, *_Unopened):
+            found.append((packed_url("tar", tar.place.url), None))
+    return _table(tar, [uri for uri, _ in found], [size for _, size in found])
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(_IMAGES) or "." not in name.rpartition("/")[2]
+def _contents(opened: _Headers) -> Iterator[tuple[str, int, int]]:
+    """Name, first byte and size of what may be an image.
+
+    Raises:
+        tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError: it is damaged behind the last one.
+    """
+    files: dict[str, tuple[int, int]] = {}
+    start: int | None = 0
+    while start is not None:  # Tars may stand one behind the other.
+        opened.seek(start)
+        archive, behind = tarfile.open(fileobj=opened, mode="r:"), start  # type: ignore[call-overload]  # noqa: SIM115
+        while member := archive.next():
+            archive.members = []  # or it would keep all of them
+            if archive.offset <= behind or not 0 <= member.size < _LARGEST:  # a negative one would lead in circles
+                raise tarfile.ReadError("an impossible size")
+            behind = archive.offset
+            place = files[member.name] = (member.offset_data, member.size)
+            if member.islnk():
+                place = files.get(member.linkname, place)
+            if (member.isreg() or member.islnk() or member.issym()) and not member.name.lower().endswith(_BESIDE):
+                yield member.name, *place
+        start = _behind_zeros(opened, archive.offset)
+
+
+def _behind_zeros(opened: _Headers, start: int) -> int | None:
+    """Where something stands again behind the zeros that end a tar; None where nothing does."""
+    opened.seek(start)
+    if any(block := opened.read(tarfile.BLOCKSIZE)) or not block:
+        raise tarfile.ReadError("no member and no end")
+    while data := opened.read(_LARGEST_HEADER):
+        if left := len(data.lstrip(b"\0")):
+            behind = opened.tell() - left
+            return behind - behind % tarfile.BLOCKSIZE
+    return None
 
 
 def _image_column(parquet: Location) -> str | None:
     """The column that holds images; None where there is none, or a manifest's `uri`."""
     with told(UNREADABLE, parquet), parquet.fs.open(parquet.path, "rb") as opened:
         columns = pq.read_schema(opened)
-    found = [field.name for field in columns if _holds_bytes(field.type)]
+    found = [field.name for field in columns if _holds_images(field)]
     if "uri" in columns.names:
         return None
     return "image" if "image" in found else found[0] if len(found) == 1 else None
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        place = kind.get_field_index("bytes")
-        return place >= 0 and _holds_bytes(kind.field(place).type)
+def _holds_images(field: pa.Field) -> bool:
+    kind = field.type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return _is_binary(kind.field("bytes").type)
+    return field.name.lower() in _IMAGE_COLUMNS and _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _rows(parquet: ManifestFile, column: str) -> Iterator[pa.Table]:
-    with told(UNREADABLE, parquet.place), parquet.place.fs.open(parquet.place.path, "rb") as opened:
-        metadata = pq.read_metadata(opened)
-        if column not in metadata.schema.to_arrow_schema().names:
-            raise UsageError(f"the Parquet files differ: {parquet.place.url} has no column {column}")
+    with told(UNREADABLE, parquet.place):
+        try:
+            with parquet.place.fs.open(parquet.place.path, "rb") as opened:
+                metadata = pq.read_metadata(opened)
+            held = _holds_images(metadata.schema.to_arrow_schema().field(column))
+        except (pa.ArrowException, KeyError, *_Unopened):
+            held = False
+    if not held:
+        yield _table(parquet, [packed_url("parquet", parquet.place.url)], [None])
+        return
     for first in range(0, metadata.num_rows, TABLE_ROWS):
         numbers = range(first, min(first + TABLE_ROWS, metadata.num_rows))
         uris = [row_uri(parquet.place.url, number, column) for number in numbers]

@@ -93,7 +93,7 @@ def manifest_files(source: Location) -> list[ManifestFile]:
     name = source.path.rpartition("/")[2]
     with told(UNREADABLE, source):
         if "*" in name and not source.fs.exists(source.path):
-            listed = {info["name"]: info for info in source.fs.ls(source.parent.path, detail=True)}
+            listed = {info["name"]: info for info in source.fs.ls(source.parent.path or "/", detail=True)}
             paths = sorted(path for path in listed if _fits(path, name) and listed[path]["type"] != "directory")
             if not paths:
                 raise UsageError(f"no file fits INPUT {source.url}")
@@ -116,7 +116,10 @@ def _fits(path: str, pattern: str) -> bool:
 
 def _described(place: Location, info: dict[str, Any]) -> ManifestFile:
     if place.scheme == "file":
-        found = os.stat(place.path)  # noqa: PTH116
+        try:
+            found = os.stat(place.path)  # noqa: PTH116
+        except OSError:
+            return ManifestFile(place, None, None)  # a link that leads nowhere
         return ManifestFile(place, local_version(found), found.st_mtime_ns // 1000)
     etag = info.get("ETag") or info.get("etag")
     modified = info.get("LastModified") or info.get("mtime")
@@ -224,8 +227,8 @@ def _tables(file: Location, folder: Location, known: pa.Schema, carried: list[pa
 
 def _check_columns(columns: pa.Schema, file: Location) -> None:
     if "uri" not in columns.names:
-        names = ", ".join(columns.names)
-        raise UsageError(f"{file.url} has no column `uri`, nor one of images (its columns: {names})")
+        images = " nor one of images" if file.path.lower().endswith(".parquet") else ""
+        raise UsageError(f"{file.url} has no column `uri`{images} (its columns: {', '.join(columns.names)})")
     clash = schema.RESERVED.intersection(columns.names)
     if clash:
         raise UsageError(f"{file.url} has columns that the labels have too: {', '.join(sorted(clash))}; rename them")

@@ -137,7 +137,7 @@ def test_tars_and_parquet_files_of_images(label: Label, bucket, corpus, tmp_path
     assert {key.replace("%23", "#").replace("%25", "%"): row["status"] for key, row in found.items()} == expected
     cut, itself = (row for row in table if "/0.tar#" not in row["uri"])
     assert {cut["status"], itself["status"]} == {"unreadable"}
-    assert f"{url}/1.tar" in (cut["uri"], itself["uri"])
+    assert f"tar+{url}/1.tar" in (cut["uri"], itself["uri"])
     rows = label(tmp_path / "x.parquet", tmp_path / "parquet", *bounds).to_pylist()
     assert [
         row["status"] for row in sorted(rows, key=lambda row: int(row["uri"].rpartition("#")[2].partition("/")[0]))

@@ -42,6 +42,22 @@ def tar(members: dict[str, bytes], kind: int = tarfile.PAX_FORMAT) -> bytes:
     return buffer.getvalue()
 
 
+def header(**about: object) -> bytes:
+    member = tarfile.TarInfo("5.jpg")
+    for name, value in about.items():
+        setattr(member, name, value)
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def extended_sparse_header() -> bytes:
+    """Of an old GNU sparse file whose map goes on in a block that is not there."""
+    block = bytearray(header(type=tarfile.GNUTYPE_SPARSE))
+    block[482] = 1  # isextended
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
 def listed(source: str) -> pa.Table:
     check_input(locate(source))
     assert is_manifest(locate(source))
@@ -73,9 +89,40 @@ def test_several_tars_in_order(tmp_path, monkeypatch):
     (tmp_path / ".9.tar").write_bytes(b"hidden")
     (tmp_path / "8.tar").mkdir()
     assert read(listed(f"{tmp_path}/*.tar")) == [bytes([number]) for number in range(5)]
-    assert read(listed(f"{tmp_path}/[3]*.tar".replace("[3]", "3"))) == [b"\3"]
+    assert read(listed(f"{tmp_path}/3*.tar")) == [b"\3"]
     with pytest.raises(UsageError, match="no file fits"):
         check_input(locate(f"{tmp_path}/x*.tar"))
+
+
+def test_tars_one_behind_the_other_and_links_in_them(tmp_path):
+    links = io.BytesIO()
+    with tarfile.open(fileobj=links, mode="w") as archive:
+        first, hard, soft = (tarfile.TarInfo(name) for name in ("a.jpg", "hard.jpg", "soft.jpg"))
+        first.size, hard.type, soft.type = 5, tarfile.LNKTYPE, tarfile.SYMTYPE
+        hard.linkname = soft.linkname = "a.jpg"
+        for member in (first, hard, soft):
+            archive.addfile(member, io.BytesIO(b"first"))
+    (tmp_path / "x.tar").write_bytes(links.getvalue() + tar({"b.jpg": b"second"}) + bytes(1 << 21) + tar({"c": b"3"}))
+    assert read(listed(f"{tmp_path}/x.tar")) == [b"first", b"first", b"", b"second", b"3"]
+
+
+def test_one_file_that_cannot_be_opened_costs_itself(tmp_path):
+    (tmp_path / "a.tar").write_bytes(tar({"a.jpg": b"1"}))
+    (tmp_path / "b.tar").symlink_to(tmp_path / "gone")
+    (tmp_path / "c.tar").symlink_to(tmp_path)
+    (tmp_path / "d.tar").write_bytes(tar({"d.jpg": b"4"}))
+    assert [getattr(a, "status", a) for a in read(listed(f"{tmp_path}/*.tar"))] == [
+        b"1",
+        "unreadable",
+        "unreadable",
+        b"4",
+    ]
+    pq.write_table(pa.table({"image": [b"1"]}), tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-9])
+    pq.write_table(pa.table({"image": ["a path"]}), tmp_path / "c.parquet")
+    pq.write_table(pa.table({"other": [b"1"]}), tmp_path / "d.parquet")
+    pq.write_table(pa.table({"image": pa.array([], pa.large_binary())}), tmp_path / "e.parquet")
+    assert [getattr(a, "status", a) for a in read(listed(f"{tmp_path}/*.parquet"))] == [b"1", *["unreadable"] * 3]
 
 
 def test_a_folder_that_is_called_a_tar_is_a_folder(tmp_path):
@@ -112,8 +159,8 @@ def test_which_parquet_files_hold_images(tmp_path):
     file = tmp_path / "x.parquet"
     pq.write_table(pa.table({"photo": [b"1"], "caption": ["a"]}), file)
     assert read(listed(str(file))) == [b"1"]
-    pq.write_table(pa.table({"photo": [b"1"], "sound": [b"2"]}), file)
-    with pytest.raises(UsageError, match=r"no column `uri`, nor one of images \(its columns: photo, sound\)"):
+    pq.write_table(pa.table({"sound": [b"1"], "path": ["a.jpg"]}), file)
+    with pytest.raises(UsageError, match=r"no column `uri` nor one of images \(its columns: sound, path\)"):
         check_input(locate(str(file)))
     pq.write_table(pa.table({"image": [b"1"], "uri": ["/a.jpg"]}), file)
     assert pa.concat_tables(objects(locate(str(file))))["uri"].to_pylist() == ["/a.jpg"]
@@ -127,7 +174,7 @@ def test_an_image_that_is_not_there(tmp_path):
     odd = ["parquet+file:///x", f"tar+file://{tmp_path}/x.parquet", f"tar+file://{tmp_path}/x.parquet#0:1/a"]
     answers = fetch([*uris, *odd, "zip+file:///x"], [None] * 8, 100)
     found = [answer.status if isinstance(answer, FetchError) else answer for answer in answers]
-    assert found == [b"1", "missing", "missing", "missing", "missing", "missing", "missing", "unavailable"]
+    assert found == [b"1", "missing", "missing", "missing", *["unreadable"] * 3, "unavailable"]
 
 
 def test_on_s3(bucket):
@@ -142,6 +189,7 @@ def test_on_s3(bucket):
     assert read(listed(f"{url}/s/a//b.tar")) == [b"y"]  # a key that obstore cannot ask for
     assert read(listed(f"{url}/s/p.parquet")) == list(MEMBERS.values())
     assert fetch([member_uri(f"{url}/s/gone.tar", 512, 1, "x")], [None], 10)[0].status == "missing"
+    assert fetch([member_uri(f"{url}/s/1.tar", 10**6, 1, "x")], [None], 10)[0].status == "unreadable"  # shorter by now
 
 
 def test_in_any_other_store(monkeypatch):
@@ -169,13 +217,22 @@ def test_a_damaged_tar_keeps_what_is_before_the_damage_and_counts_itself(tmp_pat
         "cut in a header": whole[: 5 * 1536 + 100],
         "cut in a member": whole[: 5 * 1536 + 700],
         "overwritten": whole[: 5 * 1536] + b"x" * 512 + whole[5 * 1536 + 512 :],
+        "cut before a header": whole[: 5 * 1536],
+        "a hole": whole[: 5 * 1536] + bytes(512) + whole[5 * 1536 + 512 :],
+        "claims to be endless": whole[: 5 * 1536] + header(size=2**70) + whole[5 * 1536 + 512 :],
+        "claims to be less than nothing": whole[: 5 * 1536] + header(size=-100) + whole[5 * 1536 + 512 :],
+        "claims a long name": whole[: 5 * 1536] + header(size=2**33, type=tarfile.GNUTYPE_LONGNAME) + whole,
+        "a sparse file's map is cut": whole[: 5 * 1536] + extended_sparse_header(),
         "no tar": b"words" * 500,
         "compressed": b"\x1f\x8b" + bytes(1000),
     }.items():
         file = tmp_path / f"{name}.tar"
         file.write_bytes(data)
         *found, itself = listed(str(file))["uri"].to_pylist()
-        assert itself == str(file)
+        assert itself == f"tar+file://{file}"
+        (about,) = fetch([itself], [None], 10)
+        assert about.status == "unreadable"
+        assert "damaged" in about.reason
         assert len(found) == {"cut in a member": 6, "no tar": 0, "compressed": 0}.get(name, 5)
         for number, answer in enumerate(fetch(found, [None] * len(found), 10_000)):
             assert getattr(answer, "status", answer) == ("unreadable" if number == 5 else bytes([number]) * 1000)
