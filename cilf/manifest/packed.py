@@ -8,6 +8,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from typing import IO
 
@@ -54,7 +55,7 @@ def open_packed(source: Location) -> Manifest | None:
     if not source.path.lower().endswith(".parquet"):
         return None
     files = manifest_files(source)
-    column = _image_column(files[0].place)
+    column = _image_column(files)
     return Manifest(version(files), [], [partial(_rows, file, column) for file in files]) if column else None
 
 
@@ -153,14 +154,17 @@ def _behind_zeros(opened: _Headers, start: int) -> int | None:
     return None
 
 
-def _image_column(parquet: Location) -> str | None:
-    """The column that holds images; None where there is none, or a manifest's `uri`."""
-    with told(UNREADABLE, parquet), parquet.fs.open(parquet.path, "rb") as opened:
-        columns = pq.read_schema(opened)
-    found = [field.name for field in columns if _holds_images(field)]
-    if "uri" in columns.names:
-        return None
-    return "image" if "image" in found else found[0] if len(found) == 1 else None
+def _image_column(files: Sequence[ManifestFile]) -> str | None:
+    """The column that holds images in the first file that is whole; None where there is none, or a column `uri`."""
+    for place in (file.place for file in files):
+        with told(UNREADABLE, place), suppress(pa.ArrowException, *_Unopened):
+            with place.fs.open(place.path, "rb") as opened:
+                columns = pq.read_schema(opened)
+            found = [field.name for field in columns if _holds_images(field)]
+            if "uri" in columns.names:
+                return None
+            return "image" if "image" in found else found[0] if len(found) == 1 else None
+    return None
 
 
 def _holds_images(field: pa.Field) -> bool:
