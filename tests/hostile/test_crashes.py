@@ -18,7 +18,7 @@ from label_run import Run, statuses
 
 FETCH, MODEL, SINK = "poisonous_fetch", "StandIn", "write_labels"  # as Ray names the processes that run them
 KINDS = (FETCH, MODEL, SINK, "raylet", "driver")
-OBJECTS = 3_000  # about as many blocks as there are moments to kill at
+OBJECTS = 5_000  # about as many blocks as there are moments to kill at
 ATTEMPTS = 4
 
 
