@@ -35,7 +35,7 @@ def ages(kind: tuple[int, int], count: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("first", "new", "changed", "broken", "many"),
-    [(300, 60, 20, 10, 3), pytest.param(5000, 200, 50, 20, 60, marks=pytest.mark.long)],
+    [(1000, 60, 20, 10, 3), pytest.param(5000, 200, 50, 20, 20, marks=pytest.mark.long)],
 )
 def test_nights(first, new, changed, broken, many, photos, config, night, record, rows, everything, tmp_path, capsys,
                 monkeypatch):  # fmt: skip
