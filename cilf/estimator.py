@@ -21,6 +21,7 @@ from cilf.models.checkpoint import load_model
 from cilf.models.corrector import Judged
 from cilf.models.evidence import Predictions
 from cilf.models.folding import fold_batch_norms
+from cilf.models.fused_relu import fuse_relus
 from cilf.models.network import Network
 from cilf.models.pixels import Normalise
 from cilf.models.same_padding import fix_same_padding
@@ -89,6 +90,8 @@ class Estimator:
         fix_same_padding(self.model, image)
         if compiled:
             self.model.compile(dynamic=True)
+        elif self.device.type == "cpu" and self.dtype == torch.float32:
+            fuse_relus(self.model, image)
         self.corrector = corrector.to(self.device)
         self.normalise = Normalise(self.images).to(self.device)
         self.threads = 1 if self.device.type == "cuda" else threads or torch.get_num_threads()

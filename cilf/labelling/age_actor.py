@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -40,6 +41,7 @@ class AgeActor:
         threads = max(1, len(os.sched_getaffinity(0)) // actors_per_node)
         self.estimator = self.load(model, precision, compiled, threads)
         self.batch_size = batch_sizes[0] if len(batch_sizes) == 1 else fastest(self.estimator, batch_sizes)
+        gc.freeze()  # Ray has every process collect garbage now and then, and what is here by now stays.
         self._clock = threading.Lock()
         self._told_until = 0.0
 

@@ -25,6 +25,7 @@ from cilf.memory import keep_freed_memory
 from cilf.models.checkpoint import load_model
 from cilf.models.cilf import CILF
 from cilf.models.folding import fold_batch_norms
+from cilf.models.fused_relu import fuse_relus
 from cilf.models.pixels import Normalise
 from cilf.models.same_padding import fix_same_padding
 from cilf.models.views import views
@@ -101,6 +102,7 @@ def _network(folder: Path) -> tuple[CILF, Normalise]:
     image = torch.zeros(1, 3, card.model.images.size, card.model.images.size)
     fold_batch_norms(model, image)
     fix_same_padding(model, image)
+    fuse_relus(model, image)
     return model, Normalise(card.model.images)
 
 

@@ -21,18 +21,18 @@ def fold_batch_norms(network: nn.Module, image_1CHW: Tensor) -> None:
         network: in eval mode; changed in place. Its outputs stay the same but for rounding.
         image_1CHW: an input of it.
     """
-    makers: dict[int, nn.Conv2d] = {}
+    makers: dict[int, tuple[nn.Conv2d, int]] = {}
     outputs: list[Tensor] = []  # keeps them alive, so that no two of them have the same id
     pairs: dict[str, nn.Conv2d] = {}
     names = {module: name for name, module in network.named_modules()}
 
     def made(conv: nn.Module, _: Any, output: Tensor) -> None:
-        makers[id(output)] = cast(nn.Conv2d, conv)
+        makers[id(output)] = cast(nn.Conv2d, conv), output._version
         outputs.append(output)
 
     def taken(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        conv = makers.get(id(inputs[0]))
-        if conv is not None:
+        conv, version = makers.get(id(inputs[0]), (None, 0))
+        if conv is not None and inputs[0]._version == version:  # else something was added to the map in place
             pairs[names[norm]] = conv
 
     hooks = []

@@ -22,13 +22,28 @@ class Unordered(nn.Module):
         return self.last(self.second(self.norm(self.first(self.entry(x)))))
 
 
+class Residual(nn.Module):
+    """Adds its input to a convolution's map in place, before it is normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv(x)
+        out += x
+        return self.norm(out)
+
+
 NETWORKS = {
     "unordered": Unordered,
+    "residual": Residual,
     "efficientnet": lambda: timm.create_model("efficientnet_lite0", num_classes=5),
     "resnet": lambda: timm.create_model("resnet18", num_classes=5),
     "without": lambda: timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=5),
 }
-LEFT = {"unordered": 1, "efficientnet": 0, "resnet": 0, "without": 0}
+LEFT = {"unordered": 1, "residual": 1, "efficientnet": 0, "resnet": 0, "without": 0}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
