@@ -23,7 +23,7 @@ bench: $(VENV)/installed
 	@$(BIN)/cilf bench label
 
 # uv where there is one, else pip. The package itself is linked, so that the checkout is what runs.
-$(VENV)/installed: requirements.txt pyproject.toml
+$(VENV)/installed: requirements.txt pyproject.toml cilf/images/_eighth.c
 	@$(PYTHON) -c 'import sys; sys.exit("CILF needs Python 3.11 or newer; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 ifdef UV
 	$(UV) venv --quiet --clear --python "$$(command -v $(PYTHON))" $(VENV)
