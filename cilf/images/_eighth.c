@@ -26,8 +26,7 @@ enum {
     LAST = 63,                   /* coefficient of a block, in the file's order */
     END_OF_BLOCK = 128,          /* to pass over: more than a block has */
     MARGIN = 2048,               /* bytes; 6 blocks of 64 codes of 16 bits with 15 bits of value take 1,488 */
-    MOST_FIRST = 4000,           /* four times what an image has; far beyond that, libjpeg's limits wrap around */
-    MOST_CHROMA = 8000,          /* sum of a block's magnitudes up to which 16-bit arithmetic, which SIMD uses, is exact */
+    MOST = 4000,                 /* sum of a block's magnitudes. Beyond, where images hardly are, libjpeg's numbers wrap */
 };
 
 /* Of one Huffman table. */
@@ -45,7 +44,8 @@ typedef struct {
     int predicted;
 } Component;
 
-/* The next bits stand at the top of `bits`, at least `known` of them. */
+/* The next bits stand at the top of `bits`, at least `known` of them. What shifts them is masked by 63: processors do that
+ * anyway, and compilers that see it leave it to them. */
 typedef struct {
     uint64_t bits;
     int known;
@@ -106,7 +106,8 @@ static bool read_codes(Codes *codes, const uint8_t *table, Py_ssize_t size, int 
     memset(codes->head, 0, sizeof codes->head);
     for (int length = 1; length <= LONGEST; length++, next <<= 1) {
         uint32_t count = table[length - 1];
-        if (count > table + size - symbols || next + count > 1u << length)
+        /* T.81 C: no code has ones alone. */
+        if (count > table + size - symbols || next + count >= 1u << length)
             return false;
         codes->first[length] = next;
         codes->count[length] = count;
@@ -150,10 +151,10 @@ static inline bool read_first(Reader *r, Component *component, int *first)
         return false;
     skip(r, found & 63);
     component->predicted += value(r, found >> 8 & 15);
-    if (abs(component->predicted) > MOST_FIRST)
+    if (abs(component->predicted) > MOST)
         return false;
     *first = component->predicted * component->quantizers[0];
-    return abs(*first) <= MOST_FIRST;
+    return abs(*first) <= MOST;
 }
 
 /* To the end of a block. */
@@ -213,7 +214,7 @@ static inline bool read_others(Reader *reader, const Component *component, int *
         coefficients[NATURAL[at - 1]] = coefficient;
         sum += abs(coefficient);
         *some = true;
-        if (sum > MOST_CHROMA)
+        if (sum > MOST)
             return false;
     }
     *reader = r;
@@ -372,9 +373,6 @@ static bool pixels(Image *image, const uint8_t *scan, const uint8_t *end, uint8_
 {
     size_t mcus = image->across * image->down, plane = mcus * image->side * image->side;
     size_t intervals = (mcus + image->interval - 1) / image->interval;
-    /* An MCU has two codes or more, of a bit or more: what promises pixels without any costs no memory. */
-    if (mcus > 4 * (size_t)(end - scan))
-        return false;
     uint8_t *bytes = malloc(end - scan + MARGIN), *planes = malloc(plane * image->count);
     size_t *ends = malloc(intervals * sizeof *ends);
     bool read = bytes && planes && ends && unstuff(scan, end, bytes, ends, intervals);
@@ -435,6 +433,8 @@ static PyObject *decode(PyObject *module, PyObject *args)
         if (known && (i == 0 || !halved))
             look_ahead(&component->ac);
     }
+    /* An MCU has two codes or more, of a bit or more: what promises pixels without any is to cost no memory. */
+    known = known && image->across * image->down <= 4 * (size_t)(data.len - scan);
     size_t small_width = (width + 7) / 8, small_height = (height + 7) / 8;
     rgb = known ? PyByteArray_FromStringAndSize(NULL, small_width * small_height * 3) : NULL;
     if (!rgb)

@@ -19,22 +19,30 @@ _BASELINE, _HUFFMAN, _START_OF_SCAN, _QUANTIZERS, _RESTARTS = 0xC0, 0xC4, 0xDA, 
 _OTHERS = {0xC1, 0xC2, 0xEE}
 """Frames of other kinds, and Adobe's segment, which may say that the colours are not JFIF's."""
 
+_KINDS = {_BASELINE, _HUFFMAN, _START_OF_SCAN, _QUANTIZERS, _RESTARTS, *_OTHERS}
+
 _SAMPLINGS = ([0x11], [0x11, 0x11, 0x11], [0x22, 0x11, 0x11])
 """Horizontal and vertical factors of each component: grey, colours at full and at half resolution."""
 
 _EVERY_COEFFICIENT = b"\x00\x3f\x00"
+
+_MOST_TABLES = 4096
+"""Bytes of all tables: four of quantizers and eight of codes can have 2,444."""
 
 
 def read_pixels(data: bytes) -> np.ndarray | None:
     """uint8 [⌈H/8⌉, ⌈W/8⌉, 3], RGB; None where libjpeg has to see it, if only to tell what is damaged.
 
     Args:
-        data: a JPEG of which cilf.images.jpeg.read_header has found the first scan.
+        data: a JPEG whose header both cilf.images.jpeg.read_header and libjpeg take: what they check, this does not.
     """
     if _eighth is None:
         return None
     segments, end = _segments(data)
-    if len(segments[_BASELINE]) != 1 or segments.keys() & _OTHERS:
+    tables = segments[_QUANTIZERS] + segments[_HUFFMAN]
+    if len(segments[_BASELINE]) != 1 or segments.keys() & _OTHERS or end > len(data):
+        return None
+    if sum(map(len, tables)) > _MOST_TABLES or any(len(each) != 2 for each in segments[_RESTARTS]):
         return None
     quantizers = dict(_tables(segments[_QUANTIZERS], lambda table: 65))
     codes = dict(_tables(segments[_HUFFMAN], lambda table: 17 + sum(table[1:17])))
@@ -42,7 +50,7 @@ def read_pixels(data: bytes) -> np.ndarray | None:
     names, sampling, uses = frame[6::3], list(frame[7::3]), frame[8::3]
     if sampling not in _SAMPLINGS or names == b"RGB" or max(quantizers, default=0) > 3:  # those are of 16 bits
         return None
-    if scan[1:-3:2] != names or not scan.endswith(_EVERY_COEFFICIENT) or any(len(each) != 2 for each in restarts):
+    if scan[1:-3:2] != names or not scan.endswith(_EVERY_COEFFICIENT):
         return None
     try:
         pairs = zip(uses, scan[2:-3:2], strict=True)
@@ -55,14 +63,15 @@ def read_pixels(data: bytes) -> np.ndarray | None:
     return None if pixels is None else np.frombuffer(pixels, np.uint8).reshape(-(-height // 8), -(-width // 8), 3)
 
 
-def _segments(data: bytes) -> tuple[dict[int, list[bytes]], int]:
-    """What the segments of each kind hold, up to the scan's, and where that ends and its codes begin."""
-    segments: dict[int, list[bytes]] = defaultdict(list)
+def _segments(data: bytes) -> tuple[defaultdict[int, list[bytes]], int]:
+    """What the segments of each of _KINDS hold, up to the scan's, and where that ends and its codes begin."""
+    segments: defaultdict[int, list[bytes]] = defaultdict(list)
     kind, end = 0, 2
     while kind != _START_OF_SCAN:
         start, kind = end, data[end + 1]
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4])
-        segments[kind].append(data[start + 4 : end])
+        if kind in _KINDS:
+            segments[kind].append(data[start + 4 : end])
     return segments, end
 
 

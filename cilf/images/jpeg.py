@@ -83,7 +83,7 @@ def read_pixels(data: bytes, header: Header, least: int) -> np.ndarray | None:
     room = min(header.width, header.height) // least
     scale = next((scale for scale in (8, 4, 2) if room >= scale), 1)
     try:
-        # A second opinion of the size, which memory has been judged by, costs next to nothing.
+        # A second opinion of the size, which memory has been judged by, and of all that eighth.py takes for granted.
         if simplejpeg.decode_jpeg_header(data)[:2] != (header.height, header.width):
             return None
         if scale == 8 and (pixels := eighth.read_pixels(data)) is not None:

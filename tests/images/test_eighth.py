@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import io
+import shutil
+import sysconfig
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +19,12 @@ from PIL import Image
 
 from cilf.images import eighth, jpeg
 
-pytestmark = pytest.mark.skipif(eighth._eighth is None, reason="_eighth.c could not be compiled here")
+COMPILER = shutil.which("cc") and Path(sysconfig.get_path("include"), "Python.h").exists()
+"""Where there is one, a build without _eighth is a failure."""
 
-LEAST = 17  # pixels: of less, simplejpeg's smallest scale that is large enough is another one
+pytestmark = pytest.mark.skipif(eighth._eighth is None and not COMPILER, reason="_eighth.c cannot be compiled here")
+
+LEAST = 17  # pixels a side: simplejpeg finds smaller scales than an eighth large enough for ⌈side / 8⌉ of less
 GREY, FULL, HALVED, FLAT = None, "4:4:4", "4:2:0", "4:2:2"
 
 
@@ -69,6 +78,45 @@ def with_marker(data: bytes, kind: int, position: int, value: int) -> bytes:
 
 
 PLAIN = encoded(photograph(120, 90, 10, 0), HALVED)
+SCAN = PLAIN.index(b"\xff\xda")
+RESTARTED = encoded(photograph(120, 90, 10, 0), HALVED, restart_marker_blocks=5)
+
+
+def content(data: bytes, kind: int, change: Callable[[bytes], bytes]) -> bytes:
+    """With the content of the first segment of a kind, and its length, changed."""
+    start = data.index(bytes((0xFF, kind))) + 4
+    end = start - 2 + int.from_bytes(data[start - 2 : start])
+    changed = change(data[start:end])
+    return data[: start - 2] + (2 + len(changed)).to_bytes(2) + changed + data[end:]
+
+
+def codes_of_other_lengths(data: bytes, changes: dict[int, int]) -> bytes:
+    """With so many more codes of some lengths in the first table of codes, [1:17] of its segment."""
+    return content(
+        data, 0xC4, lambda table: bytes(count + changes.get(at, 0) for at, count in enumerate(table[:17])) + table[17:]
+    )
+
+
+def named(data: bytes, names: bytes) -> bytes:
+    """With other names of its three components."""
+    for kind, positions in ((0xC0, (6, 9, 12)), (0xDA, (1, 3, 5))):
+        for position, name in zip(positions, names, strict=True):
+            data = with_marker(data, kind, position, name)
+    return data
+
+
+def quantizers_of_16_bits(data: bytes) -> bytes:
+    """Followed by another table, with which they could be taken for some of 8 bits."""
+    return content(
+        data, 0xDB, lambda table: b"\x10" + b"".join(bytes((0, each)) for each in table[1:]) + b"\x01" + table[1:]
+    )
+
+
+def test_the_plain_ones_are_read():
+    """So that what is changed in them below is why they are not."""
+    assert eighth.read_pixels(PLAIN) is not None
+    assert eighth.read_pixels(RESTARTED) is not None
+    assert eighth.read_pixels(named(PLAIN, b"YUV")) is not None
 
 
 @pytest.mark.parametrize(
@@ -81,12 +129,19 @@ PLAIN = encoded(photograph(120, 90, 10, 0), HALVED)
         with_marker(PLAIN, 0xC0, 8, 3),  # a table of quantizers that is not there
         with_marker(PLAIN, 0xDA, 2, 0x23),  # codes that are not there
         with_marker(PLAIN, 0xDA, 7, 1),  # no first coefficient
-        with_marker(PLAIN, 0xC4, 1, 200),  # more codes of one bit than there can be
+        with_marker(PLAIN, 0xC4, 1, 200),  # more codes than there are symbols for
+        codes_of_other_lengths(PLAIN, {2: 3, 9: -1, 8: -1, 7: -1}),  # more of two bits than there can be
+        codes_of_other_lengths(PLAIN, {8: 1, 9: -1}),  # one of ones alone
+        content(PLAIN, 0xC4, lambda tables: tables * 150),
+        quantizers_of_16_bits(PLAIN),
+        named(PLAIN, b"RGB"),
+        content(RESTARTED, 0xDD, lambda interval: b"\0" + interval),
+        PLAIN[:SCAN] + b"\xff\xda\0\x0d" + PLAIN[SCAN + 4 : SCAN + 14],  # ends within the scan's header
         PLAIN[:-2],
         PLAIN[:-40] + b"\xff\xd9",
         PLAIN[:-2] + b"\x00\xff\xd9",
         PLAIN[:-40] + b"\xff\xd0" + PLAIN[-38:],
-        encoded(photograph(120, 90, 10, 0), HALVED, restart_marker_blocks=5).replace(b"\xff\xd3", b"\xff\xd4"),
+        RESTARTED.replace(b"\xff\xd3", b"\xff\xd4"),
     ],
 )
 def test_what_is_unusual_or_damaged_is_left_to_libjpeg(data):
@@ -96,7 +151,12 @@ def test_what_is_unusual_or_damaged_is_left_to_libjpeg(data):
 def test_a_few_bytes_promise_no_memory():
     """Of 65,500 pixels a side, with room for the codes of none."""
     huge = with_marker(with_marker(PLAIN, 0xC0, 1, 0xFF), 0xC0, 3, 0xFF)
-    assert eighth.read_pixels(huge) is None
+    tracemalloc.start()
+    try:
+        assert eighth.read_pixels(huge) is None
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 SMALL = [
@@ -108,22 +168,44 @@ SMALL = [
 ]  # fmt: skip
 
 
-@settings(max_examples=1500, deadline=None)
-@given(
-    st.sampled_from(SMALL),
-    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
-    st.booleans(),
-)
-def test_damage_gives_what_libjpeg_sees_or_nothing(data, changes, near_the_start):
+def places_of_tables(data: bytes) -> list[int]:
+    """Where the segments of codes and of quantizers lie, without their numbers."""
+    places, at = [], 2
+    while data[at + 1] != 0xDA:
+        length = int.from_bytes(data[at + 2 : at + 4])
+        if data[at + 1] in (0xC4, 0xDB):
+            places += range(at + 5, at + 2 + length)
+        at += 2 + length
+    return places
+
+
+@pytest.mark.parametrize("where", ["anywhere", "header", "tables"])
+def test_damage_gives_what_libjpeg_sees_or_nothing(where):
     """What libjpeg would call damaged is never passed over."""
-    damaged = bytearray(data)
-    for where, value in changes:
-        damaged[int((where**3 if near_the_start else where) * len(data))] = value
-    header = jpeg.read_header(bytes(damaged))
-    assume(header is not None and min(header.width, header.height) >= LEAST)
-    pixels = jpeg.read_pixels(bytes(damaged), header, least=2)
-    if pixels is not None:
-        np.testing.assert_array_equal(pixels, by_libjpeg(bytes(damaged)))
+    who = Counter()
+    anything = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255))
+
+    @settings(max_examples=600, deadline=None)
+    @given(st.sampled_from(SMALL), st.lists(anything, min_size=1, max_size=4))
+    def damage(data, changes):
+        places = {
+            "anywhere": range(len(data)),
+            "header": range(data.index(b"\xff\xda") + 14),
+            "tables": places_of_tables(data),
+        }[where]
+        damaged = bytearray(data)
+        for place, value in changes:
+            damaged[places[int(place * len(places))]] = value
+        damaged = bytes(damaged)
+        header = jpeg.read_header(damaged)
+        assume(header is not None and min(header.width, header.height) >= LEAST)
+        pixels = jpeg.read_pixels(damaged, header, least=2)
+        who["eighth" if pixels is not None and eighth.read_pixels(damaged) is not None else "libjpeg or none"] += 1
+        if pixels is not None:
+            np.testing.assert_array_equal(pixels, by_libjpeg(damaged))
+
+    damage()
+    assert min(who["eighth"], who["libjpeg or none"]) > 60, who
 
 
 def test_labels_do_not_depend_on_the_compiler(monkeypatch):
