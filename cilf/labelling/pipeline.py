@@ -67,6 +67,10 @@ def labelling(blocks: Dataset, work: Work, options: LabelOptions, plan: Plan, bl
     from ray.data import ActorPoolStrategy
 
     blocks.context.max_errored_blocks = -1
+    # What a task returns stays one block, however large. Where Ray cuts it depends on its bytes, and when the task is
+    # repeated because its process died, a photograph may be missing that was there before: cut elsewhere, rows of
+    # blocks that others have already taken would come twice, or not at all.
+    blocks.context.target_max_block_size = None
     sight = Sight(
         images=work.images,
         faces=options.faces,

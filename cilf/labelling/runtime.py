@@ -29,16 +29,19 @@ _CORES = 8  # of a replica without GPU: a batch of 64 gives each of them a piece
 BATCH_SIZES, GPU_BATCH_SIZES = (64,), (64, 128, 256)
 """Images that go through the model at once, where no option says so: a replica takes the fastest."""
 
-_LEAST_ROWS, _MOST_ROWS, _BLOCKS = 64, 512, 2_000
-_SMALL_ROWS, _SMALL_BYTES = 192, 16_000_000
+_LEAST_ROWS, _SMALL_ROWS, _MOST_ROWS = 64, 192, 512
+_SMALL_BYTES, _MOST_BYTES = 16_000_000, 48_000_000  # of a block's objects as stored, where it holds more than the least
+_BLOCKS = 2_000
+_GUESS = 250_000
 
 
 def block_rows(objects: int, typical_bytes: float | None, batch_size: int) -> int:
     """Objects per block: what one fetch task holds, what a crash can cost, and what becomes readable at once.
 
     Small blocks show progress early and lose little, but each costs Ray a tenth of a second of one core, in its
-    processes together. Of crops, which are done that fast by the dozen, and of millions of objects, which would make
-    more tasks and files than anyone wants, a block holds more. It holds at least `batch_size`, so that the model gets
+    processes together. Of crops, which are done that fast by the dozen, a block holds more, and of millions of them, as
+    they would make more tasks and files than anyone wants, more still. Of photographs it does not: each may show a
+    whole class, and the crops of a block are in memory at once. It holds at least `batch_size`, so that the model gets
     full batches.
 
     Args:
@@ -46,8 +49,10 @@ def block_rows(objects: int, typical_bytes: float | None, batch_size: int) -> in
         typical_bytes: of an object as stored; None where nobody knows.
         batch_size: of the model.
     """
-    small = min(_SMALL_ROWS, int(_SMALL_BYTES / max(1, typical_bytes or _SMALL_BYTES)))
-    return max(_LEAST_ROWS, small, batch_size, min(_MOST_ROWS, objects // _BLOCKS))
+    each = max(1, typical_bytes or _GUESS)
+    small = min(_SMALL_ROWS, int(_SMALL_BYTES / each))
+    of_many = min(_MOST_ROWS, objects // _BLOCKS, int(_MOST_BYTES / each))
+    return max(_LEAST_ROWS, small, batch_size, of_many)
 
 
 @dataclass(frozen=True)

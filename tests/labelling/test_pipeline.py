@@ -35,6 +35,28 @@ def test_rows_are_readable_before_the_job_ends(ray_session, stand_in, rows, phot
     assert len(rows(tmp_path / "out")) == 20 * BLOCK_ROWS
 
 
+def test_what_a_task_returns_is_not_cut(
+    ray_session, stand_in, rows, photograph, model_folder, tmp_path, monkeypatch, capsys
+):
+    """Repeated, it may be cut elsewhere: rows would be lost, or written twice."""
+    from ray.data import DataContext
+
+    monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 1000)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(BLOCK_ROWS):
+        (photos / f"{number}.jpg").write_bytes(photograph(0))
+    options = LabelOptions(str(photos), str(tmp_path / "out"), model=str(model_folder), faces="none")
+    work = _work(options, model_folder, read_card(model_folder))
+    _prepare(work, options)
+    on = plan(options, Cluster(cpus=2, gpus=0, nodes=1))
+    committed = labelling(blocks(work.manifest, BLOCK_ROWS), work, options, on, BLOCK_ROWS)
+    with Lease(work.lease, work.run, print):
+        committed = committed.materialize()
+    assert "MapBatches(fetch_decode): 1 tasks executed, 1 blocks produced" in committed.stats()
+    assert len(rows(tmp_path / "out")) == BLOCK_ROWS
+
+
 def test_stages_stay_apart(ray_session, model_folder, tmp_path, capsys):
     """Ray fuses neighbours that ask for the same resources; fetching would then wait for the model."""
     (tmp_path / "photo").write_bytes(b"x")

@@ -121,12 +121,13 @@ def test_a_gpu_tries_out_batch_sizes_and_an_option_overrules_it():
     assert sizes == [(64,), (64, 128, 256), (48,)]
 
 
-def test_blocks_grow_with_the_corpus_and_hold_a_batch():
-    photograph = 3_000_000
-    assert [block_rows(objects, photograph, 64) for objects in (1, 100_000, 300_000, 5_000_000)] == [64, 64, 150, 512]
-    assert block_rows(10, photograph, 256) == 256
+def test_blocks_of_small_objects_grow_with_the_corpus():
+    counts = (1, 100_000, 500_000, 5_000_000)
+    assert [block_rows(objects, 12_000, 64) for objects in counts] == [192, 192, 250, 512]
+    assert [block_rows(objects, None, 64) for objects in counts] == [64, 64, 192, 192]
+    assert [block_rows(objects, 3_000_000, 64) for objects in counts] == [64, 64, 64, 64]
 
 
-def test_a_block_holds_more_of_small_objects():
+def test_a_block_holds_more_of_small_objects_and_at_least_a_batch():
     assert [block_rows(5_000, size, 64) for size in (12_000, 100_000, 300_000, None)] == [192, 160, 64, 64]
-    assert block_rows(5_000_000, 12_000, 64) == 512
+    assert block_rows(10, 3_000_000, 256) == 256
