@@ -6,10 +6,13 @@ line in `JOBS`.
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,7 +121,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     command = next((f"cilf {job}" for job in JOBS if arguments[: job.count(" ") + 1] == job.split()), "cilf")
     try:
-        return _app().meta(arguments, exit_on_error=False, print_error=False) or DONE
+        with _sigterm_interrupts():
+            return _app().meta(arguments, exit_on_error=False, print_error=False) or DONE
     except CycloptsError as error:
         return _fail(command, f"{error} Try: {command} --help", WRONG_USAGE)
     except BusyError as error:
@@ -133,6 +137,19 @@ def main(arguments: list[str] | None = None) -> int:
         with tempfile.NamedTemporaryFile("w", prefix="cilf-", suffix=".log", delete=False) as log:
             traceback.print_exc(file=log)
         return _fail(command, f"{type(error).__name__}: {error} (traceback in {log.name})", FAILED)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """What `ray job stop`, Kubernetes and `timeout` send ends a job as Ctrl-C does: it gives back what it has."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(command: str, message: str, code: int) -> int:

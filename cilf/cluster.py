@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -119,7 +121,7 @@ def _start(address: str | None) -> None:
         )
     try:
         _knock(address)
-        with _stderr_hidden():
+        with _stderr_hidden(), _sigterm_kept():
             if address:
                 ray.init(address, **quiet)
             else:
@@ -171,6 +173,15 @@ def _batch_scheduling() -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.sched_setscheduler(0, policy, os.sched_param(0))
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Whoever handled SIGTERM still does: Ray's own handler exits without a word, its processes killed first."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _knock(address: str | None) -> None:

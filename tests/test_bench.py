@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -191,6 +194,18 @@ def test_label_is_run_and_watched(tmp_path, model_folder):
         assert run.usage[MODEL].peak_mb > 100, "it holds torch"
         with pytest.raises(JobError, match="no-such-model"):
             pipeline.label(made.many, 100, "no-such-model", "none", made.environment)
+
+
+def test_an_interrupt_ends_what_is_run(tmp_path, monkeypatch):
+    command = tmp_path / "command"
+    command.write_text(f"#!/bin/sh\ntrap 'kill $!; touch {tmp_path / 'ended'}; exit' TERM\nsleep 60 & wait\n")
+    command.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(command))
+    interrupt = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.label("objects", 1, "model", "none", {})
+    assert (tmp_path / "ended").exists()
 
 
 def test_bench_label_writes_and_shows(tmp_path, monkeypatch, capsys, model_folder):

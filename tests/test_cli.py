@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -211,13 +212,18 @@ def test_what_nobody_expected_is_one_line_and_a_log(monkeypatch, capsys):
     log.unlink()
 
 
-def test_an_interrupt_is_no_traceback(monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_no_traceback(number, monkeypatch, capsys):
     def interrupted(options: LabelOptions) -> int:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+        raise AssertionError
 
     monkeypatch.setattr("cilf.labelling.label", interrupted)
+    before = signal.getsignal(signal.SIGTERM)
     assert cli.main(["label", "a", "b"]) == cli.INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_help_shows_every_option_with_its_meaning(capsys):

@@ -51,9 +51,20 @@ def label(objects: str, count: int, model: str, faces: str, environment: Mapping
     with tempfile.TemporaryDirectory(prefix="cilf-bench-") as output, tempfile.TemporaryFile("w+") as errors:
         command = [sys.executable, "-m", "cilf.cli", "label", objects, output, "--model", model, "--faces", faces]
         start = time.perf_counter()
-        with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=errors) as process:
-            with sampled(process.pid) as sampler, busy() as shares:
-                code = process.wait()
+        with subprocess.Popen(
+            command,
+            env=variables,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,  # so that Ctrl-C does not reach it twice
+        ) as process:
+            try:
+                with sampled(process.pid) as sampler, busy() as shares:
+                    code = process.wait()
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
             seconds = time.perf_counter() - start
         if code:
             errors.seek(0)

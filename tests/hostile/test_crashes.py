@@ -12,9 +12,12 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from label_run import Run, statuses
+
+from cilf.cli import INTERRUPTED
 
 FETCH, MODEL, SINK = "poisonous_fetch", "StandIn", "write_labels"  # as Ray names the processes that run them
 KINDS = (FETCH, MODEL, SINK, "raylet", "driver")
@@ -93,6 +96,22 @@ def test_processes_are_killed_at_random_moments(start, corpus, tmp_path, seed):
     rng = random.Random(seed)
     kinds = rng.choices(KINDS, k=rng.randint(1, 3))
     crash_and_go_on(start, corpus, tmp_path, kinds, rng, delay=rng.uniform(0, 4))
+
+
+def test_a_terminated_run_gives_back_what_it_has(start, corpus, tmp_path):
+    run = start(corpus(2_000), tmp_path / "out", slow_ms=200)
+    assert run.wait_for_files(), run.end()
+    ray = run.below()
+    run.process.terminate()
+    report = run.end()
+    assert run.process.returncode == INTERRUPTED, report
+    assert "interrupted; the same command again goes on where it was" in report
+    assert list((tmp_path / "out" / "leases").glob("*.json")) == []
+    assert any("raylet/raylet" in command for command in ray.values())
+    deadline = time.monotonic() + 20
+    while left := [command for pid, command in ray.items() if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
 
 
 def test_objects_that_kill_are_found_and_cost_nobody_else_their_row(start, corpus, tmp_path):
