@@ -44,7 +44,8 @@ def draw(tmp_path_factory) -> Path:
 def recipe(draw: Path, **changes: object) -> dict:
     named = {"ages": AGES, "prompts": {"templates": ["a photo taken in the {age}"]}}
     data = {"path": str(draw), "choose": "test"}
-    return {**changed(RECIPE, {"model": named}), "data": data, "epochs": 8, "held_out": 0.49, **changes}
+    steps = {"epochs": 4, "batch_size": 16}
+    return {**changed(RECIPE, {"model": named}), "data": data, **steps, "held_out": 0.49, **changes}
 
 
 def test_cilf_ciae_learns_ranks_through_the_commands(ray_session, draw, tmp_path, capsys):
