@@ -32,7 +32,7 @@ def fetch_alone(corpus: Corpus) -> float:
     """Objects per second, in blocks like those of labelling, in one process per core."""
     uris = corpus.uris("few")
     sizes = [path.stat().st_size for path in corpus.sample()]
-    block = block_rows(corpus.many_count, sum(sizes) / len(sizes), max(BATCH_SIZES))
+    block = block_rows(corpus.many_count, sum(sizes) / len(sizes), max(BATCH_SIZES), corpus.faces)
     share = min(block, -(-len(uris) // CORES))
     return _on_all_cores(_fetch, [uris[first : first + share] for first in range(0, len(uris), share)], corpus)
 

@@ -52,7 +52,7 @@ def try_out(drawn: Sample, work: Work, options: LabelOptions, cluster: Cluster, 
     import ray
 
     shares = plan(options, cluster)
-    rows = block_rows(len(drawn.rows), pc.mean(drawn.rows["bytes"]).as_py(), max(shares.batch_sizes))
+    rows = block_rows(len(drawn.rows), pc.mean(drawn.rows["bytes"]).as_py(), max(shares.batch_sizes), options.faces)
     blocks = [drawn.rows.slice(start, rows) for start in range(0, len(drawn.rows), rows)]
     count(labelling(ray.data.from_arrow(blocks), work, options, shares, rows), progress)
 

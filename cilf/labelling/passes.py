@@ -44,7 +44,7 @@ def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress)
     Raises:
         StageError: a stage failed for a reason that is no object's.
     """
-    rows = block_rows(progress.total, _typical_bytes(work.manifest), max(plan.batch_sizes))
+    rows = block_rows(progress.total, _typical_bytes(work.manifest), max(plan.batch_sizes), options.faces)
     manifest, number = work.manifest, 1
     while True:
         nodes = living()

@@ -30,28 +30,31 @@ BATCH_SIZES, GPU_BATCH_SIZES = (64,), (64, 128, 256)
 """Images that go through the model at once, where no option says so: a replica takes the fastest."""
 
 _LEAST_ROWS, _SMALL_ROWS, _MOST_ROWS = 64, 192, 512
-_SMALL_BYTES, _MOST_BYTES = 16_000_000, 48_000_000  # of a block's objects as stored, where it holds more than the least
+_SEARCHED_ROWS = 32  # take two cores five seconds at 12 megapixels
+_SMALL_BYTES = 16_000_000  # of a block's objects as stored, where it holds more than the least
 _BLOCKS = 2_000
 _GUESS = 250_000
 
 
-def block_rows(objects: int, typical_bytes: float | None, batch_size: int) -> int:
+def block_rows(objects: int, typical_bytes: float | None, batch_size: int, faces: str) -> int:
     """Objects per block: what one fetch task holds, what a crash can cost, and what becomes readable at once.
 
     Small blocks show progress early and lose little, but each costs Ray a tenth of a second of one core, in its
-    processes together. Of crops, which are done that fast by the dozen, a block holds more, and of millions of them, as
-    they would make more tasks and files than anyone wants, more still. Of photographs it does not: each may show a
-    whole class, and the crops of a block are in memory at once. It holds at least `batch_size`, so that the model gets
-    full batches.
+    processes together. Of crops, which are done that fast by the dozen, and of large corpora, which would make more
+    tasks and files than anyone wants, a block holds more; of photographs not as many, as each may show a whole class,
+    and the crops of a block are in memory at once. It holds at least `batch_size`, so that the model gets full batches,
+    but of photographs whose faces have to be found: that takes so much longer than the model that it does not matter.
 
     Args:
         objects: of the run.
         typical_bytes: of an object as stored; None where nobody knows.
         batch_size: of the model.
+        faces: how they are found, as LabelOptions has it.
     """
-    each = max(1, typical_bytes or _GUESS)
-    small = min(_SMALL_ROWS, int(_SMALL_BYTES / each))
-    of_many = min(_MOST_ROWS, objects // _BLOCKS, int(_MOST_BYTES / each))
+    small = min(_SMALL_ROWS, int(_SMALL_BYTES / max(1, typical_bytes or _GUESS)))
+    of_many = min(_MOST_ROWS if small == _SMALL_ROWS else _SMALL_ROWS, objects // _BLOCKS)
+    if faces != "none" and small < _LEAST_ROWS:
+        return max(_SEARCHED_ROWS, of_many)
     return max(_LEAST_ROWS, small, batch_size, of_many)
 
 

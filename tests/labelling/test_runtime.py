@@ -121,13 +121,16 @@ def test_a_gpu_tries_out_batch_sizes_and_an_option_overrules_it():
     assert sizes == [(64,), (64, 128, 256), (48,)]
 
 
-def test_blocks_of_small_objects_grow_with_the_corpus():
-    counts = (1, 100_000, 500_000, 5_000_000)
-    assert [block_rows(objects, 12_000, 64) for objects in counts] == [192, 192, 250, 512]
-    assert [block_rows(objects, None, 64) for objects in counts] == [64, 64, 192, 192]
-    assert [block_rows(objects, 3_000_000, 64) for objects in counts] == [64, 64, 64, 64]
+def test_blocks_grow_with_the_corpus():
+    counts = (1, 100_000, 300_000, 5_000_000)
+    assert [block_rows(objects, 12_000, 64, "none") for objects in counts] == [192, 192, 192, 512]
+    assert [block_rows(objects, 12_000, 64, "detect") for objects in counts] == [192, 192, 192, 512]
+    assert [block_rows(objects, None, 64, "detect") for objects in counts] == [64, 64, 150, 192]
+    assert [block_rows(objects, 3_000_000, 64, "none") for objects in counts] == [64, 64, 150, 192]
+    assert [block_rows(objects, 3_000_000, 64, "detect") for objects in counts] == [32, 50, 150, 192]
 
 
-def test_a_block_holds_more_of_small_objects_and_at_least_a_batch():
-    assert [block_rows(5_000, size, 64) for size in (12_000, 100_000, 300_000, None)] == [192, 160, 64, 64]
-    assert block_rows(10, 3_000_000, 256) == 256
+def test_a_block_holds_more_of_small_objects_and_a_batch_where_the_model_counts():
+    assert [block_rows(5_000, size, 64, "none") for size in (12_000, 100_000, 300_000, None)] == [192, 160, 64, 64]
+    assert block_rows(10, 3_000_000, 256, "none") == 256
+    assert block_rows(10, 3_000_000, 256, "auto") == 32
