@@ -196,7 +196,7 @@ def test_label_is_run_and_watched(tmp_path, model_folder):
             pipeline.label(made.many, 100, "no-such-model", "none", made.environment)
 
 
-def test_an_interrupt_ends_what_is_run(tmp_path, monkeypatch):
+def test_an_interrupt_ends_what_is_run(interruptible, tmp_path, monkeypatch):
     command = tmp_path / "command"
     command.write_text(f"#!/bin/sh\ntrap 'kill $!; touch {tmp_path / 'ended'}; exit' TERM\nsleep 60 & wait\n")
     command.chmod(0o700)

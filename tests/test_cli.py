@@ -213,7 +213,7 @@ def test_what_nobody_expected_is_one_line_and_a_log(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_no_traceback(number, monkeypatch, capsys):
+def test_an_interrupt_is_no_traceback(number, interruptible, monkeypatch, capsys):
     def interrupted(options: LabelOptions) -> int:
         os.kill(os.getpid(), number)
         time.sleep(60)
