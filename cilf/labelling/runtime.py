@@ -30,10 +30,10 @@ BATCH_SIZES, GPU_BATCH_SIZES = (64,), (64, 128, 256)
 """Images that go through the model at once, where no option says so: a replica takes the fastest."""
 
 _LEAST_ROWS, _SMALL_ROWS, _MOST_ROWS = 64, 192, 512
-_SEARCHED_ROWS = 32  # take two cores five seconds at 12 megapixels
+_SEARCHED_ROWS = 32  # take a core five seconds at 12 megapixels
 _SMALL_BYTES = 16_000_000  # of a block's objects as stored, where it holds more than the least
 _BLOCKS = 2_000
-_GUESS = 250_000
+_GUESS = 250_000  # bytes of an object of which nobody knows how many
 
 
 def block_rows(objects: int, typical_bytes: float | None, batch_size: int, faces: str) -> int:
