@@ -45,5 +45,6 @@ requirements:
 	    --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	    --output-file requirements.txt
 
+# demo/ may hold more than the demo made, such as a filled-in review: it is left to its owner.
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV)

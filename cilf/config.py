@@ -437,7 +437,8 @@ class DemoOptions:
     _: KW_ONLY
 
     folder: str = "demo"
-    """Folder for the photographs, their labels and the contact sheet; what an earlier demo left there goes."""
+    """Folder for the photographs, their labels and the contact sheet: one that is new or empty, or an earlier demo's,
+    whose photographs are then labelled again."""
 
     model: str = DEFAULT_MODEL
     """Name of a bundled model, or a path or URL of a model folder."""
