@@ -15,10 +15,11 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cilf.images import jpeg, tiff
+from cilf.images import jpeg, tiff, tiff_pages
+from cilf.images.kinds import not_read
 from cilf.images.squeeze import squeeze
 
-DECODE_VERSION = 4
+DECODE_VERSION = 5
 """Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
 
 # What is wrong with a file's metadata is of no interest as long as its pixels can be read.
@@ -132,11 +133,13 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
             orientation = _jpeg_orientation(data) if header.has_metadata else 1
             return _photograph(header.width, header.height, orientation, pixels)
     try:
+        if kind := not_read(data):
+            raise DecodeError("unreadable", kind)
         return _read_any(data, least, max_pixels)
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError("unreadable", _unknown(data)) from None
+        raise DecodeError("unreadable", "not an image in a format that is known here") from None
     except Image.DecompressionBombError as error:
         raise DecodeError("too_large", f"{_first_number(error)} pixels, more than the {max_pixels} allowed") from None
     except Exception as error:  # Pillow's plug-ins raise whatever damaged bytes make them trip over.
@@ -147,6 +150,8 @@ def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
     """With Pillow: every format, every colour space, and its judgement of what is damaged."""
     Image.init()  # Pillow knows a few formats from the start, and trips over the names of others.
     with _inner_images(max_pixels), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        if isinstance(image, TiffImageFile):
+            image.seek(tiff_pages.picture(data))
         width, height = image.size
         _check_pixels(width, height, max_pixels)
         if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * width * height > jpeg.MAX_SCANS * max_pixels:
@@ -288,12 +293,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         return 1
     return value if value in range(1, 9) else 1
-
-
-def _unknown(data: bytes) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-        return "HEIF (HEIC), which is not read here"
-    return "not an image in a format that is known here"
 
 
 def _first_number(error: Exception) -> str:
