@@ -154,8 +154,10 @@ def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
             image.seek(tiff_pages.picture(data))
         width, height = image.size
         _check_pixels(width, height, max_pixels)
-        if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * width * height > jpeg.MAX_SCANS * max_pixels:
-            raise DecodeError("unreadable", "more scans than any photograph has")
+        if isinstance(image, JpegImageFile):
+            most = jpeg.MAX_SCANS * max_pixels // (width * height)
+            if jpeg.has_more_scans(data, most):
+                raise DecodeError("unreadable", "more scans than any photograph has")
         _check_memory(width, height, _held(image, data), max_pixels)
         image.draft(None, (least, least))
         image.load()
@@ -197,8 +199,7 @@ def _held(image: Image.Image, data: bytes) -> int:
     stored = pixels * _STORED.get(image.mode, 4)
     reading = max(stored, pixels * _READING.get(image.format or "", 0))
     if isinstance(image, JpegImageFile):
-        # That of one scan needs no coefficients, but may have a thumbnail with scans of its own.
-        if data.count(b"\xff\xda") > 1:
+        if jpeg.has_more_scans(data, 1):
             reading += jpeg.coefficients(*image.size, [(down, across) for _, down, across, _ in image.layer])
     elif isinstance(image, TiffImageFile):
         reading = stored * (1 + tiff.is_turned(image)) + tiff.block_bytes(image, data)
