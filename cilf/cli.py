@@ -23,6 +23,7 @@ from cyclopts.types import ExistingFile
 import cilf
 from cilf.card import ModelFolderError
 from cilf.errors import BusyError, JobError, UsageError
+from cilf.own_process import hide_warnings
 
 DONE, FAILED, WRONG_USAGE, BUSY, INTERRUPTED = 0, 1, 2, 75, 130
 
@@ -119,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     anything else goes to a file that the message names.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    hide_warnings()
     command = next((f"cilf {job}" for job in JOBS if arguments[: job.count(" ") + 1] == job.split()), "cilf")
     try:
         with _sigterm_interrupts():

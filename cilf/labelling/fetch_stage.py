@@ -17,6 +17,7 @@ from cilf.card import Images
 from cilf.images.decode import DecodeError
 from cilf.images.faces import LEAST_SIDE, Faces, find, whole, whole_or_found
 from cilf.images.fetch import FetchError, fetch
+from cilf.own_process import settle
 
 _BYTES_AT_ONCE = 256_000_000  # encoded bytes a task holds; together with one decoded image, its memory
 _GUESS = 32_000_000  # bytes of an object whose size the manifest does not tell, until the first have come
@@ -61,6 +62,7 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
     Returns:
         schema.FETCHED and the user's own columns, with schema.THUMBNAILS where asked; rows in the order of `table`.
     """
+    settle()
     outcomes: list[_Outcome] = []
     seconds: list[tuple[float, float]] = []
     sizes, guess = table["bytes"].to_pylist(), _GUESS
