@@ -15,7 +15,7 @@ from simplejpeg import encode_jpeg
 from cilf import schema
 from cilf.card import Images
 from cilf.images.decode import DecodeError
-from cilf.images.faces import LEAST_SIDE, Faces, find, whole, whole_or_found
+from cilf.images.faces import LEAST_SIDE, Faces, find, whole_or_found, whole_unless_blank
 from cilf.images.fetch import FetchError, fetch
 from cilf.own_process import settle
 
@@ -97,7 +97,7 @@ def _fitting(sizes: list[int | None], guess: int, max_bytes: int) -> int:
 def _faces(data: bytes, sight: Sight) -> Faces | DecodeError:
     try:
         if sight.faces == "none":
-            return whole(data, sight.images, sight.max_pixels)
+            return whole_unless_blank(data, sight.images, sight.max_pixels)
         cut_out = find if sight.faces == "detect" else whole_or_found
         return cut_out(data, sight.images, sight.max_pixels)
     except DecodeError as error:
@@ -147,6 +147,8 @@ def _reason(outcome: _Outcome) -> str | None:
         return outcome.reason
     if outcome.found:
         return None
+    if outcome.blank:
+        return "nothing but one colour, or noise"
     return f"only faces of less than {LEAST_SIDE:g} pixels" if outcome.smaller else "no face found"
 
 

@@ -340,7 +340,9 @@ def test_numbers_of_many_blocks_stay_with_their_rows(label: Label, tmp_path):
         if number % 7 == 3:
             (photos / f"{number:03d}.png").write_bytes(b"broken")
         else:
-            Image.new("L", (20 + number, 50), 100 + number).save(photos / f"{number:03d}.png")
+            # Of a brightness of its own; half of it is darker, as an image of a single grey shows nothing.
+            shades = np.full((50, 20 + number), 100 + number, np.uint8) + np.repeat([[-5], [5]], 25, axis=0)
+            Image.fromarray(shades.astype(np.uint8)).save(photos / f"{number:03d}.png")
     table = label(photos, tmp_path / "out", "--batch-size", "16").to_pylist()
     assert len(table) == 150
     for number, row in enumerate(table):
