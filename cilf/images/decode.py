@@ -27,7 +27,7 @@ _PIXELS_AT_ONCE = 1_000_000
 _OURS = 3
 """Bytes per pixel of what `read` returns."""
 
-_BYTES_PER_PIXEL = 4 + _OURS
+BYTES_PER_PIXEL = 4 + _OURS
 """Of an RGB image, Pillow's and ours: for each of the pixels allowed, what any other image may take."""
 
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -165,7 +165,7 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
 
 
 def _check_memory(width: int, height: int, held: int, max_pixels: int) -> None:
-    allowed = _BYTES_PER_PIXEL * max_pixels
+    allowed = BYTES_PER_PIXEL * max_pixels
     if held > allowed:
         reason = f"{width} x {height} pixels that take {held} bytes to decode, more than the {allowed} allowed"
         raise DecodeError("too_large", reason)
