@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
+# An environment that somebody else has made is neither cleared nor removed.
+OURS = test ! -e $(VENV) || test -e $(VENV)/begun || test -e $(VENV)/installed || \
+    { echo "$(VENV) was not made by make: move it away, or choose another place with VENV=..." >&2; exit 1; }
+
 .PHONY: demo test lint bench requirements clean
 .DELETE_ON_ERROR:
 
@@ -25,12 +29,15 @@ bench: $(VENV)/installed
 # uv where there is one, else pip. The package itself is linked, so that the checkout is what runs.
 $(VENV)/installed: requirements.txt pyproject.toml cilf/images/_eighth.c
 	@$(PYTHON) -c 'import sys; sys.exit("CILF needs Python 3.11 or newer; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	@$(OURS)
 ifdef UV
 	$(UV) venv --quiet --clear --python "$$(command -v $(PYTHON))" $(VENV)
+	@touch $(VENV)/begun
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 else
 	$(PYTHON) -m venv --clear $(VENV)
+	@touch $(VENV)/begun
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endif
@@ -45,5 +52,7 @@ requirements:
 	    --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	    --output-file requirements.txt
 
+# demo/ may hold more than the demo made, such as a filled-in review: it is left to its owner.
 clean:
-	rm -rf $(VENV) demo
+	@$(OURS)
+	rm -rf $(VENV)

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
@@ -23,6 +24,7 @@ from cyclopts.types import ExistingFile
 import cilf
 from cilf.card import ModelFolderError
 from cilf.errors import BusyError, JobError, UsageError
+from cilf.own_process import hide_warnings
 
 DONE, FAILED, WRONG_USAGE, BUSY, INTERRUPTED = 0, 1, 2, 75, 130
 
@@ -119,9 +121,10 @@ def main(arguments: list[str] | None = None) -> int:
     anything else goes to a file that the message names.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    hide_warnings()
     command = next((f"cilf {job}" for job in JOBS if arguments[: job.count(" ") + 1] == job.split()), "cilf")
     try:
-        with _sigterm_interrupts():
+        with _interruptible():
             return _app().meta(arguments, exit_on_error=False, print_error=False) or DONE
     except CycloptsError as error:
         return _fail(command, f"{error} Try: {command} --help", WRONG_USAGE)
@@ -140,16 +143,33 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """What `ray job stop`, Kubernetes and `timeout` send ends a job as Ctrl-C does: it gives back what it has."""
+def _interruptible() -> Iterator[None]:
+    """What `ray job stop`, Kubernetes and `timeout` send ends a job as Ctrl-C does: it gives back what it has.
+
+    An exception after either, such as that of a library whose import broke off, counts as the interrupt that it is.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    seen: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if number == signal.SIGTERM or handler is signal.default_int_handler:  # a shell's background ignores Ctrl-C
+            signal.signal(number, interrupt)
     try:
         yield
+    except Exception as error:
+        if seen:
+            raise KeyboardInterrupt from error
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _fail(command: str, message: str, code: int) -> int:

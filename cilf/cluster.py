@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cilf.errors import JobError, UsageError
@@ -49,10 +50,10 @@ def running(address: str | None) -> Iterator[Cluster]:
     import ray
 
     started = not ray.is_initialized()
-    if started:
-        _start(address)
-    _configure()
     try:
+        if started:
+            _start(address)
+        _configure()
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         total = ray.cluster_resources()
         yield Cluster(total.get("CPU", 0), total.get("GPU", 0), max(1, len(nodes)))
@@ -121,7 +122,7 @@ def _start(address: str | None) -> None:
         )
     try:
         _knock(address)
-        with _stderr_hidden(), _sigterm_kept():
+        with _stderr_hidden(), _interrupts_later():
             if address:
                 ray.init(address, **quiet)
             else:
@@ -176,12 +177,34 @@ def _batch_scheduling() -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Whoever handled SIGTERM still does: Ray's own handler exits without a word, its processes killed first."""
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(handler) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+def _interrupts_later() -> Iterator[None]:
+    """Ctrl-C and SIGTERM, first ones, wait for the end of the context: half of a Ray can neither work nor be ended.
+
+    Whoever handled them still does: Ray's own handler of SIGTERM exits without a word, its processes killed first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def later(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        handler = before[signal.Signals(number)]
+        if len(seen) > 1 and callable(handler):
+            handler(number, frame)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, later)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+    if seen:
+        signal.raise_signal(seen[0])
 
 
 def _knock(address: str | None) -> None:

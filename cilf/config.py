@@ -77,7 +77,8 @@ class LabelOptions:
     of crops. auto: an image whose one face fills it like a crop is used whole, any other as with detect."""
 
     thumbnails: Annotated[bool, _Flag] = False
-    """Keep the crops of the faces as a further column `thumbnails`, a JPEG file of about 5 kB each."""
+    """Keep the crops of the faces as a further column `thumbnails`, a JPEG file of about 5 kB each. What is labelled
+    already gets none without --relabel."""
 
     include: Annotated[tuple[str, ...], _Repeatable] = ()
     """Label only objects whose key below INPUT (of a manifest and of packed images: whose URI) fits one of these globs,
@@ -91,11 +92,12 @@ class LabelOptions:
     """Label again what this model has labelled already; the old rows are removed first."""
 
     max_bytes: Annotated[int, _AtLeastOne] = 100_000_000
-    """Larger objects are not fetched; their status is too_large (bytes)."""
+    """Larger objects are not fetched; their status is too_large (bytes), until a run with a higher bound labels them
+    again."""
 
     max_pixels: Annotated[int, _AtLeastOne] = 120_000_000
     """Images with more pixels are not decoded, nor those that take more memory than a PNG of so many, 7 bytes each;
-    their status is too_large (width x height, pixels)."""
+    their status is too_large (width x height, pixels), until a run with a higher bound labels them again."""
 
     batch_size: Annotated[int | None, _AtLeastOne] = None
     """Images that go through the model at once. Default: on a GPU the smallest of 64, 128 and 256 that comes within 5 %
@@ -437,7 +439,8 @@ class DemoOptions:
     _: KW_ONLY
 
     folder: str = "demo"
-    """Folder for the photographs, their labels and the contact sheet; what an earlier demo left there goes."""
+    """Folder for the photographs, their labels and the contact sheet: one that is new or empty, or an earlier demo's,
+    whose photographs are then labelled again."""
 
     model: str = DEFAULT_MODEL
     """Name of a bundled model, or a path or URL of a model folder."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import pyarrow.dataset as pads
@@ -14,18 +14,28 @@ from rich.table import Table
 from skimage import data
 
 from cilf.config import DemoOptions, LabelOptions
+from cilf.errors import UsageError
 from cilf.labelling import label
+from cilf.storage import check_output, locate, write
+
+_MARKER = ".cilf-demo"
+_MARKED = "`cilf demo` made this folder and may change its photographs, output and contact-sheet.png.\n"
 
 
 def demo(options: DemoOptions = DemoOptions()) -> int:
-    """Make the photographs, label them as `cilf label` would, and show what came out."""
-    folder = Path(options.folder).resolve()
+    """Make the photographs, label them as `cilf label` would, and show what came out.
+
+    Nothing is deleted: photographs that are there already stay as they are, and are labelled again.
+
+    Raises:
+        UsageError: the folder holds files that no demo has made, or cannot be written.
+    """
+    folder = Path(options.folder).expanduser().resolve()
+    claim(folder)
     photographs, output = folder / "photographs", folder / "output"
-    for made in (photographs, output):
-        shutil.rmtree(made, ignore_errors=True)
     make_photographs(photographs)
-    code = label(LabelOptions(input=str(photographs), output=str(output), model=options.model))
-    labels = pads.dataset(output / "labels", partitioning="hive").to_table().sort_by("uri").to_pylist()
+    code = label(LabelOptions(input=str(photographs), output=str(output), model=options.model, relabel=True))
+    labels = newest(output)
     sheet = folder / "contact-sheet.png"
     contact_sheet(labels).save(sheet)
     Console().print(table(labels))
@@ -42,9 +52,47 @@ Ask the labels anything, for example with DuckDB in Python:
     return code
 
 
+def claim(folder: Path) -> None:
+    """Make the folder and mark it as the demo's, or find that mark.
+
+    Raises:
+        UsageError: the folder holds files that no demo has made, or cannot be written.
+    """
+    try:
+        if not (folder / _MARKER).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise UsageError(
+                    f"{folder} is not empty and was not made by this version of `cilf demo`, which only writes into a "
+                    "folder of its own: name a new or empty one with --folder, or move this one away"
+                )
+        check_output(locate(str(folder)), "the demo's folder")
+        write(locate(str(folder)) / _MARKER, _MARKED.encode())
+    except OSError as error:
+        raise UsageError(f"cannot use {folder} for the demo: {error.strerror or error}") from error
+
+
+def newest(output: Path) -> list[dict[str, Any]]:
+    """The rows of the newest run in OUTPUT, by uri."""
+    rows = pads.dataset(output / "labels", partitioning="hive").to_table().sort_by("uri").to_pylist()
+    run = max(row["run"] for row in rows)
+    return [row for row in rows if row["run"] == run]
+
+
 def make_photographs(folder: Path) -> None:
-    """The astronaut's portrait, an album of its prints, and what else a real corpus holds, as files in `folder`."""
-    folder.mkdir(parents=True)
+    """The astronaut's portrait, an album of its prints, and what else a real corpus holds, as files in `folder`.
+
+    Files that are there already are left as they are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".making-", dir=folder.parent) as unfinished:
+        _draw(Path(unfinished))
+        for file in sorted(Path(unfinished).iterdir()):
+            if not (folder / file.name).exists():
+                file.rename(folder / file.name)
+
+
+def _draw(folder: Path) -> None:
     portrait = Image.fromarray(data.astronaut())
     portrait.save(folder / "portrait.jpg", quality=92)
     portrait.save(folder / "portrait.png")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cilf import cli, config
+from cilf import cli, cluster, config
 from cilf.config import LabelOptions
 
 ROOT = Path(__file__).parents[1]
@@ -224,6 +224,61 @@ def test_an_interrupt_is_no_traceback(number, interruptible, monkeypatch, capsys
     assert cli.main(["label", "a", "b"]) == cli.INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("error", [ImportError, cli.UsageError, cli.JobError])
+def test_what_an_interrupt_breaks_off_is_an_interrupt(number, error, interruptible, monkeypatch, capsys):
+    """Such as the import of a library in C, which turns it into an error of its own."""
+
+    def interrupted(options: LabelOptions) -> int:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise error("initialization failed") from None
+        raise AssertionError
+
+    monkeypatch.setattr("cilf.labelling.label", interrupted)
+    assert cli.main(["label", "a", "b"]) == cli.INTERRUPTED
+    assert capsys.readouterr().err == "cilf label: interrupted; the same command again goes on where it was\n"
+
+
+def test_a_second_interrupt_ends_what_the_first_one_cleans_up(interruptible, monkeypatch, capsys):
+    def interrupted(options: LabelOptions) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+        raise AssertionError
+
+    monkeypatch.setattr("cilf.labelling.label", interrupted)
+    assert cli.main(["label", "a", "b"]) == cli.INTERRUPTED
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_ray_has_started(number, times, interruptible, monkeypatch, capsys):
+    """Half of it can hang, and outlives its command; whoever interrupts twice does not wait."""
+    happened: list[str] = []
+
+    def start(**_: object) -> None:
+        for _ in range(times):
+            signal.raise_signal(number)
+        happened.append("started")
+
+    def starts_ray(options: LabelOptions) -> int:
+        with cluster.running(None):
+            raise AssertionError
+
+    monkeypatch.setattr(cluster, "_start_here", start)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.shutdown", lambda: happened.append("ended"))
+    monkeypatch.setattr("cilf.labelling.label", starts_ray)
+    assert cli.main(["label", "a", "b"]) == cli.INTERRUPTED
+    assert happened == (["started", "ended"] if times == 1 else ["ended"])
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_help_shows_every_option_with_its_meaning(capsys):

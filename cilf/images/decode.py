@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cilf.images import jpeg, tiff
+from cilf.images import jpeg, pillow, tiff, tiff_pages
+from cilf.images.kinds import not_read
 from cilf.images.squeeze import squeeze
 
-DECODE_VERSION = 4
+DECODE_VERSION = 5
 """Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
-
-# What is wrong with a file's metadata is of no interest as long as its pixels can be read.
-warnings.filterwarnings("ignore", module="PIL")
-
-_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "JPEG2000", "PPM", "PSD")
-"""What photographs come in. Pillow reads more, but takes noise for some of it (TGA, PCX) and runs programs for
-other (EPS)."""
-
-# Wide-gamut and printers' profiles are of some megabytes; Pillow takes 1 MiB. All of a file's text stays below 64 MiB.
-PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20
 
 _ORIENTATION = 0x0112
 
@@ -38,7 +27,7 @@ _PIXELS_AT_ONCE = 1_000_000
 _OURS = 3
 """Bytes per pixel of what `read` returns."""
 
-_BYTES_PER_PIXEL = 4 + _OURS
+BYTES_PER_PIXEL = 4 + _OURS
 """Of an RGB image, Pillow's and ours: for each of the pixels allowed, what any other image may take."""
 
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -104,7 +93,7 @@ def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
 
 
 def read(data: bytes, least: int, max_pixels: int) -> Photograph:
-    """Decode an image of any of _FORMATS.
+    """Decode an image of any of the formats of cilf.images.pillow.
 
     The first frame of an animation counts. Transparent parts become white, which is what viewers and paper show
     behind an image; black, which a plain conversion gives, would frame a cut-out face like night. A file that ends
@@ -132,40 +121,36 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
             orientation = _jpeg_orientation(data) if header.has_metadata else 1
             return _photograph(header.width, header.height, orientation, pixels)
     try:
+        if kind := not_read(data):
+            raise DecodeError("unreadable", kind)
         return _read_any(data, least, max_pixels)
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError("unreadable", _unknown(data)) from None
+        raise DecodeError("unreadable", "not an image in a format that is known here") from None
     except Image.DecompressionBombError as error:
-        raise DecodeError("too_large", f"{_first_number(error)} pixels, more than the {max_pixels} allowed") from None
+        reason = f"{_first_number(error)} pixels, more than PIL.Image.MAX_IMAGE_PIXELS of this process allows"
+        raise DecodeError("too_large", reason) from None
     except Exception as error:  # Pillow's plug-ins raise whatever damaged bytes make them trip over.
         raise DecodeError("unreadable", _one_line(error)) from error
 
 
 def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
     """With Pillow: every format, every colour space, and its judgement of what is damaged."""
-    Image.init()  # Pillow knows a few formats from the start, and trips over the names of others.
-    with _inner_images(max_pixels), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    _check_pixels(*pillow.size_within(data), max_pixels)
+    with pillow.opened(data) as image:
+        if isinstance(image, TiffImageFile):
+            image.seek(tiff_pages.picture(data))
         width, height = image.size
         _check_pixels(width, height, max_pixels)
-        if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") * width * height > jpeg.MAX_SCANS * max_pixels:
-            raise DecodeError("unreadable", "more scans than any photograph has")
+        if isinstance(image, JpegImageFile):
+            most = jpeg.MAX_SCANS * max_pixels // (width * height)
+            if jpeg.has_more_scans(data, most):
+                raise DecodeError("unreadable", "more scans than any photograph has")
         _check_memory(width, height, _held(image, data), max_pixels)
         image.draft(None, (least, least))
         image.load()
         return _photograph(width, height, _orientation(image), _rgb(image))
-
-
-@contextmanager
-def _inner_images(max_pixels: int) -> Iterator[None]:
-    """Bound images inside of images, such as an icon's, which Pillow opens by itself; all others are checked here."""
-    theirs = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # Pillow raises above twice this.
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = theirs
 
 
 def _photograph(width: int, height: int, orientation: int, stored: np.ndarray) -> Photograph:
@@ -180,7 +165,7 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
 
 
 def _check_memory(width: int, height: int, held: int, max_pixels: int) -> None:
-    allowed = _BYTES_PER_PIXEL * max_pixels
+    allowed = BYTES_PER_PIXEL * max_pixels
     if held > allowed:
         reason = f"{width} x {height} pixels that take {held} bytes to decode, more than the {allowed} allowed"
         raise DecodeError("too_large", reason)
@@ -192,8 +177,7 @@ def _held(image: Image.Image, data: bytes) -> int:
     stored = pixels * _STORED.get(image.mode, 4)
     reading = max(stored, pixels * _READING.get(image.format or "", 0))
     if isinstance(image, JpegImageFile):
-        # That of one scan needs no coefficients, but may have a thumbnail with scans of its own.
-        if data.count(b"\xff\xda") > 1:
+        if jpeg.has_more_scans(data, 1):
             reading += jpeg.coefficients(*image.size, [(down, across) for _, down, across, _ in image.layer])
     elif isinstance(image, TiffImageFile):
         reading = stored * (1 + tiff.is_turned(image)) + tiff.block_bytes(image, data)
@@ -205,8 +189,9 @@ def _held(image: Image.Image, data: bytes) -> int:
 def _rgb(image: Image.Image) -> np.ndarray:
     """uint8 [H, W, 3]."""
     # A part at a time: Pillow's own ways hold the whole of an image two or three times.
-    columns = min(image.width, _PIXELS_AT_ONCE)
-    rows = max(1, _PIXELS_AT_ONCE // columns)
+    at_once = min(_PIXELS_AT_ONCE, Image.MAX_IMAGE_PIXELS or _PIXELS_AT_ONCE)  # else Pillow complains of the part
+    columns = min(image.width, at_once)
+    rows = max(1, at_once // columns)
     parts = [
         (left, top, min(left + columns, image.width), min(top + rows, image.height))
         for top in range(0, image.height, rows)
@@ -288,12 +273,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         return 1
     return value if value in range(1, 9) else 1
-
-
-def _unknown(data: bytes) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-        return "HEIF (HEIC), which is not read here"
-    return "not an image in a format that is known here"
 
 
 def _first_number(error: Exception) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cilf.card import Frame, Images
+from cilf.images.blank import is_blank
 from cilf.images.body import cut_body, with_body
 from cilf.images.crop import Square, cut
 from cilf.images.decode import decode, read
@@ -82,6 +83,8 @@ class Faces:
     """What the crops show of the upright original."""
     crops_NHWC: np.ndarray
     """uint8 [N, S, S, C], RGB."""
+    blank: bool = False
+    """Whether it was to be one face and shows nothing at all."""
 
 
 def find(data: bytes, images: Images, max_pixels: int) -> Faces:
@@ -161,6 +164,19 @@ def whole(data: bytes, images: Images, max_pixels: int) -> Faces:
     box_14 = np.array([[0, 0, image.width, image.height]], np.float32)
     crop = with_body(image.crop, None) if images.body else image.crop
     return Faces(image.width, image.height, 1, 0, box_14, np.ones(1, np.float32), [], crop[None])
+
+
+def whole_unless_blank(data: bytes, images: Images, max_pixels: int) -> Faces:
+    """As `whole`, but an image of one colour or of noise has no face.
+
+    Raises:
+        DecodeError: not an image, a damaged one, or one with too many pixels.
+    """
+    faces = whole(data, images, max_pixels)
+    if not is_blank(faces.crops_NHWC[0, ..., :3]):
+        return faces
+    none = np.empty((0, 4), np.float32)
+    return Faces(faces.width, faces.height, 0, 0, none, none[:, 0], [], faces.crops_NHWC[:0], blank=True)
 
 
 def whole_or_found(data: bytes, images: Images, max_pixels: int) -> Faces:

@@ -7,6 +7,7 @@ of a file is not needed for is read faster in eighth.py.
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import NamedTuple
 
@@ -18,10 +19,13 @@ from cilf.images import eighth
 MAX_SCANS = 100
 """Each scan of a progressive JPEG is a pass over all pixels; real ones have about 10, a bomb has thousands."""
 
-_APP1, _START_OF_SCAN = 0xE1, 0xDA
+_APP1, _START, _END, _START_OF_SCAN = 0xE1, 0xD8, 0xD9, 0xDA
 _SEGMENTS = (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE)  # tables, restart interval, APP0..APP15, comment
 _PROGRESSIVE = 0xC2
 _HUFFMAN_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)
+_FIRST_WITH_LENGTH = 0xC0
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""Not a 0xFF of the pixels' code, which a 0 follows, nor a restart within it."""
 
 
 class Header(NamedTuple):
@@ -51,7 +55,7 @@ def read_header(data: bytes) -> Header | None:
                 return None
             precision, height, width, components = struct.unpack_from(">BHHB", data, frame + 4)
             several_scans = data[frame + 1] == _PROGRESSIVE or data[at + 4] != components
-            if several_scans and data.count(b"\xff\xda", at) > MAX_SCANS:
+            if several_scans and has_more_scans(data, MAX_SCANS):
                 return None
             if precision != 8 or not (width and height) or components not in (1, 3):
                 return None
@@ -67,6 +71,24 @@ def read_header(data: bytes) -> Header | None:
         has_metadata |= kind == _APP1
         at += 2 + length
     return None
+
+
+def has_more_scans(data: bytes, limit: int) -> bool:
+    """Whether a JPEG has more than `limit` scans.
+
+    Those of a thumbnail in its metadata do not count, nor what looks like one behind its end: a video, another image.
+    """
+    if data.count(b"\xff\xda") <= limit:
+        return False
+    at, scans = 2, 0
+    while scans <= limit and (found := _MARKER.search(data, at)):
+        kind, at = data[found.start() + 1], found.end()
+        if kind in (_START, _END):
+            return False
+        scans += kind == _START_OF_SCAN
+        if kind >= _FIRST_WITH_LENGTH:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return scans > limit
 
 
 def coefficients(width: int, height: int, sampling: list[tuple[int, int]]) -> int:

@@ -7,9 +7,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-# Tasks run side by side; threads inside of them would only get in each other's way.
-cv2.setNumThreads(1)
-
 _COVERED = 1.6
 """Pixels along a side that a bilinear sample averages over well enough, where the result will be halved again."""
 

@@ -14,10 +14,16 @@ from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.labelling.passes import count
 from cilf.labelling.pipeline import Work, labelling
-from cilf.labelling.progress import Progress, clock
-from cilf.labelling.runtime import block_rows, plan
+from cilf.labelling.progress import Progress, clock, counted
+from cilf.labelling.runtime import FETCH_CPUS, Plan, block_rows, plan
 
 SAMPLE = 1_000
+
+_LEAST = 100
+"""Objects of a sample that forecasts anything: what the first few take is mostly their process's start."""
+_ROUNDS = 4
+"""How often each task has to have had a block for the pace of the sample to be that of steady work: the first blocks of
+all tasks come together."""
 
 
 @dataclass(frozen=True)
@@ -47,45 +53,63 @@ def _smallest(tables: list[pa.Table], size: int) -> pa.Table:
     return together.take(np.argsort(together["id"].to_numpy(), kind="stable")[:size])
 
 
-def try_out(drawn: Sample, work: Work, options: LabelOptions, cluster: Cluster, progress: Progress) -> None:
-    """Label the sample; `progress` sums up."""
+def try_out(drawn: Sample, work: Work, options: LabelOptions, cluster: Cluster, progress: Progress) -> Plan:
+    """Label the sample; `progress` sums up. Returns how the stages shared the cluster."""
     import ray
 
     shares = plan(options, cluster)
     rows = block_rows(len(drawn.rows), pc.mean(drawn.rows["bytes"]).as_py(), max(shares.batch_sizes), options.faces)
     blocks = [drawn.rows.slice(start, rows) for start in range(0, len(drawn.rows), rows)]
     count(labelling(ray.data.from_arrow(blocks), work, options, shares, rows), progress)
+    return shares
 
 
-def forecast(of: int, progress: Progress, nodes: int, price: float | None) -> str:
+def forecast(of: int, progress: Progress, cluster: Cluster, shares: Plan, price: float | None) -> str:
     """What the sample says about the whole, for a reader.
 
     Args:
         of: objects that there are to label.
         progress: of the sample.
-        nodes: machines of the cluster.
+        cluster, shares: what it ran on, and how.
         price: of one machine per hour, in any currency.
     """
     labelled = progress.counts.total()
-    pace = progress.pace or labelled / progress.seconds
-    seconds = progress.seconds_to_first + of / pace
-    lines = [f"dry run: {labelled:,} of {of:,} objects labelled, nothing written"]
+    lines = [f"dry run: {labelled:,} of {counted(of, 'object')} labelled, nothing written"]
     lines += [f"  {status:<12} {objects / labelled:7.1%}" for status, objects in progress.counts.most_common()]
-    lines.append(
-        f"{pace:,.1f} images/s after {progress.seconds_to_first:.0f} s of start: all of it in {clock(seconds)}"
-    )
-    fetch, decode, model = (1000 * progress.stage_seconds[stage] / labelled for stage in ("fetch", "decode", "model"))
-    lines.append(
-        f"per image {fetch:.1f} ms fetching (mostly waiting), {decode:.1f} ms decoding and finding faces, "
-        f"{model:.1f} ms in the model, in batches of {progress.batch_size}"
-    )
-    lines.append(f"so a replica of the model keeps {max(1, math.ceil(decode / max(model, 1e-9)))} core(s) decoding")
-    lost = progress.total - labelled
-    if lost:
-        lines.append(f"{lost:,} objects lost the process that had them: they would be tried alone")
-    if price is not None:
-        cost = price * nodes * seconds / 3600
+    if lost := progress.total - labelled:
+        lines.append(f"{counted(lost, 'object')} lost the process that had them: they would be tried alone")
+    if labelled < _LEAST:
         lines.append(
-            f"cost {cost:,.2f} on {nodes} machine(s) at {price:g} per hour, {cost / of * 1e6:,.2f} per million"
+            f"the sample is too small to tell images/s, time or cost from: it takes at least {_LEAST} objects, and "
+            "1,000 are better"
         )
+        return "\n".join(lines)
+    fetch, decode, model = (progress.stage_seconds[stage] / labelled for stage in ("fetch", "decode", "model"))
+    pace, start = rate(progress, cluster, shares), progress.seconds_to_first
+    lines += [
+        f"{pace:,.1f} images/s after {start:.0f} s of start: all of it in {clock(start + of / pace)}",
+        f"per image {1000 * fetch:.1f} ms fetching (mostly waiting), {1000 * decode:.1f} ms decoding and finding "
+        f"faces, {1000 * model:.1f} ms in the model, in batches of {progress.batch_size}",
+        f"so a replica of the model keeps {max(1, math.ceil(decode / max(model, 1e-9)))} core(s) decoding",
+    ]
+    if price is not None:
+        whole, million = (price * cluster.nodes * (start + objects / pace) / 3600 for objects in (of, 1_000_000))
+        machines = counted(cluster.nodes, "machine")
+        lines.append(f"cost {whole:,.2f} on {machines} at {price:g} per hour, {million:,.2f} for a million")
     return "\n".join(lines)
+
+
+def rate(progress: Progress, cluster: Cluster, shares: Plan) -> float:
+    """Objects per second of steady work.
+
+    That of the sample where it was long enough. Else by what the stages took for each object: how many the cores can
+    decode and, without GPUs, put through the model as well; how many its replicas can; and how many can be waited for.
+    """
+    if progress.pace and progress.blocks >= _ROUNDS * cluster.cpus / FETCH_CPUS:
+        return progress.pace
+    labelled = progress.counts.total()
+    fetch, decode, model = (progress.stage_seconds[stage] / labelled for stage in ("fetch", "decode", "model"))
+    replicas = shares.actors / max(model, 1e-9)
+    computing = decode if shares.actor_gpus else decode + cluster.cpus / replicas
+    waiting = FETCH_CPUS * (fetch + decode)
+    return min(replicas, cluster.cpus / max(computing, waiting, 1e-9))

@@ -15,8 +15,9 @@ from simplejpeg import encode_jpeg
 from cilf import schema
 from cilf.card import Images
 from cilf.images.decode import DecodeError
-from cilf.images.faces import LEAST_SIDE, Faces, find, whole, whole_or_found
+from cilf.images.faces import LEAST_SIDE, Faces, find, whole_or_found, whole_unless_blank
 from cilf.images.fetch import FetchError, fetch
+from cilf.own_process import settle
 
 _BYTES_AT_ONCE = 256_000_000  # encoded bytes a task holds; together with one decoded image, its memory
 _GUESS = 32_000_000  # bytes of an object whose size the manifest does not tell, until the first have come
@@ -61,6 +62,7 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
     Returns:
         schema.FETCHED and the user's own columns, with schema.THUMBNAILS where asked; rows in the order of `table`.
     """
+    settle()
     outcomes: list[_Outcome] = []
     seconds: list[tuple[float, float]] = []
     sizes, guess = table["bytes"].to_pylist(), _GUESS
@@ -95,7 +97,7 @@ def _fitting(sizes: list[int | None], guess: int, max_bytes: int) -> int:
 def _faces(data: bytes, sight: Sight) -> Faces | DecodeError:
     try:
         if sight.faces == "none":
-            return whole(data, sight.images, sight.max_pixels)
+            return whole_unless_blank(data, sight.images, sight.max_pixels)
         cut_out = find if sight.faces == "detect" else whole_or_found
         return cut_out(data, sight.images, sight.max_pixels)
     except DecodeError as error:
@@ -145,6 +147,8 @@ def _reason(outcome: _Outcome) -> str | None:
         return outcome.reason
     if outcome.found:
         return None
+    if outcome.blank:
+        return "nothing but one colour, or noise"
     return f"only faces of less than {LEAST_SIDE:g} pixels" if outcome.smaller else "no face found"
 
 

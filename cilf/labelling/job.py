@@ -16,11 +16,13 @@ from cilf.errors import BusyError, JobError, UsageError
 from cilf.images.decode import DECODE_VERSION
 from cilf.images.faces import FACES_VERSION
 from cilf.labelling.compaction import recover
+from cilf.labelling.doubts import looked_at, without_thumbnails
 from cilf.labelling.dry_run import SAMPLE, forecast, sample, try_out
 from cilf.labelling.lease import Lease, check_lease
-from cilf.labelling.passes import label_all
+from cilf.labelling.passes import label_all, tables
 from cilf.labelling.pipeline import Work
-from cilf.labelling.progress import Progress
+from cilf.labelling.progress import Progress, counted
+from cilf.labelling.raised_bounds import Raised
 from cilf.labelling.runtime import plan
 from cilf.labelling.summary import Summary
 from cilf.manifest.failures import under_way
@@ -53,7 +55,10 @@ def label_new(options: LabelOptions) -> Summary:
     with Progress() as progress:
         try:
             with Lease(work.lease, work.run, progress.say):
+                progress.doing = "listing"
                 progress.total = _prepare(work, options)
+                if options.thumbnails and (doubt := without_thumbnails(work.labels)):
+                    progress.warn(doubt)
                 if progress.total:
                     _execute(work, options, progress, summary)
         except BusyError:
@@ -81,18 +86,22 @@ def _checked(options: LabelOptions) -> tuple[Work, Card]:
 
 def _dry_run(work: Work, options: LabelOptions) -> int:
     with Progress() as progress:
-        done = np.empty(0, np.int64) if options.relabel else labelled(work.labels).done
+        done = np.empty(0, np.int64) if options.relabel else labelled(work.labels, Raised(options)).done
+        progress.doing = "listing"
         with under_way("listing"):
             drawn = sample(without(objects(locate(options.input), options.include), done), options.limit or SAMPLE)
         if not drawn.of:
             print("dry run: nothing new to label")
             return 0
         progress.total = len(drawn.rows)
+        progress.doing = "starting Ray"
         with running(options.cluster) as cluster, _stages_named("the dry run", progress):
-            try_out(drawn, work, options, cluster, progress)
+            progress.doing = "loading the model"
+            with looked_at(drawn.rows, options, progress):
+                shares = try_out(drawn, work, options, cluster, progress)
     if not progress.counts:
         raise JobError("all of the sample lost the process that had it: there is nothing to tell of")
-    print(forecast(drawn.of, progress, cluster.nodes, options.price))
+    print(forecast(drawn.of, progress, cluster, shares, options.price))
     return 0
 
 
@@ -134,7 +143,7 @@ def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
 def _prepare(work: Work, options: LabelOptions) -> int:
     """Write the run's manifest, make room for its rows and return their number."""
     recover(work.labels)
-    before = labelled(work.labels)
+    before = labelled(work.labels, Raised(options))
     done = np.empty(0, np.int64) if options.relabel else before.done
     with under_way("listing"):
         found = objects(locate(options.input), options.include)
@@ -149,12 +158,15 @@ def _prepare(work: Work, options: LabelOptions) -> int:
 def _execute(work: Work, options: LabelOptions, progress: Progress, summary: Summary) -> None:
     record = locate(options.output) / "runs" / f"{work.run}.json"
     advice = f" (traceback in {record.url}; the same command again goes on from here)"
+    progress.doing = "starting Ray"
     with running(options.cluster) as cluster, _stages_named("labelling", progress, advice):
         summary.cluster = cluster
+        progress.doing = "loading the model"
         check_everywhere(work.lease.url)
-        label_all(work, options, plan(options, cluster), progress)
+        with looked_at(next(tables(work.manifest)), options, progress):
+            label_all(work, options, plan(options, cluster), progress)
     if progress.counts.total() != progress.total:
-        raise JobError(f"{progress.total} objects were to be labelled, and {progress.counts.total()} were")
+        raise JobError(f"{counted(progress.total, 'object')} were to be labelled, and {progress.counts.total():,} were")
 
 
 @contextmanager
@@ -166,7 +178,7 @@ def _stages_named(what: str, progress: Progress, advice: str = "") -> Iterator[N
         raise
     except Exception as error:
         done = progress.counts.total()
-        raise JobError(f"{what} stopped after {done} objects: {_cause(error)}{advice}") from error
+        raise JobError(f"{what} stopped after {counted(done, 'object')}: {_cause(error)}{advice}") from error
 
 
 def _cause(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from cilf.config import LabelOptions
 from cilf.errors import StageError
 from cilf.labelling.metrics import publish
 from cilf.labelling.pipeline import Work, blocks, labelling
-from cilf.labelling.progress import Progress
+from cilf.labelling.progress import Progress, counted
 from cilf.labelling.runtime import Plan, block_rows
 from cilf.labelling.sink import write_labels
 from cilf.manifest.listing import write_manifest
@@ -56,14 +56,14 @@ def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress)
         left = write_manifest(_without_row(work), manifest)
         lost = bool(nodes - living())
         if not len(left) or (rows == 1 and not lost):
-            for table in _tables(manifest):
+            for table in tables(manifest):
                 _take(write_labels(crashed(table), work.labels.url, work.lease.url, work.run), progress)
             for sums in _uncounted(work, progress.counts):
                 _take(sums, progress)
             return
         if not lost:
             rows = 1 if len(left) <= _FEW else max(1, rows // _SMALLER)
-        progress.say(f"{len(left):,} objects lost the process that had them: again, {rows} at a time")
+        progress.say(f"{counted(len(left), 'object')} lost the process that had them: again, {rows} at a time")
 
 
 def count(committed: Dataset, progress: Progress) -> None:
@@ -122,7 +122,7 @@ def _uncounted(work: Work, counted: Counter[str]) -> Iterator[pa.Table]:
 
 def _without_row(work: Work) -> Iterator[pa.Table]:
     found = labelled(work.labels)
-    return without(_tables(work.manifest), np.sort(np.concatenate([found.done, found.unavailable])))
+    return without(tables(work.manifest), np.sort(np.concatenate([found.done, found.unavailable])))
 
 
 def _typical_bytes(manifest: Location) -> float | None:
@@ -132,7 +132,8 @@ def _typical_bytes(manifest: Location) -> float | None:
         return pc.mean(pq.ParquetFile(opened).read(["bytes"])["bytes"]).as_py()
 
 
-def _tables(manifest: Location) -> Iterator[pa.Table]:
+def tables(manifest: Location) -> Iterator[pa.Table]:
+    """The shards of a manifest that CILF has written, schema.MANIFEST and the user's own columns."""
     for shard in files(manifest, ".parquet"):
         with shard.fs.open(shard.path, "rb") as opened:
             yield pq.ParquetFile(opened).read()

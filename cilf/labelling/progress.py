@@ -16,12 +16,19 @@ from rich.progress import Progress as Bars
 
 _EVERY_S = 30
 
+_LEAST_SPAN_S = 1.0
+"""Blocks that come closer together than this were done side by side, and tell of no pace."""
+
 
 class Progress:
     """Sums up what is committed and shows it on stderr; a context manager."""
 
     def __init__(self) -> None:
         self.total = 0
+        self.doing = "starting"
+        """What goes on until the first rows come, such as "starting Ray"."""
+        self.warnings: list[str] = []
+        """What the user has been told to beware of."""
         self.counts: Counter[str] = Counter()
         """Objects by status."""
         self.bytes = 0
@@ -30,6 +37,8 @@ class Progress:
         """Process seconds spent on them by stage: fetch (most of it is waiting), decode, model."""
         self.batch_size = 0
         """Crops that go through the model at once."""
+        self.blocks = 0
+        """That are committed."""
         self.started = time.monotonic()
         self._first: tuple[float, int] | None = None
         self._last = self.started
@@ -59,10 +68,12 @@ class Progress:
 
     @property
     def pace(self) -> float | None:
-        """Objects per second between the first block and the last; None before there are two."""
-        if self._first is None or self._last == self._first[0]:
+        """Objects per second of steady work, from the first block to the last; None while too little tells of it."""
+        if self._first is None or self._last - self._first[0] < _LEAST_SPAN_S:
             return None
-        return (self.counts.total() - self._first[1]) / (self._last - self._first[0])
+        # Long after the last block, what is being waited for counts as well.
+        waited = max(0.0, time.monotonic() - self._last - _EVERY_S) if self.counts.total() < self.total else 0.0
+        return (self.counts.total() - self._first[1]) / (self._last + waited - self._first[0])
 
     def add(self, block: Iterable[Mapping[str, Any]]) -> None:
         """The objects of a block have their rows: rows of schema.COUNTS, one for each status."""
@@ -72,6 +83,7 @@ class Progress:
             for stage in ("fetch", "decode", "model"):
                 self.stage_seconds[stage] += row[f"{stage}_s"] or 0
             self.batch_size = max(self.batch_size, row["batch_size"] or 0)
+        self.blocks += 1
         self._last = time.monotonic()
         if self._first is None:
             self._first = (self._last, self.counts.total())
@@ -80,14 +92,19 @@ class Progress:
         """Tell the user what happened on the way."""
         self._console.print(line, markup=False)
 
+    def warn(self, line: str) -> None:
+        """Tell the user what to beware of; it goes into the run's record as well."""
+        self.warnings.append(line)
+        self.say(f"warning: {line}")
+
     def line(self) -> str:
-        """Objects done, images/s, failures by status and time left, in one line."""
+        """Objects done, images/s, failures by status and time left, in one line; what goes on before there are any."""
         done = self.counts.total()
-        parts = [f"{done:,} of {self.total:,} objects"]
-        if done:
-            # Time left from the pace since the first result, or Ray's start would count for every object.
-            pace = done / max(self.seconds - self.seconds_to_first, self.seconds / 10)
-            parts += [f"{done / self.seconds:.1f} images/s", f"{clock((self.total - done) / pace)} left"]
+        parts = [f"{done:,} of {counted(self.total, 'object')}"] if self.total else []
+        if not done:
+            parts.append(self.doing)
+        if pace := self.pace:
+            parts += [f"{pace:,.1f} images/s", f"{clock((self.total - done) / pace)} left"]
         parts += [f"{number:,} {status}" for status, number in sorted(self.counts.items()) if status != "ok"]
         return ", ".join(parts)
 
@@ -98,9 +115,14 @@ class Progress:
             return
         columns = (BarColumn(), TextColumn("{task.description}"))
         with Bars(*columns, console=self._console, transient=True) as bars:
-            task = bars.add_task("starting", total=self.total)
+            task = bars.add_task(self.line(), total=self.total or None)
             while not self._stop.wait(0.25):
-                bars.update(task, total=self.total, completed=self.counts.total(), description=self.line())
+                bars.update(task, total=self.total or None, completed=self.counts.total(), description=self.line())
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, such as "1 object" and "2,000 objects"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def clock(seconds: float) -> str:

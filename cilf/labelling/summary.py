@@ -10,7 +10,7 @@ from typing import Any
 
 from cilf.cluster import Cluster
 from cilf.config import LabelOptions
-from cilf.labelling.progress import Progress
+from cilf.labelling.progress import Progress, counted
 from cilf.provenance import versions
 from cilf.storage import Location, write
 
@@ -34,12 +34,16 @@ class Summary:
     seconds: float = 0.0
     """From the first look at the plan to the last row."""
     seconds_to_first_row: float = 0.0
+    pace: float | None = None
+    """Objects per second from the first rows to the last; None of a run too short to tell."""
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     """Process seconds by stage: fetch (most of it is waiting), decode and model."""
     batch_size: int = 0
     """Crops that went through the model at once."""
     cluster: Cluster | None = None
     """What it ran on, as it was at the start; None if it did not come to that."""
+    warnings: list[str] = field(default_factory=list)
+    """What the user was told to beware of."""
     error: str | None = None
     """Why the run ended early."""
     traceback: str | None = None
@@ -50,6 +54,7 @@ class Summary:
         self.objects, self.counts, self.bytes = progress.total, progress.counts, progress.bytes
         self.seconds, self.seconds_to_first_row = progress.seconds, progress.seconds_to_first
         self.stage_seconds, self.batch_size = progress.stage_seconds, progress.batch_size
+        self.pace, self.warnings = progress.pace, progress.warnings
 
     def record(self) -> dict[str, Any]:
         """As it is written, JSON types only."""
@@ -70,6 +75,8 @@ class Summary:
             "stage_seconds": {stage: round(seconds, 2) for stage, seconds in self.stage_seconds.items()},
             "batch_size": self.batch_size,
             "images_per_second": round(done / self.seconds, 2) if self.seconds else 0.0,
+            "steady_images_per_second": round(self.pace, 2) if self.pace else None,
+            "warnings": self.warnings,
             "error": self.error,
             "traceback": self.traceback,
         }
@@ -80,8 +87,11 @@ class Summary:
         if not done:
             return f"nothing new to label; labels are in {self.labels}"
         statuses = ", ".join(f"{number:,} {status}" for status, number in sorted(self.counts.items()))
-        pace = f"{self.seconds:.1f} s, {done / self.seconds:.1f} images/s, in batches of {self.batch_size}"
-        return f"labelled {done:,} objects in {pace} ({statuses}); labels are in {self.labels}"
+        steady = f", then {self.pace:,.1f} images/s in batches of {self.batch_size}" if self.pace else ""
+        return (
+            f"labelled {counted(done, 'object')} in {self.seconds:.1f} s: {self.seconds_to_first_row:.0f} s to start"
+            f"{steady} ({statuses}); labels are in {self.labels}"
+        )
 
     def save(self, output: Location) -> None:
         """Write it below `output`."""

@@ -31,6 +31,7 @@ _SUFFIX = ".draft"
 _SAVE_EVERY_S = 60
 _THREADS = 16
 _OURS = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}-\d{5}\.parquet")
+_OUR_DRAFTS = re.compile(rf"_{_OURS.pattern}\{_SUFFIX}")
 
 
 @dataclass
@@ -129,7 +130,7 @@ class Draft:
         names = {part["name"] for part in self.state.parts}
         for file in [*files(self.folder, ".parquet"), *files(self.folder, _SUFFIX)]:
             name = file.path.rpartition("/")[2]
-            if name.endswith(_SUFFIX) or (name not in names and _OURS.fullmatch(name)):
+            if _OUR_DRAFTS.fullmatch(name) or (name not in names and _OURS.fullmatch(name)):
                 remove(file)
         remove(self.folder / _STATE)
 

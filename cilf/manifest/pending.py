@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,8 @@ _WRITERS = 4  # each holds a file of up to 128 MB, which is rather more before i
 _BATCH = 16_384  # rows that are rewritten at once
 _SMALL = 1_000_000  # bytes; one request fetches so much of a file's end, which mostly is all of it
 
+Again = Callable[[pa.ChunkedArray, pa.ChunkedArray], np.ndarray]
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -31,24 +33,29 @@ class Labelled:
     done: np.ndarray
     """Labelled for good."""
     unavailable: np.ndarray
-    """The store failed; to be tried again."""
+    """The store failed, or the caller of `labelled` wants them; to be tried again."""
 
 
-def labelled(labels: Location) -> Labelled:
-    """Read which ids the files directly in `labels` hold. Only two columns are read, and 9 bytes per row kept."""
+def labelled(labels: Location, again: Again | None = None) -> Labelled:
+    """Read which ids the files directly in `labels` hold. Only three columns are read, and 9 bytes per row kept.
+
+    Args:
+        again: which rows are to be tried again, bool, by their status and reason, besides those that are unavailable.
+    """
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = list(threads.map(_outcomes, files(labels, ".parquet")))
+        found = list(threads.map(partial(_outcomes, again=again), files(labels, ".parquet")))
     none = np.empty(0, np.int64)
     ids = np.concatenate([ids for ids, _ in found] or [none])
     unavailable = np.concatenate([failed for _, failed in found] or [none.astype(bool)])
     return Labelled(np.sort(ids[~unavailable]), np.sort(ids[unavailable]))
 
 
-def _outcomes(file: Location) -> tuple[np.ndarray, np.ndarray]:
-    """The ids in a file, and whether each is unavailable, bool."""
-    table = _columns(file, ["id", "status"])
-    failed = pc.equal(table["status"].cast(pa.string()), "unavailable")
-    return table["id"].to_numpy(), failed.to_numpy()
+def _outcomes(file: Location, again: Again | None) -> tuple[np.ndarray, np.ndarray]:
+    """The ids in a file, and whether each is to be tried again, bool."""
+    table = _columns(file, ["id", "status", *(["reason"] if again else [])])
+    status = table["status"].cast(pa.string())
+    failed = pc.equal(status, "unavailable").to_numpy()
+    return table["id"].to_numpy(), failed | again(status, table["reason"]) if again else failed
 
 
 def _columns(file: Location, names: list[str]) -> pa.Table:

@@ -45,6 +45,9 @@ def split(options: DataSplitOptions) -> int:
     made = make_split(options.protocol, table, options.seed, lists)
     subjects_N = subjects_of(table)
     leaks = [leakage(fold, subjects_N) for fold in made.folds]
+    source = locate(options.table, CHECKING)
+    if source.url in [(output / f"{fold.name}.parquet").url for fold in made.folds]:
+        raise UsageError(f"the fold {source.path.rpartition('/')[2]} would overwrite TABLE: choose another OUTPUT")
     try:
         for fold in made.folds:
             write(output / f"{fold.name}.parquet", _file(table, fold, options.images))

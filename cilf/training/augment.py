@@ -7,9 +7,6 @@ import math
 import cv2
 import numpy as np
 
-# Tasks run side by side; threads inside of them would only get in each other's way.
-cv2.setNumThreads(1)
-
 MARGIN = 1.15
 """Faces are kept this much larger than the model's input, so that a closer view still has pixels to show."""
 

@@ -19,6 +19,7 @@ from cilf.datasets.labels import OLDEST
 from cilf.images.decode import DecodeError, decode
 from cilf.images.faces import BoxError, known
 from cilf.images.fetch import FetchError, fetch
+from cilf.own_process import settle
 from cilf.storage import split
 from cilf.training.augment import MARGIN
 
@@ -48,6 +49,7 @@ def examine(table: pa.Table, folder: str, model: Model = _DEFAULT) -> pa.Table:
         folder: what relative paths are taken from.
         model: what is to learn from them.
     """
+    settle()
     if "image" in table.column_names:
         answers: list[Any] = table["image"].to_pylist()
         names: list[str | None] = [None] * len(table)

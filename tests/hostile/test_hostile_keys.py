@@ -40,8 +40,11 @@ UNKNOWN_TO_THE_SERVER = {"a\nb", "a\n", "\n", "a\r\nb"}
 
 
 def image(number: int) -> bytes:
-    """Of a colour that no other number has."""
-    return encoded(Image.new("RGB", (9, 9), (number % 16 * 16, number // 16 * 16, 128)), "PNG")
+    """Of a blue that grows to the right around the middle, and of a red and a green that no other number has."""
+    colours = np.empty((9, 9, 3), np.uint8)
+    colours[:] = (number % 16 * 16, number // 16 * 16, 0)
+    colours[..., 2] = 128 + 8 * np.arange(-4, 5)
+    return encoded(Image.fromarray(colours), "PNG")
 
 
 def check(uris: list[str]) -> None:

@@ -14,7 +14,15 @@ from cilf.images.body import body_of
 from cilf.images.crop import Square, cut
 from cilf.images.decode import DecodeError
 from cilf.images.detector import agreed, detect
-from cilf.images.faces import BoxError, Faces, find, known, whole, whole_or_found
+from cilf.images.faces import (
+    BoxError,
+    Faces,
+    find,
+    known,
+    whole,
+    whole_or_found,
+    whole_unless_blank,
+)
 
 SIZE = 96
 IMAGES = Images(size=SIZE)
@@ -256,3 +264,52 @@ def test_what_is_no_image_is_said():
         with pytest.raises(DecodeError) as info:
             way(b"text")
         assert info.value.status == "unreadable"
+
+
+def flat(level: float, noise: float = 0.0, side: int = 200) -> Image.Image:
+    """Of one grey, with noise of that standard deviation."""
+    pixels = np.random.default_rng(0).normal(level, noise, (side, side, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def noise(side: int, channels: int) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, channels), np.uint8)
+    return Image.fromarray(np.broadcast_to(pixels, (side, side, 3)).copy())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        flat(0),
+        flat(255),
+        flat(127),
+        flat(128, side=1),
+        Image.new("RGB", (300, 40), (200, 30, 30)),
+        flat(20, 8),
+        flat(240, 20),
+        flat(0).resize((2000, 3000)),
+        noise(200, 3),
+        noise(600, 1),
+    ],
+    ids=["black", "white", "grey", "a pixel", "red", "dark", "bright", "large", "noise", "grey noise"],
+)
+def test_what_shows_nothing_is_no_face(image, kind):
+    faces = whole_unless_blank(encoded(image, kind), IMAGES, PLENTY)
+    assert (faces.width, faces.height) == image.size
+    assert (faces.found, faces.smaller, faces.blank) == (0, 0, True)
+    assert faces.crops_NHWC.shape == (0, *IMAGES.shape)
+    assert faces.boxes_N4.shape == (0, 4)
+    assert not whole_or_found(encoded(image, kind), IMAGES, PLENTY).found
+
+
+@pytest.mark.parametrize("darker", [1, 4, 16, 32])
+def test_dark_and_pale_faces_are_faces(portrait, darker):
+    face = portrait.crop((150, 50, 300, 200))
+    for image in (face.point(lambda level: level // darker), face.point(lambda level: 255 - level // darker)):
+        assert whole_unless_blank(encoded(image), IMAGES, PLENTY).found == 1
+        assert not whole_unless_blank(encoded(image), IMAGES, PLENTY).blank
+
+
+def test_gradients_are_left_to_the_model():
+    assert whole_unless_blank(encoded(Image.linear_gradient("L")), IMAGES, PLENTY).found == 1

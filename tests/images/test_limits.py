@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image, features
 from test_decode import PLENTY, SIZE, encoded
 
 from cilf.config import LabelOptions
-from cilf.images import jpeg
+from cilf.images import jpeg, pillow
 from cilf.images.decode import DecodeError, decode, read
 
 SIDE = 64
@@ -152,7 +153,7 @@ def test_icons_are_bounded_exactly():
     png = encoded(Image.new("RGB", (SIDE, SIDE)), "PNG")
     icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22) + png
     assert decode(icon, SIZE, PIXELS).width == SIDE
-    assert str(PIXELS) in refusal(icon, PIXELS - 2).reason
+    assert f"{SIDE} x {SIDE} pixels" in refusal(icon, PIXELS - 1).reason
 
 
 FAKE = b"\xff\xc0\0\x11\x08\0\x40\0\x40\x03" + bytes([1, 0x11, 0, 2, 0x11, 1, 3, 0x11, 1]) + b"\xff\xda\0\x0c\x03"
@@ -209,3 +210,59 @@ def test_what_others_allow_pillow_stays(monkeypatch):
     with pytest.raises(DecodeError):
         decode(data, SIZE, 100)
     assert Image.MAX_IMAGE_PIXELS == 5_000
+
+
+@pytest.mark.parametrize("theirs", [1_000, None])
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "JPEG2000"])
+def test_what_others_allow_pillow_counts_for_nothing(monkeypatch, kind, theirs):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", theirs)
+    picture = Image.linear_gradient("L")
+    assert (read(encoded(picture, kind), 1, PLENTY).stored[..., 0] == np.asarray(picture)).all()
+    assert f"more than the {256 * 256 - 1} allowed" in refusal(encoded(picture, kind), 256 * 256 - 1).reason
+
+
+def test_where_pillow_has_the_last_word_its_setting_is_named(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    found = refusal(encoded(Image.new("RGB", (SIDE, SIDE)), "TIFF"))
+    assert found.status == "too_large"
+    assert found.reason == f"{PIXELS} pixels, more than PIL.Image.MAX_IMAGE_PIXELS of this process allows"
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"lossless": False}, {"exif": b"Exif\0\0MM\0*"}])
+def test_webps_are_bounded_before_pillow_takes_memory_for_them(monkeypatch, options):
+    data = encoded(Image.new("RGB", (SIDE, SIDE)), "WEBP", **options)
+    assert pillow.size_within(data) == (SIDE, SIDE)
+    monkeypatch.setattr(pillow, "opened", None)
+    assert f"{SIDE} x {SIDE} pixels" in refusal(data, PIXELS - 1).reason
+
+
+IMPORTED = """
+import warnings, cv2
+from PIL import Image, PngImagePlugin
+cv2.setNumThreads(3)
+before = cv2.getNumThreads(), list(warnings.filters), Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+import io, numpy
+from cilf.images.faces import find
+from cilf.card import Images
+file = io.BytesIO()
+Image.new("RGB", (60, 40)).save(file, "PNG", icc_profile=bytes(3 * 2**20))
+assert find(file.getvalue(), Images(size=32), 10_000).width == 60
+assert before == (cv2.getNumThreads(), list(warnings.filters), Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK)
+"""
+
+
+def test_importing_cilf_changes_nobodys_settings():
+    subprocess.run([sys.executable, "-c", IMPORTED], check=True)
+
+
+def test_threads_see_the_bound_that_they_have_set():
+    """Of Pillow, while others decode."""
+    data = encoded(Image.new("RGB", (300, 200)), "PNG")
+    before = Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(4) as pool:
+        decoding = [pool.submit(read, data, 1, 60_000 + number) for number in range(200)]
+        seen = {before}
+        while not all(future.done() for future in decoding):
+            seen.add(Image.MAX_IMAGE_PIXELS)
+    assert seen == {before}
+    assert before == Image.MAX_IMAGE_PIXELS

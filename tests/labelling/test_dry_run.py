@@ -7,8 +7,10 @@ import pyarrow as pa
 import pytest
 
 from cilf import cli
-from cilf.labelling.dry_run import forecast, sample
+from cilf.cluster import Cluster
+from cilf.labelling.dry_run import forecast, rate, sample
 from cilf.labelling.progress import Progress
+from cilf.labelling.runtime import Plan
 
 
 def tables(ids: np.ndarray, rows: int) -> list[pa.Table]:
@@ -25,20 +27,63 @@ def test_a_sample_is_the_same_in_whatever_pieces_the_objects_come():
     assert sample(iter([]), 100).of == 0
 
 
-def test_the_forecast_counts_start_and_pace_apart():
+def sampled(objects: int, fetch: float, decode: float, model: float, apart: float = 0.0, blocks: int = 2) -> Progress:
+    """A sample that took seconds an object in each stage; so many seconds from its first block to the last."""
     progress = Progress()
-    progress.total = 110
-    progress._first, progress._last = (progress.started + 20, 10), progress.started + 30  # 100 objects in 10 s
-    progress.counts.update(ok=99, unreadable=11)
-    progress.stage_seconds.update(fetch=11, decode=2.2, model=1.1)
-    said = forecast(1_000_000, progress, nodes=2, price=3.6)
-    assert "110 of 1,000,000 objects" in said
+    progress.blocks = blocks
+    progress.total = objects
+    progress.started -= 20 + apart
+    progress._first, progress._last = (progress.started + 20, objects // 10), progress.started + 20 + apart
+    progress.counts.update(ok=objects - objects // 10, unreadable=objects // 10)
+    progress.stage_seconds.update(fetch=objects * fetch, decode=objects * decode, model=objects * model)
+    return progress
+
+
+def on(cpus: float, nodes: int = 1, actors: int = 1, gpus: float = 0) -> tuple[Cluster, Plan]:
+    plan = Plan(actors, actors, 1, None if gpus else 1.0, 1.0 if gpus else None, (64,))
+    return Cluster(cpus, gpus, nodes), plan
+
+
+def test_the_forecast_counts_start_and_pace_apart():
+    progress = sampled(1_000, fetch=0.1, decode=0.02, model=0.01, apart=90, blocks=32)  # 900 objects in 90 s
+    said = forecast(1_000_000, progress, *on(4, nodes=2), price=3.6)
+    assert "1,000 of 1,000,000 objects" in said
     assert re.search(r"unreadable\s+10.0%", said)
     assert "10.0 images/s after 20 s of start: all of it in 27:47:00" in said
     assert "100.0 ms fetching (mostly waiting), 20.0 ms decoding and finding faces, 10.0 ms in the model" in said
     assert "keeps 2 core(s) decoding" in said
     # 100,020 s on two machines at 0.001 per second.
-    assert "cost 200.04 on 2 machine(s) at 3.6 per hour, 200.04 per million" in said
+    assert "cost 200.04 on 2 machines at 3.6 per hour, 200.04 for a million" in said
+
+
+def test_a_million_is_priced_with_one_start():
+    said = forecast(1_000, sampled(1_000, 0, 0.005, 0.0025, apart=90, blocks=16), *on(2), price=3600)
+    assert "cost 120.00 on 1 machine at 3600 per hour, 100,020.00 for a million" in said
+
+
+@pytest.mark.parametrize(
+    ("took", "where", "expected"),
+    [
+        ((0.0, 0.01, 0.005), on(2), 100),  # both on all cores: 2 / (0.01 + 2 * 0.005)
+        ((0.0, 0.01, 0.005), on(16, nodes=2, actors=2), 320),
+        ((0.0, 0.01, 0.005), on(16, gpus=1), 200),  # the replica
+        ((0.0, 0.01, 0.0001), on(16, gpus=1), 1600),  # the cores
+        ((1.0, 0.01, 0.0001), on(16, gpus=1), 16 / 0.505),  # the store
+        ((0.0, 0.01, 0.005), on(16, actors=2, gpus=2), 400),
+    ],
+)
+def test_of_a_short_sample_the_stages_tell_the_rate(took, where, expected):
+    cpus = where[0].cpus
+    for apart, blocks in ((0.0, 1), (0.001, 2), (0.9, 999), (30.0, 8 * cpus - 1)):  # side by side, or not for long
+        assert rate(sampled(200, *took, apart=apart, blocks=blocks), *where) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("objects", [1, 12, 99])
+def test_a_few_objects_forecast_nothing(objects):
+    said = forecast(5_000, sampled(objects, 0.1, 0.02, 0.01), *on(2), price=2)
+    assert "too small to tell images/s, time or cost from: it takes at least 100 objects" in said
+    assert "images/s after" not in said
+    assert "per hour" not in said
 
 
 def test_a_dry_run_tells_of_failures_and_writes_nothing(
@@ -55,7 +100,7 @@ def test_a_dry_run_tells_of_failures_and_writes_nothing(
     shares = dict(re.findall(r"(ok|unreadable)\s+([\d.]+)%", said))
     assert float(shares["ok"]) + float(shares["unreadable"]) == pytest.approx(100, abs=0.2)
     assert 15 < float(shares["unreadable"]) < 35
-    assert "per million" in said
+    assert "for a million" in said
     assert not out.exists()
 
 

@@ -340,7 +340,9 @@ def test_numbers_of_many_blocks_stay_with_their_rows(label: Label, tmp_path):
         if number % 7 == 3:
             (photos / f"{number:03d}.png").write_bytes(b"broken")
         else:
-            Image.new("L", (20 + number, 50), 100 + number).save(photos / f"{number:03d}.png")
+            # Of a brightness of its own; half of it is darker, as an image of a single grey shows nothing.
+            shades = np.full((50, 20 + number), 100 + number, np.uint8) + np.repeat([[-5], [5]], 25, axis=0)
+            Image.fromarray(shades.astype(np.uint8)).save(photos / f"{number:03d}.png")
     table = label(photos, tmp_path / "out", "--batch-size", "16").to_pylist()
     assert len(table) == 150
     for number, row in enumerate(table):
@@ -354,6 +356,63 @@ def test_numbers_of_many_blocks_stay_with_their_rows(label: Label, tmp_path):
             assert face["corrections"] == 2
             assert face["accepted"] is False
             assert face["right"] == 20 + number
+
+
+def records(out: Path) -> list[dict]:
+    return [json.loads(file.read_text()) for file in sorted((out / "runs").iterdir())]
+
+
+def test_photographs_taken_for_faces_are_warned_of(label: Label, tmp_path, capsys):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for picture in (data.astronaut, data.rocket, data.coffee):
+        Image.fromarray(picture()).save(photos / f"{picture.__name__}.jpg")
+    Image.new("RGB", (90, 60)).save(photos / "black.jpg")
+    rows = {Path(row["uri"]).stem: row for row in label(photos, out, "--faces", "none").to_pylist()}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        **dict.fromkeys(("astronaut", "rocket", "coffee"), "ok"),
+        "black": "no_face",
+    }
+    assert (rows["black"]["reason"], rows["black"]["faces"]) == ("nothing but one colour, or noise", [])
+    assert (rows["black"]["width"], rows["black"]["height"]) == (90, 60)
+    (record,) = records(out)
+    (warning,) = record["warnings"]
+    assert "4 of 4 images looked at show no face" in warning
+    assert f"warning: {warning}" in capsys.readouterr().err
+
+
+def test_crops_are_not_warned_of(label: Label, tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    Image.fromarray(data.astronaut()).crop((150, 50, 300, 200)).save(photos / "crop.png")
+    assert label(photos, out, "--faces", "none")["status"].to_pylist() == ["ok"]
+    assert records(out)[0]["warnings"] == []
+
+
+def test_what_is_labelled_without_thumbnails_is_said(label: Label, photograph, tmp_path, capsys):
+    photos, out = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(3)}), tmp_path / "out"
+    label(photos, out)
+    capsys.readouterr()
+    label(photos, out, "--thumbnails")
+    said = capsys.readouterr()
+    assert "3 objects labelled before without --thumbnails get none: --relabel makes them" in said.err
+    assert "nothing new to label" in said.out
+    assert len(records(out)[1]["warnings"]) == 1
+    table = label(photos, out, "--thumbnails", "--relabel")
+    assert [len(files) for files in table["thumbnails"].to_pylist()] == [1, 1, 1]
+    assert "without --thumbnails" not in capsys.readouterr().err
+
+
+def test_higher_bounds_label_again_what_was_too_large(label: Label, photograph, tmp_path, capsys):
+    files = {"small.png": photograph(1, "PNG"), "wide.png": photograph(2, "PNG", width=400, height=300)}
+    photos, out = fill(tmp_path / "photos", files), tmp_path / "out"
+    most = len(files["small.png"])
+    for bounds in (("--max-pixels", "5000"), ("--max-pixels", "5000"), ("--max-pixels", "4000")):
+        assert label(photos, out, *bounds)["status"].to_pylist() == ["ok", "too_large"]
+    assert [record["objects"] for record in records(out)] == [2, 0, 0]
+    assert label(photos, out, "--max-bytes", str(most))["status"].to_pylist() == ["ok", "too_large"]
+    assert label(photos, out)["status"].to_pylist() == ["ok", "ok"]
+    assert [record["objects"] for record in records(out)] == [2, 0, 0, 1, 1]
 
 
 def test_every_face_of_a_photograph_is_a_row_entry(label: Label, photograph, tmp_path):

@@ -187,6 +187,17 @@ def complete_draft_there(manifest: Path) -> bool:
     return (manifest / "_draft.json").exists() and is_complete_draft(manifest)
 
 
+@pytest.mark.parametrize("name", ["chapter.draft", "_part-1.parquet.draft", "notes.txt"])
+def test_what_others_keep_in_the_folder_stays(small, tmp_path, name):
+    inputs, expected = corpus(tmp_path, small)
+    manifest = tmp_path / "list"
+    assert cli.main(["list", *inputs, str(manifest)]) == 0
+    (manifest / name).write_text("mine")
+    assert cli.main(["list", *inputs, str(manifest)]) == 0
+    assert (manifest / name).read_text() == "mine"
+    assert read(manifest) == expected
+
+
 def test_another_command_starts_anew(small, tmp_path, monkeypatch, capsys):
     inputs, expected = corpus(tmp_path, small)
     with monkeypatch.context() as patch:

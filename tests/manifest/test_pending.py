@@ -4,6 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cilf import schema
+from cilf.config import LabelOptions
+from cilf.labelling.raised_bounds import Raised
 from cilf.manifest import pending
 from cilf.manifest.pending import forget, labelled, without
 from cilf.storage import locate
@@ -35,6 +37,43 @@ def test_labelled(labels):
     found = labelled(labels)
     assert found.done.tolist() == [2, 3]
     assert found.unavailable.tolist() == [1, 5]
+
+
+def too_large(folder, reasons: list[str | None], status: str = "too_large") -> None:
+    rows = [
+        {"id": number, "uri": f"/{number}", "status": status, "reason": reason, "run": "r", "labelled_at": 0}
+        for number, reason in enumerate(reasons)
+    ]
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema.LABELS), folder / f"{status}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "again"),
+    [
+        ({}, [0, 1, 2]),
+        ({"max_bytes": 101}, [0]),
+        ({"max_pixels": 1001}, [1, 2]),
+        ({"max_bytes": 100, "max_pixels": 1000}, []),
+        ({"max_bytes": 99, "max_pixels": 999}, []),
+    ],
+)
+def test_what_was_too_large_for_lower_bounds_is_tried_again(tmp_path, bounds, again):
+    too_large(
+        tmp_path / "model=x",
+        [
+            "600 bytes, more than the 100 allowed",
+            "90 x 90 pixels, more than the 1000 allowed",
+            "30 x 30 pixels that take 9000 bytes to decode, more than the 7000 allowed",
+            "too large in another way",
+            None,
+        ],
+    )
+    too_large(tmp_path / "model=x", ["600 bytes, more than the 100 allowed"] * 9, "unreadable")
+    smallest = {"max_bytes": 1, "max_pixels": 1} | bounds if bounds else {}
+    found = labelled(locate(str(tmp_path / "model=x")), Raised(LabelOptions("in", "out", **smallest)))
+    assert found.unavailable.tolist() == again
+    assert len(found.done) == 14 - len(again)
 
 
 def test_files_that_are_not_fetched_at_once(labels, monkeypatch):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -19,9 +20,14 @@ Night = Callable[..., int]
 
 
 def _picture(age: float, number: int = 0) -> bytes:
-    """A face of this many years, as the stand-in sees it. The number makes its file differ from others."""
+    """A face of this many years, as the stand-in sees it: brighter to the right, as one of a single grey shows nothing.
+
+    The number makes its file differ from others.
+    """
+    width, height = 8 + number % 7, 8 + number // 7 % 7
+    shades = np.linspace(-6, 6, width)
     buffer = io.BytesIO()
-    Image.new("L", (8 + number % 7, 8 + number // 7 % 7), round(age)).save(buffer, "PNG")
+    Image.fromarray(np.tile(round(age) + np.round(shades), (height, 1)).astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

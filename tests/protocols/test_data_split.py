@@ -86,3 +86,11 @@ def test_wrong_usage(table, tmp_path, capsys, arguments, message):
     place, *rest = (argument.format(folder=tmp_path) for argument in arguments[1:])
     assert cli.main(["data", "split", arguments[0], place, f"{tmp_path}/folds", *rest]) == cli.WRONG_USAGE
     assert message in capsys.readouterr().err
+
+
+def test_a_fold_never_takes_the_place_of_its_table(table, tmp_path, capsys):
+    named = table.rename(tmp_path / "002.parquet")
+    before = named.read_bytes()
+    assert cli.main(["data", "split", "fgnet-lopo", str(named), str(tmp_path)]) == cli.WRONG_USAGE
+    assert "would overwrite TABLE" in capsys.readouterr().err
+    assert named.read_bytes() == before

@@ -1,0 +1,77 @@
+"""Opening an image with Pillow in whatever process this is.
+
+What is set in Pillow for a whole process is neither changed nor relied on: its bound of pixels may be anything, and
+other threads may be using it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+
+from PIL import Image, UnidentifiedImageError
+from PIL.BmpImagePlugin import DibImageFile
+from PIL.IcoImagePlugin import IcoFile
+from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "JPEG2000", "PPM", "PSD")
+"""What photographs come in. Pillow reads more, but takes noise for some of it (TGA, PCX) and runs programs for
+other (EPS)."""
+
+_PNG, _ICON = b"\x89PNG\r\n\x1a\n", b"\0\0\1\0"
+
+
+def opened(data: bytes) -> ImageFile:
+    """An image whose pixels are still to be read, as Image.open gives it, but however many there are.
+
+    See `size_within` for those of which Pillow reads the pixels at once.
+
+    Raises:
+        UnidentifiedImageError: in none of _FORMATS.
+    """
+    Image.init()  # Pillow knows a few formats from the start
+    data = _without_profile(data)
+    for name in _FORMATS:
+        factory, accept = Image.OPEN[name]
+        if accept is None or accept(data[:16]) is True:
+            try:
+                return factory(io.BytesIO(data), "")
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue
+    raise UnidentifiedImageError
+
+
+def size_within(data: bytes) -> tuple[int, int]:
+    """Width and height, pixels, of what Pillow takes memory for while it opens a file; (0, 0) of most formats.
+
+    An icon's bitmap is twice as high as it looks, as its mask counts.
+    """
+    if data.startswith(_ICON):
+        start = IcoFile(io.BytesIO(data)).entry[0].offset
+        kind = PngImageFile if data[start:].startswith(_PNG) else DibImageFile
+        return kind(io.BytesIO(data[start:])).size
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
+        return _webp_size(data)
+    return 0, 0
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    if data[12:16] == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if data[12:16] == b"VP8L":
+        both = int.from_bytes(data[21:25], "little")
+        return 1 + (both & 0x3FFF), 1 + (both >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _without_profile(data: bytes) -> bytes:
+    """A PNG without its colour profile: those of wide gamuts are larger than Pillow allows any text in a PNG to be."""
+    at = len(_PNG)
+    while data.startswith(_PNG) and at + 12 <= len(data) and (kind := data[at + 4 : at + 8]) != b"IDAT":
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind == b"iCCP":
+            return data[:at] + data[end:]
+        at = end
+    return data

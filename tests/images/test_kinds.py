@@ -1,0 +1,230 @@
+"""Files whose first image is a preview, and files that are no photographs: read by their picture, or named."""
+
+import struct
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_decode import PLENTY, encoded
+
+from cilf.images.decode import DecodeError, read
+
+CFA, LINEAR_RAW, RGB, GREY = 32803, 34892, 2, 1
+REDUCED, MASK = 1, 4
+
+
+def directory(width: int, height: int, colour: int = RGB, **more: object) -> dict[int, object]:
+    """Tags of an uncompressed image of one strip."""
+    known = {"kind": 254, "old_kind": 255, "compression": 259, "make": 271, "orientation": 274, "dng": 50706}
+    samples = 3 if colour == RGB else 1
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: colour, 277: samples, 278: height}
+    return tags | {279: width * height * samples} | {known[name]: value for name, value in more.items()}
+
+
+def tiff(*pages: tuple[dict, ...], order: str = "<", big: bool = False, at_8: bytes = b"") -> bytes:
+    """A TIFF of pages, each a directory and those that belong to it; every image is of one grey, 40 for the first."""
+    offset, count = ("Q", "Q") if big else ("L", "H")
+    sign = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}H", 43 if big else 42)
+    out = bytearray(sign + (struct.pack(f"{order}HHQ", 8, 0, 0) if big else bytes(4)) + at_8)
+    link = len(sign) + (4 if big else 0)
+    level = 40
+    for page, *belonging in pages:
+        places = []
+        for tags in [*belonging, page]:
+            strip = len(out)
+            out += bytes([level]) * tags[279]
+            level += 40
+            full = tags | {273: strip} | ({330: places} if tags is page and places else {})
+            places.append(len(out))
+            out += written(full, len(out), order, offset, count)
+        out[link : link + struct.calcsize(order + offset)] = struct.pack(order + offset, places[-1])
+        link = places[-1] + struct.calcsize(order + count) + len(full) * (20 if big else 12)
+    return bytes(out)
+
+
+def written(tags: dict[int, object], at: int, order: str, offset: str, count: str) -> bytes:
+    """A directory, with what lies outside of it behind."""
+    room = struct.calcsize(order + offset)
+    entries, outside = b"", b""
+    behind = at + struct.calcsize(order + count) + len(tags) * (4 + 2 * room) + room
+    for tag, value in sorted(tags.items()):
+        if isinstance(value, bytes):
+            kind, number, stored = (1 if tag == 50706 else 2), len(value), value
+        else:
+            values = value if isinstance(value, list) else [value]
+            kind, number, stored = 4, len(values), struct.pack(f"{order}{len(values)}L", *values)
+        if len(stored) > room:
+            stored, outside = struct.pack(order + offset, behind + len(outside)), outside + stored
+        entries += struct.pack(f"{order}HH{offset}", tag, kind, number) + stored.ljust(room, b"\0")
+    return struct.pack(order + count, len(tags)) + entries + bytes(room) + outside
+
+
+def reason(data: bytes) -> str:
+    with pytest.raises(DecodeError) as caught:
+        read(data, 1, PLENTY)
+    assert caught.value.status == "unreadable"
+    return caught.value.reason
+
+
+PREVIEW = {"kind": REDUCED, "make": b"NIKON CORPORATION\0"}
+SENSOR = directory(160, 120, CFA)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (tiff((directory(16, 12, **PREVIEW), SENSOR)), "NEF"),
+        (tiff((directory(16, 12, **PREVIEW), SENSOR), order=">"), "NEF"),
+        (tiff((directory(16, 12, **PREVIEW), SENSOR), big=True), "NEF"),
+        (tiff((directory(16, 12, **PREVIEW), SENSOR), order=">", big=True), "NEF"),
+        (tiff((directory(16, 12, kind=REDUCED, make=b"SONY\0"), directory(160, 120, compression=32767))), "ARW"),
+        (tiff((directory(16, 12, make=b"SAMSUNG\0"), directory(16, 12), SENSOR)), "SRW"),
+        (tiff((directory(16, 12, kind=REDUCED, make=b"Hasselblad\0"), SENSOR)), "3FR"),
+        (tiff((directory(16, 12, kind=REDUCED, make=b"Unheard of\0"),), (SENSOR,)), "of an unknown camera"),
+        (tiff((directory(160, 120, CFA, compression=65535, make=b"PENTAX\0"),), (directory(16, 12),)), "PEF"),
+        (tiff((directory(16, 12, kind=REDUCED, dng=bytes([1, 4, 0, 0])), directory(160, 120, LINEAR_RAW))), "DNG"),
+        (tiff((directory(16, 12),), (directory(8, 6),), at_8=b"CR\2\0"), "CR2"),
+        (tiff((directory(16, 12),), at_8=b"IIII\x03\0waR"), "IIQ"),
+        (b"IIRO\x08\0\0\0" + bytes(99), "ORF"),
+        (b"IIU\0\x18\0\0\0" + bytes(99), "RW2"),
+        (b"FUJIFILMCCD-RAW 0201" + bytes(99), "RAF"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom" + bytes(99), "CR3"),
+        (b"FOVb\0\0\2\0" + bytes(99), "X3F"),
+        (b"\0MRM\0\0\0\0" + bytes(99), "MRW"),
+    ],
+)
+def test_raw_camera_files_are_named(data, kind):
+    assert reason(data) == f"a raw camera file ({kind}), which is not read here"
+
+
+def test_raw_files_are_not_told_by_a_jpeg_preview_inside():
+    """The preview of the first directory is a whole JPEG file."""
+    jpeg = encoded(Image.new("RGB", (16, 12)), "JPEG")
+    preview = directory(16, 12, kind=REDUCED, compression=7, make=b"SONY\0")
+    data = tiff((preview | {279: len(jpeg)}, SENSOR))
+    assert "(ARW)" in reason(data)
+
+
+@pytest.mark.parametrize("options", [{}, {"order": ">"}, {"big": True}])
+@pytest.mark.parametrize("kind", [{"kind": REDUCED}, {"old_kind": 2}, {"kind": MASK}])
+def test_the_page_of_the_picture_is_read(options, kind):
+    data = tiff((directory(16, 12, **kind),), (directory(160, 120, orientation=6),), (directory(80, 60),), **options)
+    found = read(data, 1, PLENTY)
+    assert (found.width, found.height) == (120, 160)
+    assert (found.stored == 80).all()
+
+
+def test_a_page_is_bounded_as_any_image():
+    data = tiff((directory(16, 12, kind=REDUCED),), (directory(160, 120),))
+    with pytest.raises(DecodeError) as caught:
+        read(data, 1, 160 * 120 - 1)
+    assert caught.value.status == "too_large"
+
+
+@pytest.mark.parametrize("first", [directory(16, 12, kind=REDUCED), directory(16, 12)])
+def test_a_picture_that_belongs_to_its_preview_is_not_read(first):
+    assert "whose first page is a preview" in reason(tiff((first, directory(160, 120))))
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [(directory(160, 120),), (directory(16, 12),)],
+        [(directory(160, 120),), (directory(16, 12, kind=REDUCED),)],
+        [(directory(160, 120), directory(80, 60, kind=REDUCED), directory(40, 30, kind=REDUCED))],
+        [(directory(160, 120, make=b"NIKON CORPORATION\0"),)],
+        [(directory(160, 120, kind=2),), (directory(320, 240, kind=2),)],
+        [(directory(160, 120, kind=REDUCED),)],
+        [(directory(160, 120), directory(80, 60, CFA))],
+    ],
+    ids=["thumbnail behind", "pyramid", "pyramid within", "of a camera", "pages", "alone", "sensor beside"],
+)
+def test_a_first_page_that_is_the_picture_is_read(pages):
+    found = read(tiff(*pages), 1, PLENTY)
+    assert (found.width, found.height) == (160, 120)
+    assert len(np.unique(found.stored)) == 1
+
+
+def test_pages_of_pillows_own_are_read_as_before():
+    pages = [Image.new("RGB", (30 + page, 20), (40 * page, 0, 0)) for page in range(3)]
+    data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    assert read(data, 1, PLENTY).width == 30
+
+
+def test_a_compressed_page_behind_its_preview_is_read():
+    pages = [Image.new("RGB", (30 + page, 20), (40 * page, 0, 0)) for page in range(2)]
+    options = {"save_all": True, "append_images": pages[1:], "compression": "tiff_lzw", "tiffinfo": {254: REDUCED}}
+    data = bytearray(encoded(pages[0], "TIFF", **options))
+    of_the_second = data.rindex(struct.pack("<HHLL", 254, 4, 1, REDUCED))
+    data[of_the_second + 8] = 0
+    found = read(bytes(data), 1, PLENTY)
+    assert found.width == 31
+    assert (found.stored == (40, 0, 0)).all()
+
+
+def loop() -> bytes:
+    data = bytearray(tiff((directory(16, 12, kind=REDUCED),)))
+    data[-4:] = data[4:8]
+    return bytes(data)
+
+
+def test_directories_of_noise_harm_nobody():
+    """Whatever their tags say, there is an answer."""
+    rng = np.random.default_rng(0)
+    whole = [tiff((directory(16, 12, **PREVIEW), SENSOR), order=order, big=big) for order in "<>" for big in (0, 1)]
+    for _ in range(2_000):
+        data = np.frombuffer(whole[rng.integers(4)], np.uint8).copy()
+        data[rng.integers(len(data) - 300, len(data), 20)] = rng.integers(0, 256, 20)
+        with suppress(DecodeError):
+            read(data.tobytes(), 1, PLENTY)
+
+
+def test_a_chain_that_comes_back_ends():
+    assert read(loop(), 1, PLENTY).width == 16
+
+
+@pytest.mark.parametrize(
+    "data", [b"II*\0" + b"\xff" * 99, b"MM\0+" + bytes(99), b"II*\0\x08\0\0\0\xff\xff" + bytes(99)]
+)
+def test_directories_beyond_the_end_are_no_images(data):
+    assert "\n" not in reason(data)
+
+
+def brands(*names: bytes) -> bytes:
+    return struct.pack(">L", 12 + 4 * len(names)) + b"ftyp" + names[0] + bytes(4) + b"".join(names[1:]) + bytes(99)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (brands(b"heic", b"mif1"), "HEIF"),
+        (brands(b"mif1", b"heix"), "HEIF"),
+        (brands(b"msf1", b"hevc"), "HEIF"),
+        (brands(b"qt  "), "video"),
+        (brands(b"isom", b"mp42"), "video"),
+        (b"\0\0\0\x08wide\0\0\0\0mdat" + bytes(99), "video"),
+        (b"\xff\x0a\xff\xff" + bytes(99), "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
+        (b"%PDF-1.7\n" + bytes(99), "PDF"),
+        (b"PK\x03\x04" + bytes(99), "ZIP"),
+        (b"RIFF\0\0\0\0AVI LIST" + bytes(99), "AVI video"),
+        (b"\x1a\x45\xdf\xa3" + bytes(99), "Matroska"),
+        (b"\xef\xbb\xbf <!DOCTYPE html><html><body>404</body></html>", "HTML"),
+        (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git lfs pull"),
+    ],
+)
+def test_what_is_no_photograph_is_named(data, kind):
+    assert kind in reason(data)
+    assert reason(data).endswith("which is not read here")
+
+
+def test_avif_of_any_brand_is_read():
+    plain = encoded(Image.new("RGB", (32, 20)), "AVIF")
+    end = int.from_bytes(plain[:4], "big")
+    assert plain[8:12] == b"avif"
+    assert b"mif1" in plain[16:end]
+    swapped = plain[:8] + b"mif1" + plain[12:16] + plain[16:end].replace(b"mif1", b"avif") + plain[end:]
+    assert read(swapped, 1, PLENTY).width == 32
