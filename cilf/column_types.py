@@ -43,7 +43,7 @@ def united(first: pa.DataType, second: pa.DataType) -> pa.DataType:
         return first
     if pa.types.is_null(first):
         return second
-    first, second = _without_encoding(first), _without_encoding(second)
+    first, second = without_encoding(first), without_encoding(second)
     if pa.types.is_struct(first) and pa.types.is_struct(second):
         return _struct(first, second)
     if pa.types.is_map(first) and pa.types.is_map(second):
@@ -153,7 +153,8 @@ def twins(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def _without_encoding(kind: pa.DataType) -> pa.DataType:
+def without_encoding(kind: pa.DataType) -> pa.DataType:
+    """The type of the values that a dictionary, a view or an extension type holds; other types as they are."""
     if isinstance(kind, pa.BaseExtensionType):
         return kind.storage_type
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):

@@ -28,7 +28,9 @@ _WRITERS = 4  # each holds a file of up to 128 MB, which is rather more before i
 _BATCH = 16_384  # rows that are rewritten at once
 _OURS = frozenset({*schema.MANIFEST.names, *schema.LABELS.names})
 
-_Found = dict[Location, pa.Schema]
+_ADVICE = "write the column in INPUT as it is in the labels of earlier runs, or choose another OUTPUT"
+
+Found = dict[Location, pa.Schema]
 """Files, and the columns of the user's that each has."""
 
 
@@ -47,11 +49,11 @@ def agree(output: Location, work: Work, thumbnails: bool, say: Callable[[str], N
     made = [schema.THUMBNAILS] if thumbnails and manifest else []
     with ExitStack() as held:
         labels = _own_columns(_label_files(output))
-        if _differing(labels, common(labels, manifest, made)):
+        if _differing(labels, _columns_of(labels, manifest, made)):
             for lease in {_lease_of(file) for file in labels} - {work.lease}:
                 held.enter_context(Lease(lease, work.run, say))
             labels = _own_columns(_label_files(output))  # Until then others may have written and merged some.
-        columns = common(labels, manifest, made)
+        columns = _columns_of(labels, manifest, made)
         old, new = _differing(labels, columns), _differing(manifest, [c for c in columns if c not in made])
         _each(partial(_check, columns=columns), [*old, *new])
         _each(partial(_rewrite, columns=[c for c in columns if c not in made], run=None), new)
@@ -60,31 +62,31 @@ def agree(output: Location, work: Work, thumbnails: bool, say: Callable[[str], N
         _each(partial(_rewrite, columns=columns, run=work.run), old)
 
 
-def common(labels: _Found, manifest: _Found, made: Iterable[pa.Field] = ()) -> list[pa.Field]:
+def _columns_of(labels: Found, manifest: Found, made: list[pa.Field]) -> list[pa.Field]:
+    try:
+        return common({**labels, **manifest}, made)
+    except TypeError as error:
+        raise UsageError(f"INPUT does not fit the labels that are in OUTPUT: {error}; {_ADVICE}") from error
+
+
+def common(found: Found, made: Iterable[pa.Field] = ()) -> list[pa.Field]:
     """The columns of all files and `made`, each of a type that holds the values of all. Where types do not go together,
     the files are read: text that is null in every row goes with everything.
 
     Raises:
-        UsageError: no type holds all values of a column.
+        TypeError: no type holds all values of a column.
     """
-    found = {**labels, **manifest}
     fields = {field.name: field for columns in found.values() for field in columns} | {f.name: f for f in made}
     if twice := twins(fields):
-        raise UsageError(
-            f"the columns {' and '.join(twice)} differ by case alone, and most readers take them for one: give the "
-            "column the same name in INPUT as in the labels of earlier runs, or choose another OUTPUT"
-        )
+        raise TypeError(f"most readers take the columns {' and '.join(twice)}, which differ by case alone, for one")
     names = sorted(fields, key=lambda name: name == schema.THUMBNAILS.name)
-    return [pa.field(name, _type(name, labels, manifest) or fields[name].type) for name in names]
+    return [pa.field(name, _type(name, found) or fields[name].type) for name in names]
 
 
-def _type(name: str, labels: _Found, manifest: _Found) -> pa.DataType | None:
+def _type(name: str, found: Found) -> pa.DataType | None:
     """Of one column; None where no file has it."""
-    having = {
-        file: columns.field(name).type for file, columns in {**labels, **manifest}.items() if name in columns.names
-    }
-    types = dict.fromkeys(having.values())
-    if not types:
+    having = {file: columns.field(name).type for file, columns in found.items() if name in columns.names}
+    if not having:
         return None
     try:
         return reduce(united, dict.fromkeys(having.values()))
@@ -93,15 +95,8 @@ def _type(name: str, labels: _Found, manifest: _Found) -> pa.DataType | None:
     try:
         return with_values(reduce(united, (_known(file, name) for file in having)))
     except TypeError as error:
-        raise UsageError(
-            f"the column {name} is {_types(name, manifest)} in INPUT and {_types(name, labels)} in the labels of "
-            f"earlier runs ({error}): write it in INPUT in the type that it has there, or choose another OUTPUT"
-        ) from error
-
-
-def _types(name: str, found: _Found) -> str:
-    types = {str(columns.field(name).type) for columns in found.values() if name in columns.names}
-    return " and ".join(sorted(types)) or "missing"
+        types = ", then ".join(str(kind) for kind in dict.fromkeys(having.values()))
+        raise TypeError(f"the column {name} is {types} ({error})") from error
 
 
 def _known(file: Location, name: str) -> pa.DataType:
@@ -114,7 +109,7 @@ def _batches(file: Location, names: list[str] | None = None) -> Iterator[pa.Reco
         yield from pq.ParquetFile(opened).iter_batches(_BATCH, columns=names)
 
 
-def _differing(found: _Found, columns: Iterable[pa.Field]) -> list[Location]:
+def _differing(found: Found, columns: Iterable[pa.Field]) -> list[Location]:
     wanted = {field.name: field.type for field in columns}
     return [file for file, own in found.items() if dict(zip(own.names, own.types, strict=True)) != wanted]
 
@@ -129,10 +124,7 @@ def _check(file: Location, columns: list[pa.Field]) -> None:
         for batch in _batches(file, [field.name for field in changed]):
             fitted_table(pa.Table.from_batches([batch]), changed)
     except pa.ArrowException as error:
-        raise UsageError(
-            f"the columns of the labels in OUTPUT and of INPUT do not fit together ({error}): write the column in "
-            "INPUT in the type that it has in the labels of earlier runs, or choose another OUTPUT"
-        ) from error
+        raise UsageError(f"INPUT does not fit the labels that are in OUTPUT: {error}; {_ADVICE}") from error
 
 
 def _rewrite(file: Location, columns: list[pa.Field], run: str | None) -> None:
@@ -157,7 +149,7 @@ def _lease_of(file: Location) -> Location:
     return labels.parent.parent / "leases" / f"{labels.path.rpartition('model=')[2]}.json"
 
 
-def _own_columns(found: list[Location]) -> _Found:
+def _own_columns(found: list[Location]) -> Found:
     with ThreadPoolExecutor(_READERS) as threads:
         return dict(zip(found, map(_own, threads.map(_columns, found)), strict=True))
 

@@ -33,8 +33,10 @@ from pyiceberg.io.pyarrow import (
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table, Transaction
 
+from cilf.column_types import fitted_table
 from cilf.errors import JobError, UsageError
 from cilf.publishing.labels import KEYS, Labels
+from cilf.publishing.table_types import grows, table_type
 
 SOURCE = "cilf.output"
 """Table property: the OUTPUT that the table mirrors."""
@@ -50,7 +52,7 @@ class _Stale:
 
     task: FileScanTask
     stands: np.ndarray
-    """Row by row, bool."""
+    """Row by row, bool; empty: none does."""
 
 
 class IcebergMirror:
@@ -113,7 +115,12 @@ class IcebergMirror:
             JobError: the labels or the table changed meanwhile; nothing was committed.
         """
         runs = ",".join(labels.unclaimed_runs)
-        transaction = self._begin(labels.schema)
+        columns = labels.columns(times=True)
+        replaced = self._replaced(columns)
+        if self._table is not None and replaced:
+            self._stale = [_Stale(task, np.empty(0, bool)) for task in self._table.scan().plan_files()]
+            labels.release(labels.runs)
+        transaction = self._begin(columns, replaced)
         columns = schema_to_pyarrow(transaction.table_metadata.schema(), include_field_ids=False)
         standing = itertools.chain.from_iterable(_standing(transaction, file) for file in self._stale)
         new = _written(transaction, _parts(itertools.chain(standing, labels.claim_rest(columns)), columns))
@@ -135,11 +142,26 @@ class IcebergMirror:
         assert committed is not None
         return f"snapshot {committed.snapshot_id}"
 
-    def _begin(self, columns: pa.Schema) -> Transaction:
+    def _replaced(self, columns: pa.Schema) -> list[str]:
+        """The columns whose values no reader could read from both the data files of before and new ones."""
+        if self._table is None:
+            return []
+        before = schema_to_pyarrow(self._table.schema(), include_field_ids=False)
+        return [
+            field.name
+            for field in columns
+            if field.name in before.names
+            and not grows(table_type(before.field(field.name).type, times=True), field.type, _promoted)
+        ]
+
+    def _begin(self, columns: pa.Schema, replaced: list[str]) -> Transaction:
         """A transaction on the table, or on one to be made, that has room for these columns."""
         try:
             if self._table is not None:
                 transaction = self._table.transaction()
+                with transaction.update_schema() as update:
+                    for name in replaced:
+                        update.delete_column((name,))
                 with transaction.update_schema() as update:
                     update.union_by_name(columns)
                 return transaction
@@ -153,6 +175,14 @@ class IcebergMirror:
                 f"{self._name} cannot hold a column of the labels ({' '.join(str(error).split())}): write the manifest "
                 "with this column in another type, or without it, and label into another OUTPUT"
             ) from error
+
+
+def _promoted(before: pa.DataType, after: pa.DataType) -> bool:
+    """Whether Iceberg reads data files of one type as another; integers of up to 32 bits are one type there."""
+    if pa.types.is_decimal(before) and pa.types.is_decimal(after):
+        return before.scale == after.scale
+    kinds = (pa.types.is_signed_integer, pa.types.is_floating)
+    return any(kind(before) and kind(after) for kind in kinds)
 
 
 def _open(catalog: str) -> Catalog:
@@ -174,6 +204,8 @@ def _read(transaction: Transaction, task: FileScanTask, columns: Sequence[str]) 
 
 def _standing(transaction: Transaction, file: _Stale) -> Iterator[pa.RecordBatch]:
     """Those of a stale file that stay."""
+    if not len(file.stands):
+        return
     at = 0
     for batch in _read(transaction, file.task, transaction.table_metadata.schema().column_names):
         stands = pa.array(file.stands[at : at + batch.num_rows])
@@ -187,7 +219,7 @@ def _parts(rows: Iterator[pa.RecordBatch], columns: pa.Schema) -> Iterator[pa.Ta
     waiting: list[pa.Table] = []
     held = 0
     for batch in rows:
-        waiting.append(pa.Table.from_batches([batch]).select(columns.names).cast(columns))
+        waiting.append(fitted_table(pa.Table.from_batches([batch]), columns))
         held += waiting[-1].nbytes
         if held >= _FILE_BYTES:
             yield pa.concat_tables(waiting)

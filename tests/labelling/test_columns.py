@@ -249,7 +249,7 @@ def test_the_rest_of_a_rewritten_file_stays(nights):
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [
-        (pa.array([1]), pa.array(["one"]), ["string in INPUT and int64 in the labels"]),
+        (pa.array([1]), pa.array(["one"]), ["int64, then string"]),
         (pa.array([{"a": [1]}]), pa.array([{"a": ["1"]}]), ["int64 and string have no type in common"]),
         (pa.array([2**53 + 1]), pa.array([0.5]), ["int64 to double", "9007199254740993"]),
         (pa.array([0.5]), pa.array([2**53 + 1]), ["int64 to double", "9007199254740993"]),
@@ -274,7 +274,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_changed(nights,
 
 def test_a_column_of_the_same_name_but_for_case(nights):
     nights.night({"Camera": pa.array(["old"])})
-    with pytest.raises(UsageError, match="Camera and camera differ by case alone"):
+    with pytest.raises(UsageError, match="Camera and camera, which differ by case alone"):
         nights.night({"camera": pa.array(["new"])})
 
 
