@@ -17,8 +17,9 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from cilf.column_types import united
 from cilf.errors import JobError, UsageError
 from cilf.provenance import new_run_id
-from cilf.publishing.delta_places import check_reachable, settings, uri
+from cilf.publishing.delta_places import settings, uri
 from cilf.publishing.labels import KEYS, Labels
+from cilf.publishing.s3 import check_reachable, check_writable
 from cilf.publishing.table_types import grows, table_type
 from cilf.storage import CHECKING, locate
 
@@ -41,8 +42,11 @@ class DeltaMirror:
         at = locate(place, CHECKING)
         self._place, self._uri, self._settings = at.url, uri(at), settings(at)
         self._description = f"{_DESCRIPTION}{output}"
-        check_reachable(at)
+        if at.scheme != "file":
+            check_reachable(at, "open the Delta table")
         self._table = self._found()
+        if at.scheme != "file":  # The library's writer panics on the terminal where it may not write.
+            check_writable(at, "write to the Delta table")
         self._stale: list[str] = []
 
     def _open(self) -> DeltaTable:

@@ -1,12 +1,12 @@
-"""Where a Delta table is, as the Delta library takes it, and whether it can be reached."""
+"""Where a Delta table is, as the Delta library takes it."""
 
 from __future__ import annotations
 
-import os
 import re
 
 from cilf.errors import UsageError
-from cilf.storage import Location, problem
+from cilf.publishing.s3 import s3_settings
+from cilf.storage import Location
 
 _MISTAKEN = re.compile(r"[\x00-\x1f\x7f\[\]\\^|]|%[0-9A-Fa-f]{2}|[\ud800-\udfff]")
 """What the library looks for elsewhere, or ends the process for."""
@@ -31,24 +31,14 @@ def uri(place: Location) -> str:
 
 
 def settings(place: Location) -> dict[str, str]:
-    """What the library has to be told of a store, and does not find where the usual AWS variables are."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    return {"AWS_ALLOW_HTTP": "true"} if place.scheme == "s3" and endpoint.startswith("http://") else {}
-
-
-def check_reachable(place: Location) -> None:
-    """Make sure that a store answers, and that a bucket is there; the library itself says less clearly what is wrong.
-
-    Raises:
-        UsageError: it does not, or is not.
-    """
-    if place.scheme == "file":
-        return
-    bucket = place.path.partition("/")[0]
-    try:
-        try:
-            place.fs.ls(place.path)
-        except FileNotFoundError:  # of a folder or of the bucket
-            place.fs.ls(bucket)
-    except Exception as error:
-        raise UsageError(f"cannot open the Delta table: {problem(error, place.url)}") from error
+    """What the library has to be told of a store."""
+    if place.scheme != "s3":
+        return {}
+    found = s3_settings()
+    named = {"AWS_ENDPOINT_URL": found.endpoint, "AWS_REGION": found.region}
+    if found.endpoint and found.endpoint.startswith("http://"):
+        named["AWS_ALLOW_HTTP"] = "true"
+    if found.keys:
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        named |= dict(zip(names, found.keys, strict=True))
+    return {name: value for name, value in named.items() if value}

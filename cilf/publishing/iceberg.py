@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NoSuchTableError,
@@ -32,9 +31,12 @@ from pyiceberg.io.pyarrow import (
 )
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table, Transaction
+from pyiceberg.table.snapshots import Snapshot
 
 from cilf.column_types import fitted_table
 from cilf.errors import JobError, UsageError
+from cilf.provenance import new_run_id
+from cilf.publishing.catalogs import check_home, open_catalog, problem
 from cilf.publishing.labels import KEYS, Labels
 from cilf.publishing.table_types import grows, table_type
 
@@ -42,6 +44,8 @@ SOURCE = "cilf.output"
 """Table property: the OUTPUT that the table mirrors."""
 RUNS = "cilf.runs"
 """Snapshot property: ids of the runs whose rows the snapshot brings, separated by commas."""
+PUBLICATION = "cilf.publication"
+"""Snapshot property: an id of the publication."""
 
 _FILE_BYTES = 256_000_000  # in memory; on disk a quarter of it or less
 
@@ -66,7 +70,7 @@ class IcebergMirror:
         if "." not in name.strip("."):
             raise UsageError(f"{name} is no name of an Iceberg table: expected NAMESPACE.NAME, such as photos.ages")
         self._name, self._output = name, output
-        self._catalog = _open(catalog)
+        self._catalog, self._catalog_name = open_catalog(catalog), catalog
         self._table = self._found()
         self._stale: list[_Stale] = []
 
@@ -77,7 +81,7 @@ class IcebergMirror:
         except NoSuchTableError:
             return None
         except Exception as error:
-            raise UsageError(f"cannot open the table {name}: {type(error).__name__}: {error}") from error
+            raise UsageError(f"cannot open the table {name}: {problem(error, self._catalog_name)}") from error
         source = table.properties.get(SOURCE)
         if source is None:
             raise UsageError(
@@ -115,6 +119,28 @@ class IcebergMirror:
             JobError: the labels or the table changed meanwhile; nothing was committed.
         """
         runs = ",".join(labels.unclaimed_runs)
+        publication = new_run_id()
+        try:
+            transaction = self._staged(labels, {RUNS: runs, PUBLICATION: publication})
+            may_commit()
+        except (UsageError, JobError):
+            raise
+        except Exception as error:
+            raise JobError(f"nothing was committed to {self._name}: {_line(error)}") from error
+        try:
+            committed = transaction.commit_transaction().current_snapshot()
+        except (CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
+            raise JobError(
+                f"another writer changed {self._name} at the same time, and nothing was committed ({error}): the same "
+                "command again starts from what is there now"
+            ) from error
+        except Exception as error:
+            committed = self._published(publication, error)
+        assert committed is not None
+        return f"snapshot {committed.snapshot_id}"
+
+    def _staged(self, labels: Labels, properties: dict[str, str]) -> Transaction:
+        """A transaction that only has to be committed: its data files are written."""
         columns = labels.columns(times=True)
         replaced = self._replaced(columns)
         if self._table is not None and replaced:
@@ -124,23 +150,33 @@ class IcebergMirror:
         columns = schema_to_pyarrow(transaction.table_metadata.schema(), include_field_ids=False)
         standing = itertools.chain.from_iterable(_standing(transaction, file) for file in self._stale)
         new = _written(transaction, _parts(itertools.chain(standing, labels.claim_rest(columns)), columns))
-        update = transaction.update_snapshot(snapshot_properties={RUNS: runs})
+        update = transaction.update_snapshot(snapshot_properties=properties)
         producer: Any = update.overwrite() if self._stale else update.fast_append()
         with producer as snapshot:
             for file in self._stale:
                 snapshot.delete_data_file(file.task.file)
             for data_file in new:
                 snapshot.append_data_file(data_file)
-        may_commit()
+        return transaction
+
+    def _published(self, publication: str, error: Exception) -> Snapshot:
+        """The snapshot of a publication that ended with an error, and may have come in all the same.
+
+        Raises:
+            JobError: it has not, or nobody can tell.
+        """
         try:
-            committed = transaction.commit_transaction().current_snapshot()
-        except (CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
+            table = self._found()
+            snapshots = table.snapshots() if table is not None else []
+        except Exception as unreadable:
             raise JobError(
-                f"another writer changed {self._name} at the same time, and nothing was committed ({error}): the same "
-                "command again starts from what is there now"
+                f"publishing to {self._name} failed ({_line(error)}), and whether its rows are in the table cannot be "
+                f"read ({_line(unreadable)}): the same command again finds out, and brings what is missing"
             ) from error
-        assert committed is not None
-        return f"snapshot {committed.snapshot_id}"
+        for snapshot in snapshots:
+            if snapshot.summary and snapshot.summary.get(PUBLICATION) == publication:
+                return snapshot
+        raise JobError(f"nothing was committed to {self._name}: {_line(error)}") from error
 
     def _replaced(self, columns: pa.Schema) -> list[str]:
         """The columns whose values no reader could read from both the data files of before and new ones."""
@@ -165,7 +201,9 @@ class IcebergMirror:
                 with transaction.update_schema() as update:
                     update.union_by_name(columns)
                 return transaction
-            self._catalog.create_namespace_if_not_exists(self._name.rpartition(".")[0])
+            namespace = self._name.rpartition(".")[0]
+            self._catalog.create_namespace_if_not_exists(namespace)
+            check_home(self._catalog, self._catalog_name, namespace)
             transaction = self._catalog.create_table_transaction(self._name, columns, properties={SOURCE: self._output})
             with transaction.update_spec() as spec:
                 spec.add_identity("model")
@@ -183,16 +221,6 @@ def _promoted(before: pa.DataType, after: pa.DataType) -> bool:
         return before.scale == after.scale
     kinds = (pa.types.is_signed_integer, pa.types.is_floating)
     return any(kind(before) and kind(after) for kind in kinds)
-
-
-def _open(catalog: str) -> Catalog:
-    try:
-        return load_catalog(catalog)
-    except Exception as error:
-        raise UsageError(
-            f"cannot open the Iceberg catalog {catalog} ({' '.join(str(error).split())}): describe it in "
-            f"~/.pyiceberg.yaml or in variables such as PYICEBERG_CATALOG__{catalog.upper()}__URI"
-        ) from error
 
 
 def _read(transaction: Transaction, task: FileScanTask, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -236,3 +264,7 @@ def _written(transaction: Transaction, parts: Iterator[pa.Table]) -> list[DataFi
     for part in parts:
         written += _dataframe_to_data_files(metadata, part, io, write_uuid=commit, counter=counter)
     return written
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
