@@ -60,15 +60,19 @@ def is_list(kind: pa.DataType) -> bool:
     return views or pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
+_NO_FIELDS = "{}"
+"""How a struct without fields, which Parquet does not have, stands in a column of text."""
+
+
 def with_values(kind: pa.DataType) -> pa.DataType:
-    """A type without null in it, which few readers can read: string in its place."""
-    if pa.types.is_struct(kind):
+    """A type without null and empty structs in it, which few readers can read: string in their place."""
+    if pa.types.is_struct(kind) and kind.num_fields:
         return pa.struct([field.with_type(with_values(field.type)) for field in kind])
     if pa.types.is_map(kind):
         return pa.map_(kind.key_type, with_values(kind.item_type))
     if pa.types.is_list(kind):
         return pa.list_(with_values(kind.value_type))
-    return pa.string() if pa.types.is_null(kind) else kind
+    return pa.string() if pa.types.is_null(kind) or pa.types.is_struct(kind) else kind
 
 
 def known(values: pa.Array) -> pa.DataType:
@@ -84,7 +88,13 @@ def known(values: pa.Array) -> pa.DataType:
         return kind if pa.types.is_null(entries) else pa.map_(kind.key_type, entries.field("value").type)
     if is_list(kind):
         return pa.list_(known(values.flatten()))
-    return kind
+    return pa.struct([]) if _of_no_fields(values) else kind
+
+
+def _of_no_fields(values: pa.Array) -> bool:
+    if not pa.types.is_string(values.type):
+        return False
+    return bool(pc.all(pc.equal(values, _NO_FIELDS)).as_py())
 
 
 def fitted(values: pa.Array, kind: pa.DataType, cut: bool = False) -> pa.Array:
@@ -102,6 +112,11 @@ def fitted(values: pa.Array, kind: pa.DataType, cut: bool = False) -> pa.Array:
         return pa.nulls(len(values), kind)
     if pa.types.is_struct(kind) and pa.types.is_struct(values.type):
         return _fitted_struct(values, kind, cut)
+    if pa.types.is_struct(kind) and _of_no_fields(values):
+        nothing = [pa.nulls(len(values), field.type) for field in kind]
+        return pa.StructArray.from_arrays(nothing, fields=list(kind), mask=values.is_null())
+    if pa.types.is_string(kind) and values.type == pa.struct([]):
+        return pc.if_else(values.is_valid(), _NO_FIELDS, pa.scalar(None, kind))
     if pa.types.is_map(kind) and pa.types.is_map(values.type):
         entries = _fitted_list(_entries(values), pa.list_(pa.struct(_fields_of_entries(kind))), cut)
         keys, items = entries.values.flatten()

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cilf import schema
@@ -110,6 +110,20 @@ def test_nested_values_come_and_grow(nights, first, second):
     assert [there(value) for value in found] == [there(value) for value in (first, None, second, None, first, None)]
 
 
+@pytest.mark.parametrize("depth", [0, 1])
+def test_structs_without_fields_that_get_some(nights, depth):
+    """Parquet has none, so that they stand as text in the labels."""
+    empty = pa.array(["{}", None])
+    some = pa.array([{"iso": 100}, None])
+    for column in (empty, some, empty):
+        rows = pa.ListArray.from_arrays([0, 1, 2], column)
+        nights.night({"meta": rows if depth else column})
+    found = [value[0] if depth else value for value in nights.read("meta")]
+    assert found == [{"iso": None}, None, {"iso": 100}, None, {"iso": None}, None]
+    with pytest.raises(UsageError, match="no type in common"):
+        nights.night({"meta": pa.array([["other {}"]]) if depth else pa.array(["other {}"])})
+
+
 TREES = st.recursive(
     st.sampled_from(["number", "text", "flag", "decimal"]),
     lambda inner: st.one_of(st.dictionaries(st.sampled_from("abc"), inner, min_size=1, max_size=3), st.tuples(inner)),
@@ -142,6 +156,8 @@ NIGHT = st.shared(TREES, key="tree").flatmap(
 
 def completed(value: Any, kind: pa.DataType) -> Any:
     """A value with all fields of its type."""
+    if value == {} and pa.types.is_string(kind):
+        return "{}"
     if isinstance(value, dict):
         return {field.name: completed(value.get(field.name), field.type) for field in kind}
     return [completed(held, kind.value_type) for held in value] if value and pa.types.is_list(kind) else value
@@ -151,7 +167,6 @@ def completed(value: Any, kind: pa.DataType) -> Any:
 @given(first=NIGHT, second=NIGHT)
 def test_two_arrays_of_one_kind_have_a_type_that_holds_both(first, second):
     arrays = [as_json(night) for night in (first, second)]
-    assume(not any("struct<>" in str(array.type) for array in arrays))  # Parquet has none
     both = with_values(united(*(known(array) for array in arrays)))
     for night, array in zip((first, second), arrays, strict=True):
         as_both = fitted(array, both)
@@ -159,7 +174,8 @@ def test_two_arrays_of_one_kind_have_a_type_that_holds_both(first, second):
         assert as_both.type == both
         assert as_both.to_pylist() == [completed(value, both) for value in night]
         assert fitted(array.slice(1), both).equals(as_both.slice(1))
-        assert united(both, known(array)) == both
+        if "struct<>" not in str(known(array)):
+            assert united(both, known(array)) == both
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -167,7 +183,6 @@ def test_two_arrays_of_one_kind_have_a_type_that_holds_both(first, second):
 def test_readers_read_all_nights(found, tmp_path_factory):
     nights = Nights(tmp_path_factory.mktemp("nights") / "out")
     arrays = [as_json(night) for night in found]
-    assume(not any("struct<>" in str(array.type) for array in arrays))  # Parquet has none
     for array in arrays:
         nights.night({"own": array})
     kind = pq.read_schema(next(iter(nights.label_files()))).field("own").type
