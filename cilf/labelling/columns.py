@@ -54,9 +54,13 @@ def agree(output: Location, work: Work, thumbnails: bool, say: Callable[[str], N
                 held.enter_context(Lease(lease, work.run, say))
             labels = _own_columns(_label_files(output))  # Until then others may have written and merged some.
         columns = _columns_of(labels, manifest, made)
-        old, new = _differing(labels, columns), _differing(manifest, [c for c in columns if c not in made])
+        carried = [field for field in columns if field not in made]
+        old = _differing(labels, columns)
+        new = [
+            file for file, own in manifest.items() if own != pa.schema(carried)
+        ]  # by order, too: as files are merged
         _each(partial(_check, columns=columns), [*old, *new])
-        _each(partial(_rewrite, columns=[c for c in columns if c not in made], run=None), new)
+        _each(partial(_rewrite, columns=carried, run=None), new)
         if old:
             say(f"the columns of your own have changed: rewriting {len(old):,} label files")
         _each(partial(_rewrite, columns=columns, run=work.run), old)
@@ -64,9 +68,10 @@ def agree(output: Location, work: Work, thumbnails: bool, say: Callable[[str], N
 
 def _columns_of(labels: Found, manifest: Found, made: list[pa.Field]) -> list[pa.Field]:
     try:
-        return common({**labels, **manifest}, made)
+        found = common({**labels, **manifest}, made)
     except TypeError as error:
         raise UsageError(f"INPUT does not fit the labels that are in OUTPUT: {error}; {_ADVICE}") from error
+    return [field.with_type(with_values(field.type)) for field in found]
 
 
 def common(found: Found, made: Iterable[pa.Field] = ()) -> list[pa.Field]:
@@ -93,7 +98,7 @@ def _type(name: str, found: Found) -> pa.DataType | None:
     except TypeError:
         pass
     try:
-        return with_values(reduce(united, (_known(file, name) for file in having)))
+        return reduce(united, (_known(file, name) for file in having))
     except TypeError as error:
         types = ", then ".join(str(kind) for kind in dict.fromkeys(having.values()))
         raise TypeError(f"the column {name} is {types} ({error})") from error

@@ -238,6 +238,7 @@ def test_files_that_hold_the_types_of_tonight_are_left_alone(nights):
     assert {name: data for name, data in nights.label_files().items() if name in before} == before
     assert nights.read("iso") == [100.5, 3.0, None, None]
     assert nights.read("name") == ["a", "b", None, None]
+    assert len({tuple(pq.read_schema(file).names) for file in nights.label_files()}) == 1  # so that they can be merged
 
 
 def test_a_column_that_comes_later_is_in_all_files(nights):
