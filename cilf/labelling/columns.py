@@ -26,6 +26,7 @@ from cilf.storage import Location, files, folders, write
 _READERS = 32
 _WRITERS = 4  # each holds a file of up to 128 MB, which is rather more before it is compressed
 _BATCH = 16_384  # rows that are rewritten at once
+_FOOTER = 65_536  # bytes; one request fetches so much of a file's end, which mostly says all of its columns
 _OURS = frozenset({*schema.MANIFEST.names, *schema.LABELS.names})
 
 _ADVICE = "write the column in INPUT as it is in the labels of earlier runs, or choose another OUTPUT"
@@ -56,9 +57,8 @@ def agree(output: Location, work: Work, thumbnails: bool, say: Callable[[str], N
         columns = _columns_of(labels, manifest, made)
         carried = [field for field in columns if field not in made]
         old = _differing(labels, columns)
-        new = [
-            file for file, own in manifest.items() if own != pa.schema(carried)
-        ]  # by order, too: as files are merged
+        # By order, too: only files of the same order are merged.
+        new = [file for file, own in manifest.items() if own != pa.schema(carried)]
         _each(partial(_check, columns=columns), [*old, *new])
         _each(partial(_rewrite, columns=carried, run=None), new)
         if old:
@@ -156,16 +156,28 @@ def _lease_of(file: Location) -> Location:
 
 def _own_columns(found: list[Location]) -> Found:
     with ThreadPoolExecutor(_READERS) as threads:
-        return dict(zip(found, map(_own, threads.map(_columns, found)), strict=True))
+        columns = zip(found, threads.map(_columns_if_there, found), strict=True)
+        return {file: _own(of_file) for file, of_file in columns if of_file is not None}
+
+
+def _columns_if_there(file: Location) -> pa.Schema | None:
+    """None: a compaction of another model has merged the file since it was listed."""
+    try:
+        return _columns(file)
+    except FileNotFoundError:
+        return None
+
+
+def _columns(file: Location) -> pa.Schema:
+    try:
+        return pq.read_schema(pa.BufferReader(file.fs.cat_file(file.path, start=-_FOOTER)))
+    except pa.ArrowInvalid:  # a larger footer
+        with file.fs.open(file.path, "rb") as opened:
+            return pq.read_schema(opened)
 
 
 def _own(columns: pa.Schema) -> pa.Schema:
     return pa.schema([field for field in columns if field.name not in _OURS])
-
-
-def _columns(file: Location) -> pa.Schema:
-    with file.fs.open(file.path, "rb") as opened:
-        return pq.read_schema(opened)
 
 
 def _each(do: Callable[[Location], None], found: list[Location]) -> None:

@@ -42,6 +42,8 @@ class DeltaMirror:
         at = locate(place, CHECKING)
         self._place, self._uri, self._settings = at.url, uri(at), settings(at)
         self._description = f"{_DESCRIPTION}{output}"
+        if f"{at.url}/".startswith(f"{output}/labels/"):
+            raise UsageError(f"the Delta table {at.url} would lie among the labels of {output}: choose another place")
         if at.scheme != "file":
             check_reachable(at, "open the Delta table")
         self._table = self._found()

@@ -319,6 +319,17 @@ def test_a_rewriting_that_was_killed_is_gone_on_with(nights, monkeypatch, dies_a
     assert nights.read("iso") == [0, 1, 2, *([3.5] if dies_at == 3 else []), 4]
 
 
+def test_files_with_long_footers_and_files_that_go(nights, monkeypatch):
+    nights.night({"iso": pa.array([1])})
+    monkeypatch.setattr(columns, "_FOOTER", 100)
+    nights.night({"iso": pa.array([0.5])})
+    real = columns._label_files
+    gone = nights.output / "labels" / "model=def" / "run-0.parquet"
+    monkeypatch.setattr(columns, "_label_files", lambda output: [*real(output), gone])
+    nights.night({"iso": pa.array([2])})
+    assert nights.read("iso") == [1, 0.5, 2]
+
+
 def test_labels_of_another_model_are_rewritten_under_its_lease(nights):
     nights.night({"iso": pa.array([1])}, model="def")
     other = nights.work("def")

@@ -151,6 +151,15 @@ def test_paths_that_the_library_takes_for_others(tmp_path, write_run, refused, n
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_table_among_the_labels(tmp_path, write_run, refused):
+    write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
+    before = sorted(tmp_path.rglob("*"))
+    for below in ("", "model=0123456789ab", "table"):
+        said = refused(tmp_path / "out", str(tmp_path / "out" / "labels" / below), "--format", "delta")
+        assert "would lie among the labels" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_keys_of_any_name_on_s3(tmp_path, write_run, publish, refused, bucket):
     import s3fs
 
