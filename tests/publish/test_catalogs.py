@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +15,7 @@ from published_rows import photograph
 from cilf import cli
 from cilf.publishing import iceberg
 from cilf.publishing.s3 import S3Settings, s3_settings
+from cilf.storage import filesystem
 
 RUN = "20261101T010000Z-aaaaaa"
 NOBODY = "http://127.0.0.1:9"
@@ -29,45 +28,51 @@ def output(tmp_path: Path, write_run: Callable[..., None]) -> str:
 
 
 @pytest.fixture
-def said(tmp_path: Path, output: str) -> Callable[..., str]:
-    """Run `cilf publish` in a process of its own, with these variables alone and what must be refused; its one line."""
+def stores_anew() -> Iterator[Callable[[], None]]:
+    """Clients of stores are kept as long as a process lives; forget those that were made from other variables."""
+    import s3fs
 
-    def run(*options: str, **variables: str) -> str:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYICEBERG_"))}
-        alone = {"HOME": str(tmp_path), "PYICEBERG_HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
-        done = subprocess.run(
-            [sys.executable, "-m", "cilf.cli", "publish", output, *options],
-            env={**kept, **alone, **variables}, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == cli.WRONG_USAGE, done.stderr
-        (line,) = done.stderr.strip().splitlines()
-        return line
+    def forget() -> None:
+        filesystem.cache_clear()
+        s3fs.S3FileSystem.clear_instance_cache()
 
-    return run
+    forget()
+    yield forget
+    forget()
 
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
-def sqlite(tmp_path: Path, **more: str) -> dict[str, str]:
-    return {
-        f"PYICEBERG_CATALOG__DEFAULT__{key}": value
-        for key, value in {"URI": f"sqlite:///{tmp_path}/c.db", **more}.items()
-    }
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, ["no credentials for s3://nowhere/ages", "set AWS_PROFILE, or AWS_ACCESS_KEY_ID"]),
+        (KEYS, ["s3://nowhere/ages does not exist"]),
+        (
+            {**KEYS, "AWS_ENDPOINT_URL": NOBODY},
+            ["the store of s3://nowhere/ages cannot be reached", "check AWS_ENDPOINT_URL and the network"],
+        ),
+    ],
+)
+def test_stores_that_cannot_be_used(
+    tmp_path, catalog, output, refused, stores_anew, s3_server, monkeypatch, variables, said
+):
+    from pyiceberg import catalog as module
+    from pyiceberg.utils.config import Config
 
-
-@pytest.mark.parametrize("format", ["delta", "iceberg"])
-def test_a_store_without_credentials_or_bucket(tmp_path, said, s3_server, format):
-    options = ["photos.ages"] if format == "iceberg" else ["s3://nowhere/ages", "--format", "delta"]
-    variables = sqlite(tmp_path, WAREHOUSE="s3://nowhere/ages") if format == "iceberg" else {}
-    line = said(*options, **variables, AWS_ENDPOINT_URL=s3_server)
-    assert "no credentials for s3://nowhere/ages" in line
-    assert "set AWS_PROFILE, or AWS_ACCESS_KEY_ID" in line
-    line = said(*options, **variables, **KEYS, AWS_ENDPOINT_URL=s3_server)
-    assert "s3://nowhere/ages does not exist" in line
-    line = said(*options, **variables, **KEYS, AWS_ENDPOINT_URL=NOBODY)
-    assert "the store of s3://nowhere/ages cannot be reached" in line
-    assert "check AWS_ENDPOINT_URL and the network" in line
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    alone = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL": s3_server}
+    warehouse = {"PYICEBERG_CATALOG__DEFAULT__WAREHOUSE": "s3://nowhere/ages"}
+    for name, value in {**alone, **warehouse, **variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(module, "_ENV_CONFIG", Config())
+    for options in (["photos.ages"], ["s3://nowhere/ages", "--format", "delta"]):
+        stores_anew()
+        line = refused(output, *options)
+        for part in said:
+            assert part in line
 
 
 def test_profiles_are_told_to_libraries(tmp_path, output, publish, bucket, s3_server, monkeypatch):
