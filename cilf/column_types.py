@@ -151,7 +151,10 @@ def _struct(first: pa.StructType, second: pa.StructType) -> pa.StructType:
     fields = {field.name: field for field in first}
     for field in second:
         before = fields.get(field.name, pa.field(field.name, pa.null()))
-        fields[field.name] = pa.field(field.name, united(before.type, field.type))
+        try:
+            fields[field.name] = pa.field(field.name, united(before.type, field.type))
+        except TypeError as error:
+            raise TypeError(f"{field.name}: {error}") from error
     if twice := twins(fields):
         raise TypeError(f"its fields {' and '.join(twice)} differ by case alone")
     common = {field.name for field in first if not field.nullable} & {f.name for f in second if not f.nullable}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial, reduce
+from textwrap import shorten
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,7 +101,7 @@ def _type(name: str, found: Found) -> pa.DataType | None:
     try:
         return reduce(united, (_known(file, name) for file in having))
     except TypeError as error:
-        types = ", then ".join(str(kind) for kind in dict.fromkeys(having.values()))
+        types = ", then ".join(shorten(str(kind), 200) for kind in dict.fromkeys(having.values()))
         raise TypeError(f"the column {name} is {types} ({error})") from error
 
 
