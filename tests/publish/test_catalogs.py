@@ -13,7 +13,6 @@ import pytest
 from published_rows import photograph
 
 from cilf import cli
-from cilf.publishing import iceberg
 from cilf.publishing.s3 import S3Settings, s3_settings
 from cilf.storage import filesystem
 
@@ -240,6 +239,8 @@ def test_a_commit_that_ended_with_an_error_counts(catalog, output, publish, monk
 @pytest.mark.parametrize("readable", [True, False])
 def test_a_commit_that_failed(catalog, output, publish, refused, write_run, monkeypatch, readable):
     from pyiceberg.table import Transaction
+
+    from cilf.publishing import iceberg
 
     publish(output)
     write_run(output, "20261102T010000Z-aaaaaa", [photograph(2)])
