@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from cilf.config import LabelOptions
 from cilf.errors import BusyError, JobError, UsageError
 from cilf.images.decode import DECODE_VERSION
 from cilf.images.faces import FACES_VERSION
+from cilf.labelling.columns import agree
 from cilf.labelling.compaction import recover
 from cilf.labelling.doubts import looked_at, without_thumbnails
 from cilf.labelling.dry_run import SAMPLE, forecast, sample, try_out
@@ -29,7 +30,7 @@ from cilf.manifest.failures import under_way
 from cilf.manifest.listing import check_input, is_manifest, objects, write_manifest
 from cilf.manifest.pending import contains, forget, labelled, without
 from cilf.provenance import fingerprint, new_run_id
-from cilf.storage import CHECKING, check_output, is_bundled, locate, model_folder, split
+from cilf.storage import CHECKING, check_output, is_bundled, locate, model_folder, remove_folder, split
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 """There where the machine has any. Ray counts them when it starts, and only then can the plan be checked."""
@@ -56,9 +57,10 @@ def label_new(options: LabelOptions) -> Summary:
         try:
             with Lease(work.lease, work.run, progress.say):
                 progress.doing = "listing"
-                progress.total = _prepare(work, options)
-                if options.thumbnails and (doubt := without_thumbnails(work.labels)):
+                # Before _prepare, which gives all label files the column.
+                if options.thumbnails and not options.relabel and (doubt := without_thumbnails(work.labels)):
                     progress.warn(doubt)
+                progress.total = _prepare(work, options, progress.say)
                 if progress.total:
                     _execute(work, options, progress, summary)
         except BusyError:
@@ -140,7 +142,7 @@ def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
     )
 
 
-def _prepare(work: Work, options: LabelOptions) -> int:
+def _prepare(work: Work, options: LabelOptions, say: Callable[[str], None]) -> int:
     """Write the run's manifest, make room for its rows and return their number."""
     recover(work.labels)
     before = labelled(work.labels, Raised(options))
@@ -148,6 +150,12 @@ def _prepare(work: Work, options: LabelOptions) -> int:
     with under_way("listing"):
         found = objects(locate(options.input), options.include)
         ids = np.sort(write_manifest(without(found, done, options.limit), work.manifest))
+    try:
+        agree(locate(options.output), work, options.thumbnails, say)
+    except UsageError:
+        if len(ids):
+            remove_folder(work.manifest)
+        raise
     replaced = np.sort(np.concatenate([before.done, before.unavailable]))
     if len(gone := replaced[contains(ids, replaced)]):
         check_lease(work.lease, work.run)

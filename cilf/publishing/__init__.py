@@ -10,7 +10,7 @@ def publish(options: PublishOptions) -> int:
 
     Raises:
         UsageError: there are no labels, a run is writing them, or the catalog or the table cannot be used.
-        JobError: nothing was committed; the same call may be made again.
+        JobError: it failed, and says whether anything was committed; the same call may be made again.
     """
     from cilf.publishing import job
 

@@ -6,19 +6,27 @@ written again, and the rows of other runs stay where they are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from cilf.column_types import united
 from cilf.errors import JobError, UsageError
+from cilf.provenance import new_run_id
+from cilf.publishing.delta_places import settings, uri
 from cilf.publishing.labels import KEYS, Labels
-from cilf.storage import locate
+from cilf.publishing.s3 import check_reachable, check_writable
+from cilf.publishing.table_types import grows, table_type
+from cilf.storage import CHECKING, locate
 
 RUNS = "cilf.runs"
 """In the commit's information: ids of the runs whose rows it brings, separated by commas."""
+PUBLICATION = "cilf.publication"
+"""In the commit's information: an id of the publication."""
 
 _DESCRIPTION = "The labels in "
 
@@ -31,17 +39,28 @@ class DeltaMirror:
     """
 
     def __init__(self, place: str, output: str) -> None:
-        self._place, self._description = locate(place).url, f"{_DESCRIPTION}{output}"
+        at = locate(place, CHECKING)
+        self._place, self._uri, self._settings = at.url, uri(at), settings(at)
+        self._description = f"{_DESCRIPTION}{output}"
+        if f"{at.url}/".startswith(f"{output}/labels/"):
+            raise UsageError(f"the Delta table {at.url} would lie among the labels of {output}: choose another place")
+        if at.scheme != "file":
+            check_reachable(at, "open the Delta table")
         self._table = self._found()
+        if at.scheme != "file":  # The library's writer panics on the terminal where it may not write.
+            check_writable(at, "write to the Delta table")
         self._stale: list[str] = []
+
+    def _open(self) -> DeltaTable:
+        return DeltaTable(self._uri, storage_options=self._settings)
 
     def _found(self) -> DeltaTable | None:
         try:
-            if not DeltaTable.is_deltatable(self._place):
-                return None
-            table = DeltaTable(self._place)
+            table = self._open()
+        except TableNotFoundError:
+            return None
         except (DeltaError, OSError) as error:
-            raise UsageError(f"cannot open the Delta table {self._place}: {error}") from error
+            raise UsageError(f"cannot open the Delta table {self._place}: {_line(error)}") from error
         described = table.metadata().description or ""
         if described != self._description:
             is_of = described.removeprefix(_DESCRIPTION) if described.startswith(_DESCRIPTION) else "no OUTPUT"
@@ -76,40 +95,93 @@ class DeltaMirror:
             A name of the table as it is now.
 
         Raises:
-            JobError: the table cannot hold a column, or it or the labels changed meanwhile; nothing was committed.
+            UsageError: the table cannot hold a column.
+            JobError: the table or the labels changed meanwhile, or the store failed.
         """
         new = labels.unclaimed_runs
-        changed = sorted({*new, *self._stale})
-        if self._stale:
-            labels.release(changed)
-        columns = labels.schema
-        failed: list[JobError] = []
+        columns = labels.columns(times=False)
+        mode = self._mode(labels, columns)
+        if self._table is not None and mode["schema_mode"] == "merge":
+            columns = _merged(self._table, columns)
+        failed: list[JobError | UsageError] = []
 
         def rows() -> Iterator[pa.RecordBatch]:
             try:
                 yield from labels.claim_rest(columns)
                 may_commit()  # The writer commits after the last row.
-            except JobError as error:
+            except (JobError, UsageError) as error:
                 failed.append(error)  # It would come back as a text inside the writer's own.
                 raise
 
-        replaced: dict[str, Any] = {"mode": "append"}
-        if self._stale:
-            named = ", ".join(f"'{run}'" for run in changed)
-            replaced = {"mode": "overwrite", "predicate": f"run IN ({named})"}
+        publication = new_run_id()
+        told = {RUNS: ",".join(new), PUBLICATION: publication}
         try:
             write_deltalake(
-                self._table or self._place,
+                self._table or self._uri,
                 pa.RecordBatchReader.from_batches(columns, rows()),
                 partition_by=["model"],
                 description=self._description,
-                schema_mode="merge",
-                commit_properties=CommitProperties(custom_metadata={RUNS: ",".join(new)}, max_commit_retries=0),
-                **replaced,
+                commit_properties=CommitProperties(custom_metadata=told, max_commit_retries=0),
+                storage_options=self._settings,
+                **mode,
             )
         except Exception as error:
             if failed:
                 raise failed[0] from None
-            text = str(error).partition("\n")[0]
-            raise JobError(f"nothing was committed to {self._place}: {type(error).__name__}: {text}") from error
-        return f"version {DeltaTable(self._place).version()}"
+            if not self._is_committed(publication, error):
+                raise JobError(f"nothing was committed to {self._place}: {_line(error)}") from error
+        return f"version {self._open().version()}"
+
+    def _mode(self, labels: Labels, columns: pa.Schema) -> dict[str, Any]:
+        """How to write what the labels have and the table has not; claims on rows that have to come again are gone."""
+        if self._table is not None and not _grows(self._table, columns):
+            labels.release(labels.runs)
+            return {"mode": "overwrite", "schema_mode": "overwrite"}
+        if not self._stale:
+            return {"mode": "append", "schema_mode": "merge"}
+        changed = sorted({*labels.unclaimed_runs, *self._stale})
+        labels.release(changed)
+        named = ", ".join("'{}'".format(run.replace("'", "''")) for run in changed)
+        return {"mode": "overwrite", "schema_mode": "merge", "predicate": f"run IN ({named})"}
+
+    def _is_committed(self, publication: str, error: Exception) -> bool:
+        """Whether a publication that ended with an error is in the table all the same.
+
+        Raises:
+            JobError: nobody can tell.
+        """
+        try:
+            return any(commit.get(PUBLICATION) == publication for commit in self._open().history())
+        except TableNotFoundError:
+            return False
+        except Exception as unreadable:
+            raise JobError(
+                f"publishing to {self._place} failed ({_line(error)}), and whether its rows are in the table cannot be "
+                f"read ({_line(unreadable)}): the same command again finds out, and brings what is missing"
+            ) from error
+
+
+def _types(table: DeltaTable) -> dict[str, pa.DataType]:
+    found = pa.schema(table.schema().to_arrow())
+    return {field.name: table_type(field.type, times=False) or field.type for field in found}
+
+
+def _grows(table: DeltaTable, columns: pa.Schema) -> bool:
+    """Whether the table takes these columns as it is: its writer casts values to the types of before, 0.5 to 0."""
+    before = _types(table)
+    return all(grows(before[f.name], f.type, lambda *_: False) for f in columns if f.name in before)
+
+
+def _merged(table: DeltaTable, columns: pa.Schema) -> pa.Schema:
+    """Columns of the types that the table will have."""
+    before = _types(table)
+    return pa.schema([f.with_type(united(before[f.name], f.type)) if f.name in before else f for f in columns])
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, of an error of Rust's: the store's own words, or those of the first and of the last cause."""
+    text = re.sub(r"\x1b\[\d+m|↳", "", str(error))
+    if answer := re.search(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", text, re.DOTALL):
+        return f"{answer[1]}: {answer[2]}"
+    causes = [line.strip() for line in text.splitlines() if line.strip() and "<unknown>" not in line]
+    return f"{type(error).__name__}: {': '.join(dict.fromkeys([*causes[:1], *causes[-1:]]))}"

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NoSuchTableError,
@@ -32,14 +31,21 @@ from pyiceberg.io.pyarrow import (
 )
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table, Transaction
+from pyiceberg.table.snapshots import Snapshot
 
+from cilf.column_types import fitted_table
 from cilf.errors import JobError, UsageError
+from cilf.provenance import new_run_id
+from cilf.publishing.catalogs import check_home, open_catalog, problem
 from cilf.publishing.labels import KEYS, Labels
+from cilf.publishing.table_types import grows, table_type
 
 SOURCE = "cilf.output"
 """Table property: the OUTPUT that the table mirrors."""
 RUNS = "cilf.runs"
 """Snapshot property: ids of the runs whose rows the snapshot brings, separated by commas."""
+PUBLICATION = "cilf.publication"
+"""Snapshot property: an id of the publication."""
 
 _FILE_BYTES = 256_000_000  # in memory; on disk a quarter of it or less
 
@@ -50,7 +56,7 @@ class _Stale:
 
     task: FileScanTask
     stands: np.ndarray
-    """Row by row, bool."""
+    """Row by row, bool; empty: none does."""
 
 
 class IcebergMirror:
@@ -64,7 +70,7 @@ class IcebergMirror:
         if "." not in name.strip("."):
             raise UsageError(f"{name} is no name of an Iceberg table: expected NAMESPACE.NAME, such as photos.ages")
         self._name, self._output = name, output
-        self._catalog = _open(catalog)
+        self._catalog, self._catalog_name = open_catalog(catalog), catalog
         self._table = self._found()
         self._stale: list[_Stale] = []
 
@@ -75,7 +81,7 @@ class IcebergMirror:
         except NoSuchTableError:
             return None
         except Exception as error:
-            raise UsageError(f"cannot open the table {name}: {type(error).__name__}: {error}") from error
+            raise UsageError(f"cannot open the table {name}: {problem(error, self._catalog_name)}") from error
         source = table.properties.get(SOURCE)
         if source is None:
             raise UsageError(
@@ -113,18 +119,14 @@ class IcebergMirror:
             JobError: the labels or the table changed meanwhile; nothing was committed.
         """
         runs = ",".join(labels.unclaimed_runs)
-        transaction = self._begin(labels.schema)
-        columns = schema_to_pyarrow(transaction.table_metadata.schema(), include_field_ids=False)
-        standing = itertools.chain.from_iterable(_standing(transaction, file) for file in self._stale)
-        new = _written(transaction, _parts(itertools.chain(standing, labels.claim_rest(columns)), columns))
-        update = transaction.update_snapshot(snapshot_properties={RUNS: runs})
-        producer: Any = update.overwrite() if self._stale else update.fast_append()
-        with producer as snapshot:
-            for file in self._stale:
-                snapshot.delete_data_file(file.task.file)
-            for data_file in new:
-                snapshot.append_data_file(data_file)
-        may_commit()
+        publication = new_run_id()
+        try:
+            transaction = self._staged(labels, {RUNS: runs, PUBLICATION: publication})
+            may_commit()
+        except (UsageError, JobError):
+            raise
+        except Exception as error:
+            raise JobError(f"nothing was committed to {self._name}: {_line(error)}") from error
         try:
             committed = transaction.commit_transaction().current_snapshot()
         except (CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
@@ -132,18 +134,76 @@ class IcebergMirror:
                 f"another writer changed {self._name} at the same time, and nothing was committed ({error}): the same "
                 "command again starts from what is there now"
             ) from error
+        except Exception as error:
+            committed = self._published(publication, error)
         assert committed is not None
         return f"snapshot {committed.snapshot_id}"
 
-    def _begin(self, columns: pa.Schema) -> Transaction:
+    def _staged(self, labels: Labels, properties: dict[str, str]) -> Transaction:
+        """A transaction that only has to be committed: its data files are written."""
+        columns = labels.columns(times=True)
+        replaced = self._replaced(columns)
+        if self._table is not None and replaced:
+            self._stale = [_Stale(task, np.empty(0, bool)) for task in self._table.scan().plan_files()]
+            labels.release(labels.runs)
+        transaction = self._begin(columns, replaced)
+        columns = schema_to_pyarrow(transaction.table_metadata.schema(), include_field_ids=False)
+        standing = itertools.chain.from_iterable(_standing(transaction, file) for file in self._stale)
+        new = _written(transaction, _parts(itertools.chain(standing, labels.claim_rest(columns)), columns))
+        update = transaction.update_snapshot(snapshot_properties=properties)
+        producer: Any = update.overwrite() if self._stale else update.fast_append()
+        with producer as snapshot:
+            for file in self._stale:
+                snapshot.delete_data_file(file.task.file)
+            for data_file in new:
+                snapshot.append_data_file(data_file)
+        return transaction
+
+    def _published(self, publication: str, error: Exception) -> Snapshot:
+        """The snapshot of a publication that ended with an error, and may have come in all the same.
+
+        Raises:
+            JobError: it has not, or nobody can tell.
+        """
+        try:
+            table = self._found()
+            snapshots = table.snapshots() if table is not None else []
+        except Exception as unreadable:
+            raise JobError(
+                f"publishing to {self._name} failed ({_line(error)}), and whether its rows are in the table cannot be "
+                f"read ({_line(unreadable)}): the same command again finds out, and brings what is missing"
+            ) from error
+        for snapshot in snapshots:
+            if snapshot.summary and snapshot.summary.get(PUBLICATION) == publication:
+                return snapshot
+        raise JobError(f"nothing was committed to {self._name}: {_line(error)}") from error
+
+    def _replaced(self, columns: pa.Schema) -> list[str]:
+        """The columns whose values no reader could read from both the data files of before and new ones."""
+        if self._table is None:
+            return []
+        before = schema_to_pyarrow(self._table.schema(), include_field_ids=False)
+        return [
+            field.name
+            for field in columns
+            if field.name in before.names
+            and not grows(table_type(before.field(field.name).type, times=True), field.type, _promoted)
+        ]
+
+    def _begin(self, columns: pa.Schema, replaced: list[str]) -> Transaction:
         """A transaction on the table, or on one to be made, that has room for these columns."""
         try:
             if self._table is not None:
                 transaction = self._table.transaction()
                 with transaction.update_schema() as update:
+                    for name in replaced:
+                        update.delete_column((name,))
+                with transaction.update_schema() as update:
                     update.union_by_name(columns)
                 return transaction
-            self._catalog.create_namespace_if_not_exists(self._name.rpartition(".")[0])
+            namespace = self._name.rpartition(".")[0]
+            self._catalog.create_namespace_if_not_exists(namespace)
+            check_home(self._catalog, self._catalog_name, namespace)
             transaction = self._catalog.create_table_transaction(self._name, columns, properties={SOURCE: self._output})
             with transaction.update_spec() as spec:
                 spec.add_identity("model")
@@ -155,14 +215,12 @@ class IcebergMirror:
             ) from error
 
 
-def _open(catalog: str) -> Catalog:
-    try:
-        return load_catalog(catalog)
-    except Exception as error:
-        raise UsageError(
-            f"cannot open the Iceberg catalog {catalog} ({' '.join(str(error).split())}): describe it in "
-            f"~/.pyiceberg.yaml or in variables such as PYICEBERG_CATALOG__{catalog.upper()}__URI"
-        ) from error
+def _promoted(before: pa.DataType, after: pa.DataType) -> bool:
+    """Whether Iceberg reads data files of one type as another; integers of up to 32 bits are one type there."""
+    if pa.types.is_decimal(before) and pa.types.is_decimal(after):
+        return before.scale == after.scale
+    kinds = (pa.types.is_signed_integer, pa.types.is_floating)
+    return any(kind(before) and kind(after) for kind in kinds)
 
 
 def _read(transaction: Transaction, task: FileScanTask, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -174,6 +232,8 @@ def _read(transaction: Transaction, task: FileScanTask, columns: Sequence[str]) 
 
 def _standing(transaction: Transaction, file: _Stale) -> Iterator[pa.RecordBatch]:
     """Those of a stale file that stay."""
+    if not len(file.stands):
+        return
     at = 0
     for batch in _read(transaction, file.task, transaction.table_metadata.schema().column_names):
         stands = pa.array(file.stands[at : at + batch.num_rows])
@@ -187,7 +247,7 @@ def _parts(rows: Iterator[pa.RecordBatch], columns: pa.Schema) -> Iterator[pa.Ta
     waiting: list[pa.Table] = []
     held = 0
     for batch in rows:
-        waiting.append(pa.Table.from_batches([batch]).select(columns.names).cast(columns))
+        waiting.append(fitted_table(pa.Table.from_batches([batch]), columns))
         held += waiting[-1].nbytes
         if held >= _FILE_BYTES:
             yield pa.concat_tables(waiting)
@@ -204,3 +264,7 @@ def _written(transaction: Transaction, parts: Iterator[pa.Table]) -> list[DataFi
     for part in parts:
         written += _dataframe_to_data_files(metadata, part, io, write_uuid=commit, counter=counter)
     return written
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -18,7 +18,10 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from cilf import schema
+from cilf.column_types import fitted_table
 from cilf.errors import JobError, UsageError
+from cilf.labelling.columns import common
+from cilf.publishing.table_types import table_type
 from cilf.storage import Location, files
 
 _THREADS = 32
@@ -28,6 +31,8 @@ _BATCHES_AHEAD = 4
 _FILES_AHEAD = 4
 
 KEYS = ["id", "run"]
+
+_OURS = [pa.field(field.name, table_type(field.type, times=False), field.nullable) for field in schema.LABELS]
 
 
 @dataclass
@@ -43,6 +48,11 @@ class _File:
     place: Location
     schema: pa.Schema
     runs: frozenset[str]
+
+    @property
+    def own(self) -> pa.Schema:
+        """Its columns of the user's."""
+        return pa.schema([field for field in self.schema if field.name not in schema.LABELS.names])
 
 
 class Labels:
@@ -103,48 +113,52 @@ class Labels:
                 held[rows] = True
         return held
 
+    @property
+    def runs(self) -> list[str]:
+        """All runs that rows are of, sorted."""
+        return sorted(self._runs)
+
     def release(self, runs: list[str]) -> None:
         """Forget all claims on the rows of these runs."""
         for name in runs:
             if name in self._runs:
                 self._runs[name].claimed[:] = False
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns of all files and `model`, in types that a table has: nothing unsigned, no dictionaries, times in
-        microseconds and UTC. A column of the user's own without a value in any file is not among them: its type is not
-        known yet.
+    def columns(self, times: bool) -> pa.Schema:
+        """The columns of all files and `model`, in types that a table has; see cilf.publishing.table_types. A column of
+        the user's own without a value in any file is not among them: its type is not known yet.
+
+        Args:
+            times: whether the table has a type for the time of day.
 
         Raises:
-            UsageError: a column has types that do not go together.
+            UsageError: a column has types that do not go together, or a type that no table has.
         """
-        found = dict.fromkeys(file.schema for of_model in self._files.values() for file in of_model)
+        found = {file.place: file.own for of_model in self._files.values() for file in of_model}
         try:
-            unified = pa.unify_schemas([_plain(one) for one in found], promote_options="permissive")
-        except pa.ArrowException as error:
+            own = common(found)
+        except TypeError as error:
             raise UsageError(
-                f"a column of your own changes its type from one run to another ({error}): a table cannot hold both; "
+                f"a column of your own changes its type from one run to another: {error}; a table cannot hold both: "
                 "label into another OUTPUT, or write the manifest with the type of the first run"
             ) from error
-        fields = [field for field in unified if not pa.types.is_null(field.type)]
-        return pa.schema([*fields, pa.field("model", pa.string(), nullable=False)])
+        fields = [field for column in own if (field := _field(column, times))]
+        return pa.schema([*_OURS, *fields, pa.field("model", pa.string(), nullable=False)])
 
     def claim_rest(self, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Claim everything that is left: its rows, in the columns and types of `wanted`, a few thousand at a time.
 
         Raises:
+            UsageError: a value does not fit its type.
             JobError: rows have gone since.
         """
-        of_files = pa.schema([field for field in wanted if field.name != "model"])
         missing = set(self.unclaimed_runs)
         for model, found in self._files.items():
             wanting = [file for file in found if file.runs & missing]
-            for batch in _rows(wanting, of_files):
+            for batch in _rows(wanting):
                 new = batch.filter(pa.array(self.claim(batch)))
                 if new.num_rows:
-                    column = pa.repeat(pa.scalar(model, wanted.field("model").type), new.num_rows)
-                    columns = [column if name == "model" else new[name] for name in wanted.names]
-                    yield pa.RecordBatch.from_arrays(columns, schema=wanted)
+                    yield from _as_wanted(new, model, wanted)
         if self.unclaimed:
             raise JobError(
                 f"{self.unclaimed:,} rows went while they were read: the same command again reads what is there"
@@ -168,27 +182,36 @@ def _opened(place: Location) -> tuple[_File, pa.Table]:
     return _File(place, columns, frozenset(pc.unique(keys["run"]).to_pylist())), keys
 
 
-def _plain(columns: pa.Schema) -> pa.Schema:
-    return pa.schema([_plain_field(field) for field in columns])
+def _field(column: pa.Field, times: bool) -> pa.Field | None:
+    """As a table has it; None where its type is not known."""
+    try:
+        kind = table_type(column.type, times)
+    except TypeError as error:
+        raise UsageError(
+            f"no such table can hold the column {column.name} of the labels, which has values of type {error}: write "
+            "the manifest with this column in another type, or without it, and label into another OUTPUT"
+        ) from error
+    return None if kind is None else pa.field(column.name, kind)
 
 
-def _plain_field(field: pa.Field) -> pa.Field:
-    kind = field.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    elif pa.types.is_timestamp(kind):
-        kind = pa.timestamp("us", kind.tz and "UTC")
-    elif pa.types.is_unsigned_integer(kind):
-        kind = pa.int64()
-    # A column that later files lack cannot be required.
-    required = field.name in schema.LABELS.names and not field.nullable
-    return pa.field(field.name, kind, nullable=not required)
-
-
-def _rows(found: list[_File], wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
-    if found:
-        paths = [file.place.path for file in found]
-        dataset = pads.dataset(paths, schema=wanted, filesystem=found[0].place.fs, format="parquet")
+def _rows(found: list[_File]) -> Iterator[pa.RecordBatch]:
+    """The rows of files, as these have them."""
+    alike: dict[pa.Schema, list[_File]] = {}
+    for file in found:
+        alike.setdefault(file.schema, []).append(file)
+    for columns, group in alike.items():
+        paths = [file.place.path for file in group]
+        dataset = pads.dataset(paths, schema=columns, filesystem=group[0].place.fs, format="parquet")
         yield from dataset.scanner(
             batch_size=_BATCH_ROWS, batch_readahead=_BATCHES_AHEAD, fragment_readahead=_FILES_AHEAD
         ).to_batches()
+
+
+def _as_wanted(batch: pa.RecordBatch, model: str, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Rows of one model in the columns and types of a table."""
+    table = pa.Table.from_batches([batch])
+    table = table.append_column("model", pa.array([model] * len(table), pa.string()))
+    try:
+        yield from fitted_table(table, wanted, cut=True).to_batches()
+    except pa.ArrowException as error:
+        raise UsageError(f"the table cannot hold a value of a column, and nothing was committed: {error}") from error

@@ -126,3 +126,98 @@ def test_a_table_of_something_else_is_refused(tmp_path, place, write_run, publis
     mine = str(tmp_path / "mine")
     deltalake.write_deltalake(mine, pa.table({"id": [1]}))
     assert "mirrors no OUTPUT" in refused(tmp_path / "out", mine, "--format", "delta")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", 'a "b"', "a#b?c=d", "100%", "%zz", "a*b", "{a};:&+=$!~`", "grüße 日本 😀", "..a", "model=x"]
+)
+def test_paths_of_any_name(tmp_path, write_run, publish, same_in_delta, place, name, monkeypatch):
+    output = str(tmp_path / "out")
+    table = str(tmp_path / name / "ages")
+    write_run(output, FIRST, [photograph(1), photograph(2)])
+    assert "has 2 rows as of version 0" in publish(output, table, "--format", "delta")
+    write_run(output, SECOND, [photograph(3)])
+    assert "has 3 rows as of version 1" in publish(output, table, "--format", "delta")
+    assert (Path(table) / "_delta_log").is_dir()
+    assert deltalake.DeltaTable(table).count() == 3
+
+
+@pytest.mark.parametrize("name", ["a%20b", "%5B", "[x]", "a]", "a^b", "a|b", "a\\b", "a\nb", "a\tb", "\x7f", "\udcff"])
+def test_paths_that_the_library_takes_for_others(tmp_path, write_run, refused, name):
+    write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
+    before = sorted(tmp_path.rglob("*"))
+    said = refused(tmp_path / "out", str(tmp_path / name / "ages"), "--format", "delta")
+    assert "a Delta table cannot be at" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_table_among_the_labels(tmp_path, write_run, refused):
+    write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
+    before = sorted(tmp_path.rglob("*"))
+    for below in ("", "model=0123456789ab", "table"):
+        said = refused(tmp_path / "out", str(tmp_path / "out" / "labels" / below), "--format", "delta")
+        assert "would lie among the labels" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_keys_of_any_name_on_s3(tmp_path, write_run, publish, refused, bucket):
+    import s3fs
+
+    root, output = bucket({}), str(tmp_path / "out")
+    write_run(output, FIRST, [photograph(1)])
+    for name in ("a#b", "a?b", "grüße/a b'c", "100%"):
+        for again in ("published 1 rows", "nothing new"):
+            assert again in publish(output, f"{root}/{name}/ages", "--format", "delta")
+        assert s3fs.S3FileSystem(use_listings_cache=False).exists(f"{root}/{name}/ages/_delta_log")
+    for name in ("a%23b", "[a]", "a//b", "a/../b"):
+        assert "a Delta table cannot be at" in refused(output, f"{root}/{name}/ages", "--format", "delta")
+
+
+def test_a_run_of_any_name(tmp_path, write_run, publish_delta, same_in_delta):
+    output, name = str(tmp_path / "out"), 'it\'s; a "run" --'
+    write_run(output, name, [photograph(1), photograph(2)])
+    write_run(output, FIRST, [photograph(3)])
+    publish_delta(output)
+    forget(locate(output) / "labels" / "model=0123456789ab", pa.array([photograph(1)["id"]]).to_numpy())
+    assert "published 0 rows and took out 1" in publish_delta(output)
+    assert same_in_delta(output) == 2
+
+
+def test_a_commit_that_ended_with_an_error_counts(
+    tmp_path, place, write_run, publish_delta, same_in_delta, monkeypatch
+):
+    """The writer commits, and fails at what it does afterwards."""
+    from cilf.publishing import delta
+
+    real = delta.write_deltalake
+
+    def failing(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
+        raise OSError("the log could not be cleaned up")
+
+    monkeypatch.setattr(delta, "write_deltalake", failing)
+    write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
+    assert "has 1 rows as of version 0" in publish_delta(tmp_path / "out")
+    assert same_in_delta(tmp_path / "out") == 1
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_commit_that_failed(tmp_path, place, write_run, publish_delta, refused, monkeypatch, readable):
+    from cilf.publishing import delta
+
+    output = str(tmp_path / "out")
+    write_run(output, FIRST, [photograph(1)])
+    publish_delta(output)
+
+    def failing(*_: Any, **__: Any) -> None:
+        if not readable:
+            monkeypatch.setattr(delta.DeltaMirror, "_open", failing)
+        raise OSError("Generic S3 error\n\nnested: and\nnested: nested")
+
+    monkeypatch.setattr(delta, "write_deltalake", failing)
+    write_run(output, SECOND, [photograph(2)])
+    said = refused(output, place, "--format", "delta", code=cli.FAILED)
+    assert "OSError: Generic S3 error" in said
+    assert said.count("nested: nested") == 1 + (not readable)  # of each error the first and the last cause
+    assert ("nothing was committed" in said) == readable
+    assert ("the same command again finds out" in said) != readable

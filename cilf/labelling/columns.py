@@ -1,0 +1,186 @@
+"""One set of columns in one OUTPUT: every label file has the same columns of the user's, in the same types.
+
+Most readers take the columns of the first file that they find for those of all. So a run that brings another column, or
+a wider type, first writes the label files of earlier runs again, one by one and each under its own name. Their rows and
+all other columns stay as they are, so a rewriting that was interrupted needs no journal: the next run goes on with it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial, reduce
+from textwrap import shorten
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cilf import schema
+from cilf.column_types import fitted_table, known, twins, united, with_values
+from cilf.errors import UsageError
+from cilf.labelling.lease import Lease, check_lease
+from cilf.labelling.pipeline import Work
+from cilf.storage import Location, files, folders, write
+
+_READERS = 32
+_WRITERS = 4  # each holds a file of up to 128 MB, which is rather more before it is compressed
+_BATCH = 16_384  # rows that are rewritten at once
+_FOOTER = 65_536  # bytes; one request fetches so much of a file's end, which mostly says all of its columns
+_OURS = frozenset({*schema.MANIFEST.names, *schema.LABELS.names})
+
+_ADVICE = "write the column in INPUT as it is in the labels of earlier runs, or choose another OUTPUT"
+
+Found = dict[Location, pa.Schema]
+"""Files, and the columns of the user's that each has."""
+
+
+def agree(output: Location, work: Work, thumbnails: bool, say: Callable[[str], None]) -> None:
+    """Give all label files in OUTPUT and the manifest of a run the same columns. The run holds its lease.
+
+    Args:
+        thumbnails: whether the run makes a column of them itself.
+        say: where a wait for another run's lease, and a rewriting, are announced.
+
+    Raises:
+        UsageError: no type holds all values of a column; nothing was changed.
+        BusyError: files of another model have to be rewritten, and another run is writing them.
+    """
+    manifest = _own_columns(files(work.manifest, ".parquet"))
+    made = [schema.THUMBNAILS] if thumbnails and manifest else []
+    with ExitStack() as held:
+        labels = _own_columns(_label_files(output))
+        if _differing(labels, _columns_of(labels, manifest, made)):
+            for lease in {_lease_of(file) for file in labels} - {work.lease}:
+                held.enter_context(Lease(lease, work.run, say))
+            labels = _own_columns(_label_files(output))  # Until then others may have written and merged some.
+        columns = _columns_of(labels, manifest, made)
+        carried = [field for field in columns if field not in made]
+        old = _differing(labels, columns)
+        # By order, too: only files of the same order are merged.
+        new = [file for file, own in manifest.items() if own != pa.schema(carried)]
+        _each(partial(_check, columns=columns), [*old, *new])
+        _each(partial(_rewrite, columns=carried, run=None), new)
+        if old:
+            say(f"the columns of your own have changed: rewriting {len(old):,} label files")
+        _each(partial(_rewrite, columns=columns, run=work.run), old)
+
+
+def _columns_of(labels: Found, manifest: Found, made: list[pa.Field]) -> list[pa.Field]:
+    try:
+        found = common({**labels, **manifest}, made)
+    except TypeError as error:
+        raise UsageError(f"INPUT does not fit the labels that are in OUTPUT: {error}; {_ADVICE}") from error
+    return [field.with_type(with_values(field.type)) for field in found]
+
+
+def common(found: Found, made: Iterable[pa.Field] = ()) -> list[pa.Field]:
+    """The columns of all files and `made`, each of a type that holds the values of all. Where types do not go together,
+    the files are read: text that is null in every row goes with everything.
+
+    Raises:
+        TypeError: no type holds all values of a column.
+    """
+    fields = {field.name: field for columns in found.values() for field in columns} | {f.name: f for f in made}
+    if twice := twins(fields):
+        raise TypeError(f"most readers take the columns {' and '.join(twice)}, which differ by case alone, for one")
+    names = sorted(fields, key=lambda name: name == schema.THUMBNAILS.name)
+    return [pa.field(name, _type(name, found) or fields[name].type) for name in names]
+
+
+def _type(name: str, found: Found) -> pa.DataType | None:
+    """Of one column; None where no file has it."""
+    having = {file: columns.field(name).type for file, columns in found.items() if name in columns.names}
+    if not having:
+        return None
+    try:
+        return reduce(united, dict.fromkeys(having.values()))
+    except TypeError:
+        pass
+    try:
+        return reduce(united, (_known(file, name) for file in having))
+    except TypeError as error:
+        types = ", then ".join(shorten(str(kind), 200) for kind in dict.fromkeys(having.values()))
+        raise TypeError(f"the column {name} is {types} ({error})") from error
+
+
+def _known(file: Location, name: str) -> pa.DataType:
+    """The type of a column, with null where the file has no value of it."""
+    return reduce(united, (known(batch[name]) for batch in _batches(file, [name])), pa.null())
+
+
+def _batches(file: Location, names: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    with file.fs.open(file.path, "rb") as opened:
+        yield from pq.ParquetFile(opened).iter_batches(_BATCH, columns=names)
+
+
+def _differing(found: Found, columns: Iterable[pa.Field]) -> list[Location]:
+    wanted = {field.name: field.type for field in columns}
+    return [file for file, own in found.items() if dict(zip(own.names, own.types, strict=True)) != wanted]
+
+
+def _check(file: Location, columns: list[pa.Field]) -> None:
+    """Make sure that all values of a file fit the columns."""
+    own = _own(_columns(file))
+    changed = [field for field in columns if field.name in own.names and own.field(field.name).type != field.type]
+    if not changed:
+        return
+    try:
+        for batch in _batches(file, [field.name for field in changed]):
+            fitted_table(pa.Table.from_batches([batch]), changed)
+    except pa.ArrowException as error:
+        raise UsageError(f"INPUT does not fit the labels that are in OUTPUT: {error}; {_ADVICE}") from error
+
+
+def _rewrite(file: Location, columns: list[pa.Field], run: str | None) -> None:
+    """Write a file again with these columns of the user's; a label file only if `run` holds its model's lease."""
+    before, buffer = _columns(file), io.BytesIO()
+    wanted = pa.schema([*(field for field in before if field.name in _OURS), *columns], before.metadata)
+    with pq.ParquetWriter(buffer, wanted, compression="zstd") as writer:
+        for batch in _batches(file):
+            writer.write_table(fitted_table(pa.Table.from_batches([batch]), wanted))
+    if run is not None:
+        check_lease(_lease_of(file), run)
+    write(file, buffer.getvalue())
+
+
+def _label_files(output: Location) -> list[Location]:
+    return [file for model in folders(output / "labels") for file in files(model, ".parquet")]
+
+
+def _lease_of(file: Location) -> Location:
+    """Of the model whose labels are in a file."""
+    labels = file.parent
+    return labels.parent.parent / "leases" / f"{labels.path.rpartition('model=')[2]}.json"
+
+
+def _own_columns(found: list[Location]) -> Found:
+    with ThreadPoolExecutor(_READERS) as threads:
+        columns = zip(found, threads.map(_columns_if_there, found), strict=True)
+        return {file: _own(of_file) for file, of_file in columns if of_file is not None}
+
+
+def _columns_if_there(file: Location) -> pa.Schema | None:
+    """None: a compaction of another model has merged the file since it was listed."""
+    try:
+        return _columns(file)
+    except FileNotFoundError:
+        return None
+
+
+def _columns(file: Location) -> pa.Schema:
+    try:
+        return pq.read_schema(pa.BufferReader(file.fs.cat_file(file.path, start=-_FOOTER)))
+    except pa.ArrowInvalid:  # a larger footer
+        with file.fs.open(file.path, "rb") as opened:
+            return pq.read_schema(opened)
+
+
+def _own(columns: pa.Schema) -> pa.Schema:
+    return pa.schema([field for field in columns if field.name not in _OURS])
+
+
+def _each(do: Callable[[Location], None], found: list[Location]) -> None:
+    with ThreadPoolExecutor(_WRITERS) as threads:
+        list(threads.map(do, found))

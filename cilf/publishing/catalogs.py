@@ -1,0 +1,108 @@
+"""Iceberg catalogs, opened as pyiceberg is set up for them, and what goes wrong with them in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+from pyiceberg import exceptions
+from pyiceberg.catalog import Catalog, MetastoreCatalog, load_catalog
+from pyiceberg.exceptions import NotInstalledError, RESTError
+from pyiceberg.utils.config import Config
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from cilf.errors import UsageError
+from cilf.publishing.s3 import check_reachable, s3_settings
+from cilf.storage import CHECKING, check_output, locate, split
+
+_REFUSALS = (
+    exceptions.UnauthorizedError,
+    exceptions.ForbiddenError,
+    exceptions.OAuthError,
+    exceptions.AuthorizationExpiredError,
+)
+
+
+def open_catalog(name: str) -> Catalog:
+    """The catalog that pyiceberg's configuration has under a name. S3 is where the usual AWS variables say, unless the
+    configuration says otherwise.
+
+    Raises:
+        UsageError: there is none, it does not answer, or its warehouse cannot be used.
+    """
+    try:
+        configured = Config().get_catalog_config(name)
+        if configured is None:
+            raise ValueError("pyiceberg's configuration has no such catalog")
+        catalog = load_catalog(name, **_of_aws(configured))
+    except Exception as error:
+        raise UsageError(f"cannot open the Iceberg catalog {name}: {problem(error, name)}") from error
+    _check_warehouse(catalog, configured, name)
+    return catalog
+
+
+def problem(error: Exception, catalog: str) -> str:
+    """What went wrong with a catalog, in one line that says what to do."""
+    text, variable = " ".join(str(error).split()), f"PYICEBERG_CATALOG__{catalog.upper()}__"
+    if isinstance(error, RequestException):
+        return f"nobody answers at its address ({_reason(text)}): check {variable}URI and the network"
+    if isinstance(error, _REFUSALS):
+        return f"it refuses ({text}): check {variable}CREDENTIAL or {variable}TOKEN"
+    if isinstance(error, (RESTError, ValidationError)):
+        return f"it fails, or is no Iceberg REST catalog ({text[:300]}): check {variable}URI, or try again later"
+    if isinstance(error, SQLAlchemyError):
+        return f"its database cannot be used ({getattr(error, 'orig', None) or text}): check {variable}URI"
+    if isinstance(error, NotInstalledError):
+        return text
+    return f"{text[:300]}: describe it in ~/.pyiceberg.yaml or in variables such as {variable}URI"
+
+
+def check_home(catalog: Catalog, name: str, namespace: str) -> None:
+    """Make sure that a new table has somewhere to be.
+
+    Raises:
+        UsageError: neither the catalog nor the namespace says where.
+    """
+    if not isinstance(catalog, MetastoreCatalog) or "warehouse" in catalog.properties:
+        return
+    if "location" not in catalog.load_namespace_properties(namespace):
+        raise UsageError(
+            f"the Iceberg catalog {name} does not say where its tables are: set "
+            f"PYICEBERG_CATALOG__{name.upper()}__WAREHOUSE, or `warehouse` in ~/.pyiceberg.yaml, to a folder or URL"
+        )
+
+
+def _reason(text: str) -> str:
+    """Of a request that got no answer: why, without the names of the classes that say so."""
+    found = re.search(r"\[Errno[^\]]*\] [^)\"']*", text)
+    return found[0] if found else text[:300]
+
+
+def _of_aws(configured: Mapping[str, object]) -> dict[str, str]:
+    """What pyiceberg does not take from the usual AWS variables by itself. A REST catalog says where its tables are."""
+    of_store = any(key.startswith("s3.") for key in configured)
+    if of_store or str(configured.get("uri", "")).startswith("http") or configured.get("type") == "rest":
+        return {}
+    found = s3_settings()
+    named = {"s3.endpoint": found.endpoint, "s3.region": found.region}
+    if found.keys:
+        names = ("s3.access-key-id", "s3.secret-access-key", "s3.session-token")
+        named |= dict(zip(names, found.keys, strict=True))
+    return {key: value for key, value in named.items() if value}
+
+
+def _check_warehouse(catalog: Catalog, configured: Mapping[str, object], name: str) -> None:
+    """Make sure that a catalog without a server has a place for new tables."""
+    warehouse = str(catalog.properties.get("warehouse", ""))
+    scheme, path = split(warehouse)
+    if "://" in warehouse and re.search("[#?]", path):
+        raise UsageError(
+            f"the warehouse {warehouse} of the Iceberg catalog {name} cannot be used: pyiceberg ends paths at # and ?; "
+            "choose another, or give a local folder without file://"
+        )
+    if warehouse and scheme == "file":
+        check_output(locate(warehouse, CHECKING), f"the warehouse of the Iceberg catalog {name}")
+    elif scheme in ("s3", "s3a", "s3n") and not any(key.startswith("s3.") for key in configured):
+        check_reachable(locate(f"s3://{path}", CHECKING), f"use the warehouse of the Iceberg catalog {name}")

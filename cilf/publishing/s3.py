@@ -1,0 +1,77 @@
+"""S3 as libraries of tables need to be told of it, and whether it can be reached, which they say less clearly."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cilf.errors import UsageError
+from cilf.storage import Location, problem, remove, write
+
+_FOUND_BY_ALL = frozenset({"env", "iam-role", "container-role", "assume-role-with-web-identity"})
+"""Where every library looks for credentials, and renews them. It does not do so for profiles."""
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """What the usual AWS variables and files say, as botocore reads them."""
+
+    endpoint: str | None
+    region: str | None
+    keys: tuple[str, str, str | None] | None
+    """Key, secret and token; None where libraries find them by themselves."""
+
+
+def s3_settings() -> S3Settings:
+    """For this process, now."""
+    from botocore.session import Session
+
+    session = Session()
+    variables = [os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")]
+    with suppress(Exception):  # no such profile: what reaches the store says so
+        variables.append(session.get_scoped_config().get("endpoint_url"))
+    endpoint = next(filter(None, variables), None)
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    keys = None
+    with suppress(Exception):
+        credentials = session.get_credentials()
+        if credentials and credentials.method not in _FOUND_BY_ALL:
+            frozen = credentials.get_frozen_credentials()
+            keys = frozen.access_key, frozen.secret_key, frozen.token
+    return S3Settings(endpoint, region or ("us-east-1" if endpoint else None), keys)
+
+
+def check_reachable(place: Location, what: str) -> None:
+    """Make sure that a store answers, and that the bucket is there.
+
+    Args:
+        what: is not possible otherwise, as messages say.
+
+    Raises:
+        UsageError: it does not, or is not.
+    """
+    try:
+        try:
+            place.fs.ls(place.path)
+        except FileNotFoundError:  # of a folder or of the bucket
+            place.fs.ls(place.path.partition("/")[0])
+    except PermissionError:
+        return  # It answers; who may not list everything may have all that a table needs.
+    except Exception as error:
+        raise UsageError(f"cannot {what}: {problem(error, place.url)}") from error
+
+
+def check_writable(place: Location, what: str) -> None:
+    """Make sure that files can be written below a folder; one that readers of tables do not see is.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    probe = place / ".cilf-probe"
+    try:
+        write(probe, b"")
+    except Exception as error:
+        raise UsageError(f"cannot {what}: {problem(error, place.url)}") from error
+    with suppress(Exception):  # Tables do without deleting.
+        remove(probe)
