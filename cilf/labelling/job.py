@@ -25,7 +25,7 @@ from cilf.labelling.runtime import plan
 from cilf.labelling.summary import Summary
 from cilf.manifest.failures import under_way
 from cilf.manifest.listing import check_input, is_manifest, objects, write_manifest
-from cilf.manifest.pending import contains, forget, labelled, without
+from cilf.manifest.pending import contains, forget, labelled, outdated, without
 from cilf.provenance import fingerprint, new_run_id
 from cilf.storage import CHECKING, check_output, is_bundled, locate, model_folder, split
 
@@ -140,7 +140,8 @@ def _prepare(work: Work, options: LabelOptions) -> int:
         found = objects(locate(options.input), options.include)
         ids = np.sort(write_manifest(without(found, done, options.limit), work.manifest))
     replaced = np.sort(np.concatenate([before.done, before.unavailable]))
-    if len(gone := replaced[contains(ids, replaced)]):
+    old = outdated(work.labels, before.unavailable[~contains(ids, before.unavailable)], work.manifest)
+    if len(gone := np.union1d(replaced[contains(ids, replaced)], old)):
         check_lease(work.lease, work.run)
         forget(work.labels, gone)
     return len(ids)

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from cilf import schema
 from cilf.errors import UsageError
+from cilf.images.version import local_version
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED, object_ids
-from cilf.manifest.walking import local_version
 from cilf.storage import Location, split
 
 TABLE_ROWS = 32_768

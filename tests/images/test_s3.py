@@ -237,3 +237,12 @@ def test_a_file_of_ours_that_breaks_off_is_read_again(scripted):
     scripted(lambda key, number: Answer(body[:100_000], claims=len(body)) if number == 1 else Answer(body))
     labels = storage.locate("s3://bucket/labels.parquet")
     assert labels.fs.cat_file(labels.path, start=-1_000_000) == body
+
+
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+def test_the_version_is_compared_without_a_further_request(scripted, key):
+    """With the ETag that comes with the bytes: not every store knows If-Match."""
+    store = scripted(lambda key, number: Answer(b"x"))
+    for etag, expected in (("abc", b"x"), ('W/"abc"', b"x"), ("abd", "unavailable")):
+        assert statuses(fetch([f"s3://bucket/{key}"], [1], PLENTY, [etag])) == [expected]
+    assert [request.key for request in store.requests] == [key] * 3

@@ -23,6 +23,7 @@ from cilf.estimator import Estimator
 from cilf.images.decode import decode
 from cilf.labelling import job, passes
 from cilf.labelling.lease import Lease
+from cilf.storage import locate
 
 Label = Callable[..., pa.Table]
 
@@ -240,6 +241,32 @@ def test_what_was_unavailable_is_tried_again_and_stays_one_row(label: Label, tmp
     second = label(manifest, tmp_path / "out")
     assert second["id"].to_pylist() == first["id"].to_pylist()
     assert [a == b for a, b in zip(first["run"].to_pylist(), second["run"].to_pylist(), strict=True)] == [True, False]
+
+
+def test_what_changes_between_listing_and_labelling(label: Label, photograph, bucket, tmp_path, monkeypatch):
+    url = bucket({"a.jpg": photograph(1), "b.jpg": photograph(2)})
+    truly = job.write_manifest
+
+    def then_overwritten(tables, folder):
+        ids = truly(tables, folder)
+        place = locate(f"{url}/a.jpg")
+        place.fs.pipe_file(place.path, photograph(3))
+        return ids
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "write_manifest", then_overwritten)
+        first, other = label(url, tmp_path / "out").to_pylist()
+    assert (first["status"], first["reason"]) == ("unavailable", "it changed after it was listed: list it again")
+    # The row of a version that is gone makes room for that of the one that is there.
+    again = label(url, tmp_path / "out").to_pylist()
+    assert [row["status"] for row in again] == ["ok", "ok"]
+    assert again[0]["id"] != first["id"]
+    assert again[1] == other
+    # A manifest that keeps naming a version that is gone costs a request each time, and has one row.
+    (tmp_path / "stale.csv").write_text(f"uri,etag\n{url}/a.jpg,{first['etag']}\n")
+    for _ in range(2):
+        rows = label(tmp_path / "stale.csv", tmp_path / "out").to_pylist()
+        assert sorted(row["status"] for row in rows) == ["ok", "ok", "unavailable"]
 
 
 def test_relabel_replaces_rows(label: Label, photograph, tmp_path):
