@@ -38,7 +38,7 @@ class Bucket:
         """Raises: what botocore raises where there are no credentials, or for an impossible name."""
         self.name = name
         self._client = client(name)
-        self._client_serves = True
+        self._client_serves, self._client_connects = True, False
         self._answered = -float("inf")
         self._down = ""
 
@@ -79,6 +79,7 @@ class Bucket:
         if asks_plainly:
             try:
                 result = self._client.get(key, options={"range": span} if span else None)
+                self._client_connects = True
                 check_etag(etag, result.meta["e_tag"])
                 if not span and result.meta["size"] > max_bytes:
                     raise TooLarge(result.meta["size"])
@@ -86,10 +87,10 @@ class Bucket:
             except (FileNotFoundError, TooLarge, Changed):
                 raise
             except Exception as error:
-                if _is_trouble(error):
+                if _is_trouble(error) and (self._client_connects or not _finds_no_way(error)):
                     raise
         # Whatever else obstore says, botocore decides: it follows a bucket to its region and a clock to its skew,
-        # takes bodies of unknown length, and says best what is wrong.
+        # takes bodies of unknown length and certificates that sign themselves, and says best what is wrong.
         data = self._ask_botocore(key, max_bytes, span, etag)
         if asks_plainly:
             self._client_serves = False
@@ -167,6 +168,11 @@ def _is_trouble(error: Exception) -> bool:
     if isinstance(error, GenericError):
         return "HTTP error: " in str(error)  # no connection, none that lasts, or a body that breaks off
     return isinstance(error, (NotConnected, *S3_RETRYABLE_ERRORS))
+
+
+def _finds_no_way(error: Exception) -> bool:
+    """Whether obstore could not connect, perhaps for a reason of its own."""
+    return "kind: Connect" in str(error)
 
 
 def _http_status(error: Exception) -> int | None:
