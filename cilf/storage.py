@@ -51,6 +51,14 @@ ONCE = Patience(attempts=1, answer_s=30)
 CONNECTIONS = 64
 """Requests in flight to one store from one process."""
 
+KNOWN = "a plain path, file://, s3:// and gs://"
+_SCHEME = re.compile(r"((?:tar\+|parquet\+)?)([A-Za-z][A-Za-z0-9+.-]*)://", re.IGNORECASE)
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
+_LOCAL = re.compile(r"file:/", re.IGNORECASE)
+_FILE_HOST = re.compile(r"file://(?!/|localhost/)", re.IGNORECASE)
+_ONE_SLASH = re.compile(r"(s3[an]?|gs|hdfs|dbfs|abfss?|wasbs?):/(?!/)|data:image/", re.IGNORECASE)
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
 _BUNDLED = Path(__file__).parent / "bundled"
 _CACHE = Path("~/.cache/cilf/models")
 
@@ -79,9 +87,18 @@ class Location:
 
 
 def split(url: str) -> tuple[str, str]:
-    """A URL or path -> (scheme, path), with nothing decoded. A plain path has the scheme `file`."""
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
-    return (scheme[1].lower(), url[scheme.end() :]) if scheme else ("file", url)
+    """A URL or path -> (scheme, path), with nothing decoded. A plain path has the scheme `file`.
+
+    Hadoop's s3a:// and s3n:// are s3://, as Spark and Databricks write them, gcs:// is gs://, and file:/path is a path.
+    """
+    found = _SCHEME.match(url)
+    if found is None:
+        local = _LOCAL.match(url)
+        return "file", url[local.end() - 1 :] if local else url
+    packing, scheme, path = found[1].lower(), found[2].lower(), url[found.end() :]
+    if scheme == "file":
+        path = re.sub("^localhost/", "/", path, flags=re.IGNORECASE)
+    return packing + _ALIASES.get(scheme, scheme), path
 
 
 def locate(url: str, patience: Patience = WORKING) -> Location:
@@ -90,12 +107,28 @@ def locate(url: str, patience: Patience = WORKING) -> Location:
     Raises:
         UsageError: no such kind of URL here.
     """
+    url = url.strip() if _SCHEME.match(url.lstrip()) and url[0].isspace() else url
     scheme, path = split(url)
     if scheme == "file":
+        check_local(url)
         path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
     elif not path.strip("/"):
         raise UsageError(f"{url} names no bucket: expected {scheme}://bucket or {scheme}://bucket/prefix")
     return Location(scheme, filesystem(scheme, patience), path.rstrip("/") or "/")
+
+
+def check_local(url: str) -> None:
+    """Make sure that what is no URL of a store is a path of this machine.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if _WINDOWS.match(url):
+        raise UsageError(f"{url} is a path of Windows: expected one of this machine, such as /data/photos")
+    if _FILE_HOST.match(url):
+        raise UsageError(f"{url} names another machine: expected file:///path")
+    if _ONE_SLASH.match(url):
+        raise UsageError(f"{url[:80]} cannot be opened (known: {KNOWN})")
 
 
 @lru_cache
@@ -124,7 +157,7 @@ def filesystem(scheme: str, patience: Patience = WORKING) -> AbstractFileSystem:
             return fsspec.filesystem(scheme)
         except ImportError as error:
             raise UsageError(f"{scheme}:// needs the package gcsfs, which is not installed: {error}") from error
-    raise UsageError(f"cannot open {scheme}:// (known: a plain path, file://, s3:// and gs://)")
+    raise UsageError(f"cannot open {scheme}:// (known: {KNOWN})")
 
 
 def problem(error: BaseException, url: str) -> str:
@@ -140,6 +173,22 @@ def problem(error: BaseException, url: str) -> str:
     if isinstance(error, PermissionError):
         return f"no permission for {url} ({text})"
     return f"{url} cannot be used: {name}: {text}"
+
+
+def lies_inside(place: Location, folder: Location) -> bool:
+    """Whether a place is a folder or lies below it, by whatever links and mounts; neither has to be there."""
+    if place.scheme != "file" or folder.scheme != "file":
+        return f"{place.url}/".startswith(f"{folder.url.rstrip('/')}/")
+    real, outer = Path(place.path).resolve(), Path(folder.path).resolve()
+    # Of one folder that is mounted twice, or whose name has upper and lower case, only its number tells.
+    return any(above == outer or _is_same(above, outer) for above in (real, *real.parents))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def check_output(output: Location, name: str = "OUTPUT") -> None:

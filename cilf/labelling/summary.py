@@ -40,6 +40,8 @@ class Summary:
     """Crops that went through the model at once."""
     cluster: Cluster | None = None
     """What it ran on, as it was at the start; None if it did not come to that."""
+    remark: str | None = None
+    """Why nothing was to label, where that is not because all of it is labelled."""
     error: str | None = None
     """Why the run ended early."""
     traceback: str | None = None
@@ -78,7 +80,7 @@ class Summary:
         """What the user is told at the end."""
         done = sum(self.counts.values())
         if not done:
-            return f"nothing new to label; labels are in {self.labels}"
+            return f"{self.remark or 'nothing new to label'}; labels are in {self.labels}"
         statuses = ", ".join(f"{number:,} {status}" for status, number in sorted(self.counts.items()))
         pace = f"{self.seconds:.1f} s, {done / self.seconds:.1f} images/s, in batches of {self.batch_size}"
         return f"labelled {done:,} objects in {pace} ({statuses}); labels are in {self.labels}"

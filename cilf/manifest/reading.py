@@ -20,12 +20,14 @@ from cilf.errors import UsageError
 from cilf.images.version import local_version
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED, object_ids
-from cilf.storage import Location, split
+from cilf.storage import Location, check_local, filesystem, split
 
 TABLE_ROWS = 32_768
 UNREADABLE = "cannot read the manifest"
 _CSV = (".csv", ".csv.gz")
 _JSON = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_PLAIN = r"(?s)^(/|((tar|parquet)\+)?(s3|gs)://[^/]+/.|(tar|parquet)\+file:///)"
+"""URIs that stay as they are."""
 _NOTHING = ("", "NA", "N/A", "NULL", "null", "NaN", "nan")
 """How other programs write a number or a time that is not there."""
 _JSON_BLOCK = 1 << 24
@@ -269,30 +271,50 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
 def absolute(uris: pa.Array, folder: Location) -> pa.Array:
     """Paths and URLs, string [N], of which relative paths are taken from a folder, without `.` and `..`.
 
+    Each object has one name: s3a:// becomes s3://, and file:// a path.
+
     Raises:
-        UsageError: one is null or empty, or leads out of a bucket.
+        UsageError: one is null or empty, cannot be opened here, names no object, or leads out of a bucket.
     """
     if uris.null_count or pc.any(pc.equal(uris, "")).as_py():
         raise UsageError("the manifest has a row without uri")
-    remote = pc.match_substring_regex(uris, r"^[A-Za-z][A-Za-z0-9+.-]*://")
-    local = pc.or_(pc.invert(remote), pc.match_substring_regex(uris, "^file://", ignore_case=True))
-    relative = pc.and_(local, pc.invert(pc.starts_with(uris, "/")))
-    if not pc.any(relative).as_py():
+    if pc.any(pc.match_substring_regex(uris, r"^((tar|parquet)\+)?gs://")).as_py():
+        filesystem("gs")
+    odd = pc.invert(pc.match_substring_regex(uris, _PLAIN))
+    if not pc.any(odd).as_py():
         return uris
-    whole = [_below(folder, uri) for uri in uris.filter(relative).to_pylist()]
-    return pc.replace_with_mask(uris, relative, pa.array(whole, pa.string()))
+    whole = [_whole(uri, folder) for uri in uris.filter(odd).to_pylist()]
+    return pc.replace_with_mask(uris, odd, pa.array(whole, pa.string()))
 
 
-def _below(folder: Location, uri: str) -> str:
-    path = split(uri)[1]
-    if path.startswith("/"):
-        return path
+def _whole(uri: str, folder: Location) -> str:
+    url = uri.strip()
+    scheme, path = split(url)
+    if scheme == "file":
+        url = uri if url == path else url  # Blanks around a path may be its own.
+        try:
+            check_local(url)
+        except UsageError as error:
+            raise UsageError(f"the manifest has a uri that cannot be read: {error}") from error
+        path = split(url)[1]
+        return path if path.startswith("/") else _below(folder, path)
+    try:
+        filesystem(scheme.rpartition("+")[2])
+    except UsageError as error:
+        raise UsageError(f"the manifest has the uri {uri[:200]}: {error}") from error
+    bucket, _, key = path.partition("/")
+    if not scheme.endswith("file") and not (bucket and key):
+        raise UsageError(f"the manifest's uri {uri} names no object: expected {scheme}://bucket/key")
+    return f"{scheme}://{path}"
+
+
+def _below(folder: Location, path: str) -> str:
     if folder.scheme == "file":
         return os.path.normpath((folder / path).path)
     bucket, *above = folder.path.split("/")
     for name in path.split("/"):  # Others than these two are the key's own, empty ones too.
         if name == ".." and not above:
-            raise UsageError(f"the manifest's uri {uri} leads out of the bucket {bucket}")
+            raise UsageError(f"the manifest's uri {path} leads out of the bucket {bucket}")
         if name == "..":
             above.pop()
         elif name != ".":
