@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cilf.images import fetch as fetching
+from cilf.images import packed as packing
 from cilf.images.fetch import FetchError, fetch
 from cilf.manifest.listing import objects
 from cilf.storage import locate
@@ -105,6 +106,21 @@ def test_another_version_than_the_listed_one_is_not_read(where, tmp_path, bucket
     assert statuses(answers) == ["unavailable"] * 5
     assert {answer.reason for answer in answers} == {"it changed after it was listed: list it again"}
     assert read(listed(place.url)) == [b"third", b"third", b"fourth", b"third", b"fourth"]
+
+
+@pytest.mark.parametrize("where", ["disk", "S3"])
+def test_a_parquet_file_that_changes_while_it_is_read(where, tmp_path, bucket, monkeypatch):
+    place = locate(str(tmp_path) if where == "disk" else bucket({})) / "a.parquet"
+    place.fs.pipe_file(place.path, packed(b"x" * 10**6, b"y")["a.parquet"])
+    before = pa.concat_tables(objects(place))
+    truly = packing._images
+
+    def overwritten(*asked):
+        place.fs.pipe_file(place.path, packed(b"z" * 10**6, b"y")["a.parquet"])
+        return truly(*asked)
+
+    monkeypatch.setattr(packing, "_images", overwritten)
+    assert {answer.reason for answer in read(before)} == {"it changed after it was listed: list it again"}
 
 
 def test_a_shorter_tar_than_the_listed_one(bucket):
