@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilf.card import CARD_FILE, WEIGHTS_FILE
 from cilf.errors import UsageError
+from cilf.urls import KNOWN, check_local, split
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -50,14 +50,6 @@ ONCE = Patience(attempts=1, answer_s=30)
 
 CONNECTIONS = 64
 """Requests in flight to one store from one process."""
-
-KNOWN = "a plain path, file://, s3:// and gs://"
-_SCHEME = re.compile(r"((?:tar\+|parquet\+)?)([A-Za-z][A-Za-z0-9+.-]*)://", re.IGNORECASE)
-_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
-_LOCAL = re.compile(r"file:/", re.IGNORECASE)
-_FILE_HOST = re.compile(r"file://(?!/|localhost/)", re.IGNORECASE)
-_ONE_SLASH = re.compile(r"(s3[an]?|gs|hdfs|dbfs|abfss?|wasbs?):/(?!/)|data:image/", re.IGNORECASE)
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 _BUNDLED = Path(__file__).parent / "bundled"
 _CACHE = Path("~/.cache/cilf/models")
@@ -86,28 +78,12 @@ class Location:
         return replace(self, path=self.path.rpartition("/")[0])
 
 
-def split(url: str) -> tuple[str, str]:
-    """A URL or path -> (scheme, path), with nothing decoded. A plain path has the scheme `file`.
-
-    Hadoop's s3a:// and s3n:// are s3://, as Spark and Databricks write them, gcs:// is gs://, and file:/path is a path.
-    """
-    found = _SCHEME.match(url)
-    if found is None:
-        local = _LOCAL.match(url)
-        return "file", url[local.end() - 1 :] if local else url
-    packing, scheme, path = found[1].lower(), found[2].lower(), url[found.end() :]
-    if scheme == "file":
-        path = re.sub("^localhost/", "/", path, flags=re.IGNORECASE)
-    return packing + _ALIASES.get(scheme, scheme), path
-
-
 def locate(url: str, patience: Patience = WORKING) -> Location:
     """Where a folder or file is. Nothing is opened yet.
 
     Raises:
         UsageError: no such kind of URL here.
     """
-    url = url.strip() if _SCHEME.match(url.lstrip()) and url[0].isspace() else url
     scheme, path = split(url)
     if scheme == "file":
         check_local(url)
@@ -115,20 +91,6 @@ def locate(url: str, patience: Patience = WORKING) -> Location:
     elif not path.strip("/"):
         raise UsageError(f"{url} names no bucket: expected {scheme}://bucket or {scheme}://bucket/prefix")
     return Location(scheme, filesystem(scheme, patience), path.rstrip("/") or "/")
-
-
-def check_local(url: str) -> None:
-    """Make sure that what is no URL of a store is a path of this machine.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if _WINDOWS.match(url):
-        raise UsageError(f"{url} is a path of Windows: expected one of this machine, such as /data/photos")
-    if _FILE_HOST.match(url):
-        raise UsageError(f"{url} names another machine: expected file:///path")
-    if _ONE_SLASH.match(url):
-        raise UsageError(f"{url[:80]} cannot be opened (known: {KNOWN})")
 
 
 @lru_cache

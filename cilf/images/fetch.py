@@ -16,7 +16,8 @@ import pyarrow as pa
 from cilf.images import packed
 from cilf.images.s3 import Bucket, StoreFails, TooLarge
 from cilf.images.version import Changed, check_local, check_opened, local_version
-from cilf.storage import CONNECTIONS, filesystem, problem, split
+from cilf.storage import CONNECTIONS, filesystem, problem
+from cilf.urls import split
 
 _READERS = 16  # threads for what is no object store: disks give no more beyond, and the page cache loses nothing
 

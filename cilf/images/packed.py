@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 
 from cilf.images.s3 import TooLarge
 from cilf.images.version import check_opened
-from cilf.storage import filesystem, split
+from cilf.storage import filesystem
+from cilf.urls import split
 
 HEADER = tarfile.BLOCKSIZE
 """Bytes before a member that describe it."""

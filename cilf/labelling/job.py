@@ -28,7 +28,8 @@ from cilf.manifest.keys import Include
 from cilf.manifest.listing import check_input, is_manifest, objects, write_manifest
 from cilf.manifest.pending import contains, forget, labelled, outdated, without
 from cilf.provenance import fingerprint, new_run_id
-from cilf.storage import CHECKING, check_output, is_bundled, lies_inside, locate, model_folder, split
+from cilf.storage import CHECKING, check_output, is_bundled, lies_inside, locate, model_folder
+from cilf.urls import split
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 """There where the machine has any. Ray counts them when it starts, and only then can the plan be checked."""

@@ -20,14 +20,13 @@ from cilf.errors import UsageError
 from cilf.images.version import local_version
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED, object_ids
-from cilf.storage import Location, check_local, filesystem, split
+from cilf.manifest.uris import absolute
+from cilf.storage import Location
 
 TABLE_ROWS = 32_768
 UNREADABLE = "cannot read the manifest"
 _CSV = (".csv", ".csv.gz")
 _JSON = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-_PLAIN = r"(?s)^(/|((tar|parquet)\+)?(s3|gs)://[^/]+/.|(tar|parquet)\+file:///)"
-"""URIs that stay as they are."""
 _NOTHING = ("", "NA", "N/A", "NULL", "null", "NaN", "nan")
 """How other programs write a number or a time that is not there."""
 _JSON_BLOCK = 1 << 24
@@ -266,57 +265,3 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
     zoned = pc.match_substring_regex(column, r":.*(Z|[+-][\d:]+)$")
     naive = pc.if_else(zoned, None, column).cast(pa.timestamp("us")).cast(kind)
     return pc.coalesce(pc.if_else(zoned, column, None).cast(kind), naive)
-
-
-def absolute(uris: pa.Array, folder: Location) -> pa.Array:
-    """Paths and URLs, string [N], of which relative paths are taken from a folder, without `.` and `..`.
-
-    Each object has one name: s3a:// becomes s3://, and file:// a path.
-
-    Raises:
-        UsageError: one is null or empty, cannot be opened here, names no object, or leads out of a bucket.
-    """
-    if uris.null_count or pc.any(pc.equal(uris, "")).as_py():
-        raise UsageError("the manifest has a row without uri")
-    if pc.any(pc.match_substring_regex(uris, r"^((tar|parquet)\+)?gs://")).as_py():
-        filesystem("gs")
-    odd = pc.invert(pc.match_substring_regex(uris, _PLAIN))
-    if not pc.any(odd).as_py():
-        return uris
-    whole = [_whole(uri, folder) for uri in uris.filter(odd).to_pylist()]
-    return pc.replace_with_mask(uris, odd, pa.array(whole, pa.string()))
-
-
-def _whole(uri: str, folder: Location) -> str:
-    url = uri.strip()
-    scheme, path = split(url)
-    if scheme == "file":
-        url = uri if url == path else url  # Blanks around a path may be its own.
-        try:
-            check_local(url)
-        except UsageError as error:
-            raise UsageError(f"the manifest has a uri that cannot be read: {error}") from error
-        path = split(url)[1]
-        return path if path.startswith("/") else _below(folder, path)
-    try:
-        filesystem(scheme.rpartition("+")[2])
-    except UsageError as error:
-        raise UsageError(f"the manifest has the uri {uri[:200]}: {error}") from error
-    bucket, _, key = path.partition("/")
-    if not scheme.endswith("file") and not (bucket and key):
-        raise UsageError(f"the manifest's uri {uri} names no object: expected {scheme}://bucket/key")
-    return f"{scheme}://{path}"
-
-
-def _below(folder: Location, path: str) -> str:
-    if folder.scheme == "file":
-        return os.path.normpath((folder / path).path)
-    bucket, *above = folder.path.split("/")
-    for name in path.split("/"):  # Others than these two are the key's own, empty ones too.
-        if name == ".." and not above:
-            raise UsageError(f"the manifest's uri {path} leads out of the bucket {bucket}")
-        if name == "..":
-            above.pop()
-        elif name != ".":
-            above.append(name)
-    return replace(folder, path="/".join([bucket, *above])).url

@@ -13,7 +13,7 @@ from cilf import schema
 from cilf.errors import UsageError
 from cilf.manifest.ids import object_id
 from cilf.manifest.listing import check_input, is_manifest, objects
-from cilf.manifest.reading import absolute
+from cilf.manifest.uris import absolute
 from cilf.storage import locate
 
 
