@@ -141,7 +141,7 @@ def lies_inside(place: Location, folder: Location) -> bool:
     """Whether a place is a folder or lies below it, by whatever links and mounts; neither has to be there."""
     if place.scheme != "file" or folder.scheme != "file":
         return f"{place.url}/".startswith(f"{folder.url.rstrip('/')}/")
-    real, outer = Path(place.path).resolve(), Path(folder.path).resolve()
+    real, outer = (Path(os.path.realpath(local.path)) for local in (place, folder))
     # Of one folder that is mounted twice, or whose name has upper and lower case, only its number tells.
     return any(above == outer or _is_same(above, outer) for above in (real, *real.parents))
 

@@ -126,7 +126,8 @@ def test_what_lies_inside_of_what(tmp_path):
         place = f"{tmp_path}/{name}".format(tmp_path.name)
         for folder in (f"{tmp_path}/in", f"file://{tmp_path}/all/", f"{tmp_path}/all"):
             assert lies_inside(locate(place), locate(folder)), (place, folder)
-    for name in ("inner", "gone", ".", "in.d"):
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("inner", "gone", ".", "in.d", "circle"):
         assert not lies_inside(locate(f"{tmp_path}/{name}"), locate(f"{tmp_path}/in"))
     assert lies_inside(locate("s3a://b/p/x"), locate("S3://b/p/"))
     assert lies_inside(locate("s3://b/p"), locate("s3://b"))
