@@ -28,7 +28,7 @@ class Include:
         pattern = "|".join(map(translate, plain))
         self._fits = re.compile(pattern).match
         self._fits_in_other_case = re.compile(pattern, re.IGNORECASE).match
-        self._starts = [re.split(r"[*?[]", choice, maxsplit=1)[0] for choice in plain]
+        self._starts = [re.split(r"[*?[]", choice, maxsplit=1)[0].lower() for choice in plain]
         self._seen = self._fitting = self._in_other_case = 0
         self._example = ""
 
@@ -52,13 +52,16 @@ class Include:
 
     def may_hold(self, folder: str) -> bool:
         """Whether anything can fit below a folder, whose key ends in a slash."""
+        folder = folder.lower()  # Of what would fit in other case the user is told.
         return not self._globs or any(folder.startswith(start) or start.startswith(folder) for start in self._starts)
 
     def remark(self) -> str | None:
-        """What the user should know: that there were objects and none has fitted, and why that may be."""
-        if self._fitting or not self._seen:
+        """What the user should know: that nothing has fitted, and why that may be."""
+        if self._fitting or not self._globs:
             return None
         globs = " ".join(f"--include '{glob}'" for glob in self._globs)
+        if not self._seen:
+            return f"no object fits {globs}"
         none = f"none of {self._seen:,} objects fits" if self._seen > 1 else "the one object does not fit"
         if self._in_other_case:
             return f"{none} {globs}: {self._in_other_case:,} would in other case, such as {self._example}"

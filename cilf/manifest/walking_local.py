@@ -71,8 +71,7 @@ class LocalWalk:
     def _below(self, folder: str, real: str, begun: list[str]) -> Iterator[Found]:
         """Files below a folder, which without links is `real`; with `begun`, the names on the way to one of them, those
         behind that one."""
-        key = f"{folder}/"[len(self._root.rstrip("/")) + 1 :]
-        if real == self._apart or not (folder == self._root or self._include.may_hold(key)):
+        if real == self._apart or not self._may_hold(folder, self._root):
             return
         for name, is_folder in self._entries(folder):
             if begun and name < begun[0]:
@@ -81,7 +80,7 @@ class LocalWalk:
             path = f"{folder.rstrip('/')}/{name}"
             if is_folder:
                 inside = f"{real.rstrip('/')}/{name}"
-                if not self._is_root(inside):
+                if inside != self._real and inside not in self.followed:
                     yield from self._below(path, inside, rest)
             elif found := _file(path):
                 if begun != [name]:
@@ -90,7 +89,7 @@ class LocalWalk:
                 yield from self._by_link(path, rest)
 
     def _entries(self, folder: str) -> list[tuple[str, bool]]:
-        """Names in order, and whether each is a folder itself. None where it cannot be read or has gone."""
+        """Names in order, and whether each is a folder itself; empty where the folder cannot be read or has gone."""
         try:
             with os.scandir(folder) as entries:
                 # All names at once, but no more of an entry than is needed: folders of millions are common.
@@ -105,12 +104,19 @@ class LocalWalk:
 
     def _by_link(self, path: str, begun: list[str]) -> Iterator[Found]:
         real = os.path.realpath(path)
-        if begun or not any(map(self._is_root, (real, *map(str, PurePath(real).parents)))):
+        if begun or (self._may_hold(path, self._root) and not self._is_walked(real)):
             self.followed[real] = None
             yield from self._below(path, real, begun)
 
-    def _is_root(self, real: str) -> bool:
-        return real == self._real or real in self.followed
+    def _is_walked(self, real: str) -> bool:
+        """Whether what is in a folder is found without another link to it."""
+        on_the_way = (real, *map(str, PurePath(real).parents))
+        if any(place in self.followed for place in on_the_way):
+            return True
+        return self._real in on_the_way and self._may_hold(real, self._real)
+
+    def _may_hold(self, folder: str, root: str) -> bool:
+        return self._include.may_hold(f"{folder}/"[len(root.rstrip("/")) + 1 :])
 
 
 def _file(path: str) -> Found | None:

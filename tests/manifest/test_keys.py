@@ -52,6 +52,7 @@ def test_an_object_that_is_an_input_itself_is_known_by_its_name():
         (["*.jpg"], "lost+found/", True),
         (["{a,lost+found}/*"], "lost+found/", True),
         (["**/x"], "lost+found/", True),
+        (["A/*"], "a/", True),
     ],
 )
 def test_folders_that_can_hold_nothing(globs, folder, expected):
@@ -67,7 +68,7 @@ def test_what_is_said():
 
     assert remark() is None
     assert remark("*.jpg") is None
-    assert remark("*.jpg", keys=[]) is None
+    assert remark("2025/*", keys=[]) == "no object fits --include '2025/*'"
     assert remark("*.JPEG") == "none of 9 objects fits --include '*.JPEG': 1 would in other case, such as c.jpeg"
     said = "none of 9 objects fits --include '/in/*.jpg', which is matched against all of a key, such as a.jpg"
     assert remark("/in/*.jpg") == said

@@ -74,6 +74,22 @@ def test_each_folder_counts_once(tmp_path, links, expected, stop):
     assert [uri.removeprefix(f"{tmp_path}/") for uri in rest] == paths[stop + 1 :]
 
 
+def test_globs_that_name_a_link(tmp_path):
+    photos = make(tmp_path / "in", "2024/a.jpg 2025/b.jpg", latest="2025", one="../x", two="../x", me=".")
+    make(tmp_path, "x/c.jpg", x__back="../in/2025")
+    assert listed(photos, "latest/*") == ["latest/b.jpg"]
+    assert listed(photos, "two/*") == ["two/back/b.jpg", "two/c.jpg"]
+    assert listed(photos, "one/*", "two/*") == ["one/back/b.jpg", "one/c.jpg"]
+    assert listed(photos, "me/*") == []
+    assert listed(photos) == ["2024/a.jpg", "2025/b.jpg", "one/c.jpg"]
+
+
+def test_globs_of_a_folder_that_is_not_there(tmp_path, capsys):
+    make(tmp_path, "2024/a.jpg 2025/b.jpg")
+    assert listed(tmp_path, "2026/*") == []
+    assert "no object fits --include '2026/*'" in capsys.readouterr().err
+
+
 def test_folders_that_link_to_each_other_are_walked_once(tmp_path):
     for number in range(12):
         others = {f"to{other}": f"../{other}" for other in range(12) if other != number}
