@@ -54,6 +54,8 @@ class LocalWalk:
         self._apart = os.path.realpath(apart.path) if apart and apart.scheme == "file" else None
         self.followed = dict.fromkeys(followed)
         """Where the links lead that have been followed."""
+        self._numbers = {_number(folder) for folder in (root, *followed)} - {None}
+        """Of the root and of these: a mount leads to them by yet another path."""
 
     def files(self, after: str | None) -> Iterator[Found]:
         """Those that come behind the path `after`, in the order of their names, folder by folder.
@@ -80,7 +82,7 @@ class LocalWalk:
             path = f"{folder.rstrip('/')}/{name}"
             if is_folder:
                 inside = f"{real.rstrip('/')}/{name}"
-                if inside != self._real and inside not in self.followed:
+                if _number(path) not in self._numbers:
                     yield from self._below(path, inside, rest)
             elif found := _file(path):
                 if begun != [name]:
@@ -106,6 +108,7 @@ class LocalWalk:
         real = os.path.realpath(path)
         if begun or (self._may_hold(path, self._root) and not self._is_walked(real)):
             self.followed[real] = None
+            self._numbers.add(_number(real))
             yield from self._below(path, real, begun)
 
     def _is_walked(self, real: str) -> bool:
@@ -117,6 +120,15 @@ class LocalWalk:
 
     def _may_hold(self, folder: str, root: str) -> bool:
         return self._include.may_hold(f"{folder}/"[len(root.rstrip("/")) + 1 :])
+
+
+def _number(folder: str) -> tuple[int, int] | None:
+    """What a folder is known by under all of its names; None where it cannot be reached."""
+    try:
+        found = os.stat(folder)  # noqa: PTH116
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _file(path: str) -> Found | None:

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -96,6 +98,17 @@ def test_folders_that_link_to_each_other_are_walked_once(tmp_path):
         make(tmp_path / str(number), "photo.jpg", **others)
     assert len(listed(tmp_path / "0")) == 12
     assert len(listed(tmp_path)) == 12
+
+
+def test_a_folder_that_is_mounted_below_itself(tmp_path):
+    make(tmp_path, "in/a.jpg in/b/c.jpg in/self/.keep x/d.jpg", in__to="../x")
+    look = f"from tests.manifest.test_walking_local import listed, Path; print(*listed(Path('{tmp_path}/in')))"
+    mounted = f'mount --bind {tmp_path}/in {tmp_path}/in/self && exec {sys.executable} -c "{look}"'
+    inside = ["unshare", "--mount", "sh", "-c"]
+    if subprocess.run([*inside, f"mount --bind {tmp_path} {tmp_path}"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    done = subprocess.run([*inside, mounted], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    assert done.stdout.split() == ["a.jpg", "b/c.jpg", "to/d.jpg"]
 
 
 def test_what_is_no_file_is_no_object(tmp_path):
