@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from cilf.labelling.pipeline import Work
 from cilf.labelling.progress import Progress
 from cilf.labelling.runtime import plan
 from cilf.labelling.summary import Summary
-from cilf.manifest.failures import under_way
+from cilf.manifest.failures import tell, under_way
 from cilf.manifest.keys import Include
 from cilf.manifest.listing import check_input, is_manifest, objects, write_manifest
 from cilf.manifest.pending import contains, forget, labelled, outdated, without
@@ -55,7 +55,7 @@ def label_new(options: LabelOptions) -> Summary:
     with Progress() as progress:
         try:
             with Lease(work.lease, work.run, progress.say):
-                progress.total = _prepare(work, options, include, progress)
+                progress.total = _prepare(work, options, include, progress.say)
                 summary.remark = include.remark()
                 if progress.total:
                     _execute(work, options, progress, summary)
@@ -141,13 +141,15 @@ def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
     )
 
 
-def _prepare(work: Work, options: LabelOptions, include: Include, progress: Progress) -> int:
+def _prepare(
+    work: Work, options: LabelOptions, include: Include | None = None, say: Callable[[str], None] = tell
+) -> int:
     """Write the run's manifest, make room for its rows and return their number."""
     recover(work.labels)
     before = labelled(work.labels)
     done = np.empty(0, np.int64) if options.relabel else before.done
     with under_way("listing"):
-        found = objects(locate(options.input), include, progress.say, locate(options.output))
+        found = objects(locate(options.input), include or Include(options.include), say, locate(options.output))
         ids = np.sort(write_manifest(without(found, done, options.limit), work.manifest))
     replaced = np.sort(np.concatenate([before.done, before.unavailable]))
     old = outdated(work.labels, before.unavailable[~contains(ids, before.unavailable)], work.manifest)
