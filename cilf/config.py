@@ -20,17 +20,12 @@ _Flag = Parameter(negative="")
 _Repeatable = Parameter(negative="")
 
 
-def _inputs_and_manifest(_: object, places: tuple[str, ...]) -> None:
-    if len(places) < 2:
-        raise ValueError("it takes at least two places: INPUT... MANIFEST")
-
-
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ListOptions:
     """Options of `cilf list`."""
 
-    places: Annotated[tuple[str, ...], Parameter(validator=_inputs_and_manifest, negative="")]
+    places: Annotated[tuple[str, ...], Parameter(negative="")]
     """INPUT... MANIFEST: what to list, and behind it the folder or URL for the listing. Each INPUT is a folder, a URL
     (s3://, gs://, file://), a manifest or packed images as for `cilf label`, or the manifest.json of an S3 Inventory.
     The same command again goes on with a listing that was not finished, and replaces a finished one once the new one is
@@ -40,8 +35,8 @@ class ListOptions:
 
     include: Annotated[tuple[str, ...], _Repeatable] = ()
     """List only objects whose key below their INPUT (of a manifest and of packed images: whose URI) fits one of these
-    globs, such as "*.jpg"; repeat the option for several. * also matches "/"; upper and lower case differ. Default:
-    every object."""
+    globs, such as "*.jpg" or "2024/*.{jpg,png}"; repeat the option for several. * also matches "/"; upper and lower
+    case differ. Default: every object."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -82,8 +77,8 @@ class LabelOptions:
 
     include: Annotated[tuple[str, ...], _Repeatable] = ()
     """Label only objects whose key below INPUT (of a manifest and of packed images: whose URI) fits one of these globs,
-    such as "*.jpg"; repeat the option for several. * also matches "/"; upper and lower case differ. Default: every
-    object."""
+    such as "*.jpg" or "2024/*.{jpg,png}"; repeat the option for several. * also matches "/"; upper and lower case
+    differ. Default: every object."""
 
     limit: Annotated[int | None, _AtLeastOne] = None
     """Label at most this many objects that are not labelled yet. Default: all of them."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilf.card import CARD_FILE, WEIGHTS_FILE
 from cilf.errors import UsageError
+from cilf.urls import KNOWN, check_local, split
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -78,12 +78,6 @@ class Location:
         return replace(self, path=self.path.rpartition("/")[0])
 
 
-def split(url: str) -> tuple[str, str]:
-    """A URL or path -> (scheme, path), with nothing decoded. A plain path has the scheme `file`."""
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
-    return (scheme[1].lower(), url[scheme.end() :]) if scheme else ("file", url)
-
-
 def locate(url: str, patience: Patience = WORKING) -> Location:
     """Where a folder or file is. Nothing is opened yet.
 
@@ -92,6 +86,7 @@ def locate(url: str, patience: Patience = WORKING) -> Location:
     """
     scheme, path = split(url)
     if scheme == "file":
+        check_local(url)
         path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
     elif not path.strip("/"):
         raise UsageError(f"{url} names no bucket: expected {scheme}://bucket or {scheme}://bucket/prefix")
@@ -124,7 +119,7 @@ def filesystem(scheme: str, patience: Patience = WORKING) -> AbstractFileSystem:
             return fsspec.filesystem(scheme)
         except ImportError as error:
             raise UsageError(f"{scheme}:// needs the package gcsfs, which is not installed: {error}") from error
-    raise UsageError(f"cannot open {scheme}:// (known: a plain path, file://, s3:// and gs://)")
+    raise UsageError(f"cannot open {scheme}:// (known: {KNOWN})")
 
 
 def problem(error: BaseException, url: str) -> str:
@@ -140,6 +135,22 @@ def problem(error: BaseException, url: str) -> str:
     if isinstance(error, PermissionError):
         return f"no permission for {url} ({text})"
     return f"{url} cannot be used: {name}: {text}"
+
+
+def lies_inside(place: Location, folder: Location) -> bool:
+    """Whether a place is a folder or lies below it, by whatever links and mounts; neither has to be there."""
+    if place.scheme != "file" or folder.scheme != "file":
+        return f"{place.url}/".startswith(f"{folder.url.rstrip('/')}/")
+    real, outer = (Path(os.path.realpath(local.path)) for local in (place, folder))
+    # Of one folder that is mounted twice, or whose name has upper and lower case, only its number tells.
+    return any(above == outer or _is_same(above, outer) for above in (real, *real.parents))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def check_output(output: Location, name: str = "OUTPUT") -> None:

@@ -5,7 +5,7 @@ import pytest
 from cilf import storage
 from cilf.card import CARD_FILE, WEIGHTS_FILE
 from cilf.errors import UsageError
-from cilf.storage import check_output, files, is_bundled, locate, model_folder, remove, write, write_all
+from cilf.storage import check_output, files, is_bundled, lies_inside, locate, model_folder, remove, write, write_all
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,10 @@ from cilf.storage import check_output, files, is_bundled, locate, model_folder, 
         ("file:///a/%20/", "/a/%20", "/a/%20"),
         ("s3://bucket/a b/c%20+#?[x]", "bucket/a b/c%20+#?[x]", "s3://bucket/a b/c%20+#?[x]"),
         ("S3://bucket/", "bucket", "s3://bucket"),
+        ("s3a://bucket/a", "bucket/a", "s3://bucket/a"),
+        (" s3n://bucket/a ", "bucket/a", "s3://bucket/a"),
+        ("file:/a", "/a", "/a"),
+        ("FILE://localhost/a", "/a", "/a"),
     ],
 )
 def test_urls_are_taken_as_they_stand(url, path, recorded):
@@ -102,3 +106,40 @@ def test_an_output_where_nothing_can_be_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "remove", refuse)
     with pytest.raises(UsageError, match="cannot use MANIFEST: CILF also needs to delete there: no permission"):
         check_output(locate(f"{tmp_path}/out"), "MANIFEST")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://x/y", "hdfs://x/y", "dbfs:/x", "s3:/b/x", "C:\\x", "\\\\host\\x", "file://host/x"]
+)
+def test_a_place_that_cannot_be_opened(url):
+    with pytest.raises(UsageError, match=r"cannot (be opened|open)|Windows|another machine"):
+        locate(url)
+
+
+def test_what_lies_inside_of_what(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("in/deep")
+    (tmp_path / "all").symlink_to("in")
+    (tmp_path / "inner").mkdir()
+    inside = ["in", "in/", "in/gone/x", "link", "link/gone", "all", "in/../in/x", "../{0}/in"]
+    for name in inside:
+        place = f"{tmp_path}/{name}".format(tmp_path.name)
+        for folder in (f"{tmp_path}/in", f"file://{tmp_path}/all/", f"{tmp_path}/all"):
+            assert lies_inside(locate(place), locate(folder)), (place, folder)
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("inner", "gone", ".", "in.d", "circle"):
+        assert not lies_inside(locate(f"{tmp_path}/{name}"), locate(f"{tmp_path}/in"))
+    assert lies_inside(locate("s3a://b/p/x"), locate("S3://b/p/"))
+    assert lies_inside(locate("s3://b/p"), locate("s3://b"))
+    assert not lies_inside(locate("s3://b/p2"), locate("s3://b/p"))
+    assert not lies_inside(locate(str(tmp_path)), locate("s3://b"))
+
+
+def test_one_folder_under_two_names(tmp_path, monkeypatch):
+    """As one that is mounted twice, or where upper and lower case are the same."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "IN").mkdir()
+    number = (tmp_path / "in").stat()
+    truly = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self, **how: number if self.name == "IN" else truly(self, **how))
+    assert lies_inside(locate(f"{tmp_path}/IN/out"), locate(f"{tmp_path}/in"))

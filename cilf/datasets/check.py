@@ -22,7 +22,8 @@ from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.labels import Labelled, Problem, Reason, reader
 from cilf.errors import UsageError
 from cilf.evaluation.metrics import BANDS
-from cilf.storage import CHECKING, Location, check_output, locate, problem, split, write
+from cilf.storage import CHECKING, Location, check_output, locate, problem, write
+from cilf.urls import split
 
 _EXAMPLES = 3
 _BAR = 30

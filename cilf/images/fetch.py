@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
 from cilf.images import packed
 from cilf.images.s3 import Bucket, StoreFails, TooLarge
-from cilf.storage import CONNECTIONS, filesystem, problem, split
+from cilf.images.version import Changed, check_local, check_opened, local_version
+from cilf.storage import CONNECTIONS, filesystem, problem
+from cilf.urls import split
 
 _READERS = 16  # threads for what is no object store: disks give no more beyond, and the page cache loses nothing
 
@@ -28,11 +31,21 @@ class FetchError:
 
 
 _Answer = bytes | FetchError
-_Span = tuple[int, int] | None
-"""First byte of what is wanted of a file, and the one behind it; None: all of it."""
 
 
-def fetch(uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int) -> list[_Answer]:
+class _Wanted(NamedTuple):
+    """What is to be read of a file."""
+
+    path: str
+    etag: str | None
+    """The version that it has to be of; None: any."""
+    span: tuple[int, int] | None = None
+    """The first byte, and the one behind the last; None: all of it."""
+
+
+def fetch(
+    uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int, etags: Sequence[str | None] | None = None
+) -> list[_Answer]:
     """Read whole objects, in the order of `uris`.
 
     A store that fails is asked again for a minute, so a short outage is sat out. One that fails for all that time
@@ -43,11 +56,15 @@ def fetch(uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int) -> l
         sizes: bytes where known; what is known to be larger than `max_bytes` is not asked for.
         max_bytes: larger objects are `too_large`, whether that was known before or not; no more is ever read, but of
             Parquet files.
+        etags: the version of each object where known, of packed ones that of their file. Another version is
+            `unavailable`. Default: any version will do.
 
     Returns:
         The bytes of each object, or `missing` (there is none), `too_large`, `unreadable` (not a file) or
-        `unavailable` (no permission, or the store failed after retries: another run may have more luck).
+        `unavailable` (no permission, another version, or the store failed after retries: another run may have more
+        luck).
     """
+    etags = [None] * len(uris) if etags is None else etags
     results: list[_Answer] = [
         _too_large(size, max_bytes) if size is not None and size > max_bytes else b"" for size in sizes
     ]
@@ -56,13 +73,13 @@ def fetch(uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int) -> l
         if not isinstance(results[row], FetchError):
             wanted.setdefault(split(uri)[0], []).append(row)
     for scheme, rows in wanted.items():
-        paths = [split(uris[row])[1] for row in rows]
-        packing, _, store = scheme.rpartition("+")
+        wants = [_Wanted(split(uris[row])[1], etags[row] or None) for row in rows]
+        packing, _, store = scheme.partition("+")
         try:
             if packing in _PACKINGS:
-                answers = _PACKINGS[packing](store, paths, max_bytes)
+                answers = _PACKINGS[packing](store, wants, max_bytes)
             else:
-                answers = _read(scheme, paths, [None] * len(paths), max_bytes)
+                answers = _read(scheme, wants, max_bytes)
         except Exception as error:  # A kind of URL that cannot be opened here.
             answers = [FetchError("unavailable", problem(error, uris[row])) for row in rows]
         for row, answer in zip(rows, answers, strict=True):
@@ -70,28 +87,37 @@ def fetch(uris: Sequence[str], sizes: Sequence[int | None], max_bytes: int) -> l
     return results
 
 
-def _read_members(scheme: str, paths: list[str], max_bytes: int) -> list[_Answer]:
+def _read_members(scheme: str, wants: list[_Wanted], max_bytes: int) -> list[_Answer]:
     """Members of tars."""
-    members = [packed.member(path) for path in paths]
-    answers: list[_Answer] = [_damaged("tar")] * len(paths)
+    members = [packed.member(want.path) for want in wants]
+    answers: list[_Answer] = [_damaged("tar")] * len(wants)
     for row, member in enumerate(members):
         if member and member.size > max_bytes:
             answers[row] = _too_large(member.size, max_bytes)
-    wanted = [(row, member) for row, member in enumerate(members) if member and member.size <= max_bytes]
-    tars, spans = [member.tar for _, member in wanted], [member.span for _, member in wanted]
-    for (row, member), answer in zip(wanted, _read(scheme, tars, spans, max_bytes), strict=True):
-        data = member.unpacked(answer) if isinstance(answer, bytes) else answer
-        answers[row] = _CHANGED if data is None else data
+    inside = [(row, member) for row, member in enumerate(members) if member and member.size <= max_bytes]
+    spans = [_Wanted(member.tar, wants[row].etag, member.span) for row, member in inside]
+    for (row, member), answer in zip(inside, _read(scheme, spans, max_bytes), strict=True):
+        answers[row] = _unpacked(member, answer, max_bytes) if isinstance(answer, bytes) else answer
     return answers
 
 
-def _read_rows(scheme: str, paths: list[str], max_bytes: int) -> list[_Answer]:
+def _unpacked(member: packed.Member, data: bytes, max_bytes: int) -> _Answer:
+    try:
+        found = member.unpacked(data, max_bytes)
+    except packed.BrokenLink:
+        return FetchError("missing", "a link, and what it leads to is not in the tar")
+    except TooLarge as error:
+        return _failed(error, member.tar, max_bytes)
+    return _CUT if found is None else found
+
+
+def _read_rows(scheme: str, wants: list[_Wanted], max_bytes: int) -> list[_Answer]:
     """Rows of Parquet files."""
-    rows = [packed.row(path) for path in paths]
-    answers: list[_Answer] = [_damaged("Parquet file")] * len(paths)
-    wanted = [(place, row) for place, row in enumerate(rows) if row]
-    found = packed.read_rows(scheme, [row for _, row in wanted])
-    for (place, row), data in zip(wanted, found, strict=True):
+    rows = [packed.row(want.path) for want in wants]
+    answers: list[_Answer] = [_damaged("Parquet file")] * len(wants)
+    inside = [(place, row) for place, row in enumerate(rows) if row]
+    found = packed.read_rows(scheme, [row for _, row in inside], [wants[place].etag for place, _ in inside])
+    for (place, row), data in zip(inside, found, strict=True):
         if isinstance(data, pa.ArrowException) or (type(data) is OSError and data.errno is None):  # Arrow's as well
             answers[place] = FetchError("unreadable", "the Parquet file is damaged here")
         elif isinstance(data, Exception):
@@ -104,10 +130,13 @@ def _read_rows(scheme: str, paths: list[str], max_bytes: int) -> list[_Answer]:
 
 
 def _damaged(kind: str) -> FetchError:
-    return FetchError("unreadable", f"the {kind} is damaged or cannot be opened; what it tells of has rows of its own")
+    reason = f"the {kind} is damaged, compressed or cannot be opened; what it tells of has rows of its own"
+    return FetchError("unreadable", reason)
 
 
-_CHANGED = FetchError("unreadable", "the tar is cut short here, or was changed after it had been listed")
+_CUT = FetchError("unreadable", "the tar is cut short here, or was changed after it had been listed")
+_CHANGED = FetchError("unavailable", "it changed after it was listed: list it again")
+_NO_FILE = FetchError("unreadable", "not a file")
 _PACKINGS = {"tar": _read_members, "parquet": _read_rows}
 
 
@@ -118,6 +147,8 @@ def _too_large(size: int, max_bytes: int) -> FetchError:
 def _failed(error: Exception, place: str, max_bytes: int) -> FetchError:
     if isinstance(error, TooLarge):
         return _too_large(error.args[0], max_bytes)
+    if isinstance(error, Changed) or type(error).__name__ == "FileExpired":  # s3fs's, of a file that it has opened
+        return _CHANGED
     if isinstance(error, FileNotFoundError):
         return FetchError("missing", "there is no such object")
     if isinstance(error, StoreFails):
@@ -131,89 +162,97 @@ def _threads(number: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(number, thread_name_prefix="fetch")
 
 
-def _each(
-    read: Callable[[str, _Span], _Answer], paths: list[str], spans: Sequence[_Span], threads: int
-) -> list[_Answer]:
-    """`read` of every path. Threads take the next path themselves: a future per object would cost more than the
-    reading of a small one."""
-    answers: list[_Answer] = [b""] * len(paths)
-    waiting = iter(range(len(paths)))
+def _each(read: Callable[[_Wanted], _Answer], wants: Sequence[_Wanted], threads: int) -> list[_Answer]:
+    """`read` of everything. Threads take the next one themselves: a future per object would cost more than the reading
+    of a small one."""
+    answers: list[_Answer] = [b""] * len(wants)
+    waiting = iter(range(len(wants)))
 
     def work() -> None:
         for row in waiting:
-            answers[row] = read(paths[row], spans[row])
+            answers[row] = read(wants[row])
 
-    for done in [_threads(threads).submit(work) for _ in range(min(threads, len(paths)))]:
+    for done in [_threads(threads).submit(work) for _ in range(min(threads, len(wants)))]:
         done.result()
     return answers
 
 
-def _read(scheme: str, paths: list[str], spans: Sequence[_Span], max_bytes: int) -> list[_Answer]:
+def _read(scheme: str, wants: Sequence[_Wanted], max_bytes: int) -> list[_Answer]:
     """Files, or spans of files, of one kind of store."""
-    return _SCHEMES.get(scheme, partial(_read_other, scheme))(paths, spans, max_bytes)
+    return _SCHEMES.get(scheme, partial(_read_other, scheme))(wants, max_bytes)
 
 
-def _read_local(paths: list[str], spans: Sequence[_Span], max_bytes: int) -> list[_Answer]:
-    return _each(partial(_read_file, max_bytes=max_bytes), paths, spans, _READERS)
+def _read_local(wants: Sequence[_Wanted], max_bytes: int) -> list[_Answer]:
+    return _each(partial(_read_file, max_bytes=max_bytes), wants, _READERS)
 
 
-def _read_file(path: str, span: _Span, max_bytes: int) -> _Answer:
+def _read_file(wanted: _Wanted, max_bytes: int) -> _Answer:
     try:
         # Opening a pipe would wait for its writer for ever.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        with os.fdopen(os.open(wanted.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                return FetchError("unreadable", "not a file")
-            if span:
-                file.seek(span[0])
-                return file.read(span[1] - span[0])
-            if found.st_size > max_bytes:
+                return _NO_FILE
+            check_local(wanted.etag, found)
+            if wanted.span:
+                file.seek(wanted.span[0])
+                data = file.read(wanted.span[1] - wanted.span[0])
+            elif found.st_size > max_bytes:
                 return _too_large(found.st_size, max_bytes)
-            return file.read(found.st_size + 1)
+            else:
+                data = file.read(found.st_size + 1)
+            check_local(local_version(found), os.fstat(file.fileno()))  # What is being written may be half of each.
+            return data
     except IsADirectoryError:
-        return FetchError("unreadable", "not a file")
+        return _NO_FILE
     except (NotADirectoryError, ValueError):
         return FetchError("missing", "there is no such file")
     except OSError as error:
-        return _failed(error, path, max_bytes)
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            return FetchError("missing", "there is no such file")
+        return _NO_FILE if error.errno == errno.ENXIO else _failed(error, wanted.path, max_bytes)  # of a socket
+    except Changed as error:
+        return _failed(error, wanted.path, max_bytes)
 
 
-def _read_other(scheme: str, paths: list[str], spans: Sequence[_Span], max_bytes: int) -> list[_Answer]:
+def _read_other(scheme: str, wants: Sequence[_Wanted], max_bytes: int) -> list[_Answer]:
     fs = filesystem(scheme)
 
-    def read(path: str, span: _Span) -> _Answer:
+    def read(wanted: _Wanted) -> _Answer:
         try:
-            if span:
-                return fs.cat_file(path, *span)
-            with fs.open(path, "rb", cache_type="none") as file:
+            with fs.open(wanted.path, "rb", cache_type="none") as file:
+                check_opened(wanted.etag, file)
+                if wanted.span:
+                    file.seek(wanted.span[0])
+                    return file.read(wanted.span[1] - wanted.span[0])
                 if file.size > max_bytes:
                     raise TooLarge(file.size)
                 return file.read()
         except Exception as error:
-            return _failed(error, f"{scheme}://{path}", max_bytes)
+            return _failed(error, f"{scheme}://{wanted.path}", max_bytes)
 
-    return _each(read, paths, spans, _READERS)
+    return _each(read, wants, _READERS)
 
 
-def _read_s3(paths: list[str], spans: Sequence[_Span], max_bytes: int) -> list[_Answer]:
+def _read_s3(wants: Sequence[_Wanted], max_bytes: int) -> list[_Answer]:
     buckets: dict[str, Bucket | Exception] = {}
-    for name in dict.fromkeys(path.partition("/")[0] for path in paths):
+    for name in dict.fromkeys(wanted.path.partition("/")[0] for wanted in wants):
         try:
             buckets[name] = Bucket(name)
         except Exception as error:
             buckets[name] = error
 
-    def read(path: str, span: _Span) -> _Answer:
-        name, _, key = path.partition("/")
+    def read(wanted: _Wanted) -> _Answer:
+        name, _, key = wanted.path.partition("/")
         bucket = buckets[name]
         try:
             if isinstance(bucket, Exception):
                 raise bucket
-            return bucket.get(key, max_bytes, span)
+            return bucket.get(key, max_bytes, wanted.span, wanted.etag)
         except Exception as error:
             return _failed(error, f"s3://{name}", max_bytes)
 
-    return _each(read, paths, spans, CONNECTIONS)
+    return _each(read, wants, CONNECTIONS)
 
 
 _SCHEMES = {"file": _read_local, "s3": _read_s3}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cilf.images.s3_client import client
+from cilf.images.version import Changed, check_etag
 from cilf.storage import ONCE, filesystem
 
 PATIENCE_S = 60
@@ -37,15 +38,19 @@ class Bucket:
         """Raises: what botocore raises where there are no credentials, or for an impossible name."""
         self.name = name
         self._client = client(name)
-        self._client_serves = True
+        self._client_serves, self._client_connects = True, False
         self._answered = -float("inf")
         self._down = ""
 
-    def get(self, key: str, max_bytes: int, span: tuple[int, int] | None = None) -> bytes:
+    def get(self, key: str, max_bytes: int, span: tuple[int, int] | None = None, etag: str | None = None) -> bytes:
         """One object, whole or from a byte up to another, as far as it goes.
+
+        The ETag of the answer is compared with `etag`: unlike If-Match, which not every store knows, that is right
+        everywhere.
 
         Raises:
             FileNotFoundError: there is no such key or bucket.
+            Changed: the store has another version than `etag`.
             TooLarge: the whole of it has more than `max_bytes`, and is not read.
             StoreFails: the store is down, or fails for this key.
             Exception: any other answer of the store, as botocore and s3fs raise it.
@@ -54,7 +59,7 @@ class Bucket:
             raise StoreFails(self._down)
         begun = time.monotonic()
         try:
-            data = _patiently(lambda: self._ask(key, max_bytes, span))
+            data = _patiently(lambda: self._ask(key, max_bytes, span, etag))
         except StoreFails as failure:
             if self._answered < begun:
                 self._down = str(failure)
@@ -62,41 +67,43 @@ class Bucket:
         except Exception as error:
             self._answered = time.monotonic()
             if span and _http_status(error) == 416:  # The object has become shorter.
+                if etag:
+                    raise Changed from error
                 return b""
             raise
         self._answered = time.monotonic()
         return data
 
-    def _ask(self, key: str, max_bytes: int, span: tuple[int, int] | None) -> bytes:
+    def _ask(self, key: str, max_bytes: int, span: tuple[int, int] | None, etag: str | None) -> bytes:
         asks_plainly = self._client_serves and _is_plain(key)
         if asks_plainly:
             try:
-                if span:
-                    return bytes(self._client.get_range(key, start=span[0], end=span[1]))
-                result = self._client.get(key)
-                if result.meta["size"] > max_bytes:
+                result = self._client.get(key, options={"range": span} if span else None)
+                self._client_connects = True
+                check_etag(etag, result.meta["e_tag"])
+                if not span and result.meta["size"] > max_bytes:
                     raise TooLarge(result.meta["size"])
                 return bytes(result.bytes())
-            except (FileNotFoundError, TooLarge):
+            except (FileNotFoundError, TooLarge, Changed):
                 raise
             except Exception as error:
-                if _is_trouble(error):
+                if _is_trouble(error) and (self._client_connects or not _finds_no_way(error)):
                     raise
         # Whatever else obstore says, botocore decides: it follows a bucket to its region and a clock to its skew,
-        # takes bodies of unknown length, and says best what is wrong.
-        data = self._ask_botocore(key, max_bytes, span)
+        # takes bodies of unknown length and certificates that sign themselves, and says best what is wrong.
+        data = self._ask_botocore(key, max_bytes, span, etag)
         if asks_plainly:
             self._client_serves = False
         return data
 
-    def _ask_botocore(self, key: str, max_bytes: int, span: tuple[int, int] | None) -> bytes:
+    def _ask_botocore(self, key: str, max_bytes: int, span: tuple[int, int] | None, etag: str | None) -> bytes:
         from fsspec.asyn import sync
 
         fs = filesystem("s3", ONCE)
         if span:
             part = {"Range": f"bytes={span[0]}-{span[1] - 1}"}
-            return sync(fs.loop, _get_exactly, fs, self.name, key, span[1] - span[0], **part)
-        return sync(fs.loop, _get_exactly, fs, self.name, key, max_bytes)
+            return sync(fs.loop, _get_exactly, fs, self.name, key, span[1] - span[0], etag, **part)
+        return sync(fs.loop, _get_exactly, fs, self.name, key, max_bytes, etag)
 
 
 def _is_plain(key: str) -> bool:
@@ -105,7 +112,7 @@ def _is_plain(key: str) -> bool:
     return not _CONTROL.search(key) and not {"", ".", ".."} & set(key.split("/"))
 
 
-async def _get_exactly(fs: Any, bucket: str, key: str, max_bytes: int, **further: str) -> bytes:
+async def _get_exactly(fs: Any, bucket: str, key: str, max_bytes: int, etag: str | None, **further: str) -> bytes:
     """One GET of exactly this key.
 
     s3fs's cat_file would ask for the size first, and read `folder/` as `folder` and `a?versionId=b` as a version
@@ -114,6 +121,11 @@ async def _get_exactly(fs: Any, bucket: str, key: str, max_bytes: int, **further
     answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, **further)
     parts, held = [], 0
     async with answer["Body"] as body:
+        try:
+            check_etag(etag, answer.get("ETag"))
+        except Changed:
+            body.close()
+            raise
         size = answer.get("ContentLength", 0)
         if size <= max_bytes:
             async for part in body.iter_chunks():
@@ -156,6 +168,11 @@ def _is_trouble(error: Exception) -> bool:
     if isinstance(error, GenericError):
         return "HTTP error: " in str(error)  # no connection, none that lasts, or a body that breaks off
     return isinstance(error, (NotConnected, *S3_RETRYABLE_ERRORS))
+
+
+def _finds_no_way(error: Exception) -> bool:
+    """Whether obstore could not connect, perhaps for a reason of its own."""
+    return "kind: Connect" in str(error)
 
 
 def _http_status(error: Exception) -> int | None:

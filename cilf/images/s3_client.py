@@ -6,15 +6,18 @@ sources of settings and credentials, it is told.
 
 from __future__ import annotations
 
+import os
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from cilf.storage import ONCE, filesystem
 
 if TYPE_CHECKING:
-    from obstore.store import S3Credential, S3Store
+    from obstore.store import ClientConfig, S3Credential, S3Store
 
 _KEPT = timedelta(minutes=5)  # botocore renews credentials 10 minutes before they end
 _TRICKLE_S = 300  # until a body that comes byte by byte is given up
@@ -34,7 +37,7 @@ def client(bucket: str) -> S3Store:
 
     fs = filesystem("s3", ONCE)
     where, region = _place(fs, bucket)
-    roots = fs.session.get_config_variable("ca_bundle")
+    roots = fs.session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
     owner = None if fs.anon else sync(fs.loop, fs.session.get_credentials)
     if owner is None and not fs.anon:
         raise NoCredentialsError
@@ -48,6 +51,15 @@ def client(bucket: str) -> S3Store:
             "expires_at": datetime.now(UTC) + _KEPT,
         }
 
+    options: ClientConfig = {
+        "allow_http": where.startswith("http://"),
+        "connect_timeout": timedelta(seconds=ONCE.connect_s),
+        "read_timeout": timedelta(seconds=ONCE.answer_s),
+        "timeout": timedelta(seconds=_TRICKLE_S),
+        **_proxy(fs.s3.meta.endpoint_url, where),
+    }
+    if roots:
+        options["root_certificate"] = Path(roots).read_bytes()
     return S3Store(
         bucket,
         # What is not said here, obstore would look for in the environment, by rules of its own.
@@ -58,15 +70,23 @@ def client(bucket: str) -> S3Store:
         skip_signature=bool(fs.anon),
         request_payer=bool(fs.requester_pays),
         credential_provider=credentials if owner else None,
-        client_options={
-            "allow_http": where.startswith("http://"),
-            "connect_timeout": timedelta(seconds=ONCE.connect_s),
-            "read_timeout": timedelta(seconds=ONCE.answer_s),
-            "timeout": timedelta(seconds=_TRICKLE_S),
-            **({"root_certificate": Path(roots).read_bytes()} if roots else {}),
-        },
+        client_options=options,
         retry_config={"max_retries": 0},
     )
+
+
+def _proxy(endpoint: str, where: str) -> ClientConfig:
+    """The proxy for a bucket at the URL `where` of a store at `endpoint`, or none, as botocore decides.
+
+    What is not said, obstore would decide by itself, by other rules: it knows no ports in NO_PROXY, and it knows
+    ALL_PROXY, which botocore does not.
+    """
+    from botocore.utils import get_environ_proxies
+
+    proxy = get_environ_proxies(endpoint).get(urlsplit(where).scheme)
+    if proxy is None:
+        return {"proxy_url": "http://none", "proxy_excludes": "*,0.0.0.0/0,::/0"}  # any name, and any address
+    return {"proxy_url": proxy if re.match("https?:", proxy) else f"http://{proxy.removeprefix('//')}"}
 
 
 class _Placed(Exception):

@@ -64,20 +64,27 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
     """
     settle()
     outcomes: list[_Outcome] = []
+    held: list[int | None] = []
     seconds: list[tuple[float, float]] = []
     sizes, guess = table["bytes"].to_pylist(), _GUESS
     try:
         while len(outcomes) < len(table):
             part = table.slice(len(outcomes), _fitting(sizes[len(outcomes) :], guess, sight.max_bytes))
             start = time.perf_counter()
-            answers = fetch(part["uri"].to_pylist(), part["bytes"].to_pylist(), sight.max_bytes)
+            uris, told, etags = (part[name].to_pylist() for name in ("uri", "bytes", "etag"))
+            answers = fetch(uris, told, sight.max_bytes, etags)
             fetching = (time.perf_counter() - start) / len(answers)
             # Where nothing came the store may be down, which costs its patience once for each call.
             guess = max((len(answer) for answer in answers if isinstance(answer, bytes)), default=guess // 8)
+            held += [size if isinstance(a, FetchError) else len(a) for a, size in zip(answers, told, strict=True)]
             for answer in answers:
                 start = time.perf_counter()
                 outcomes.append(answer if isinstance(answer, FetchError) else _faces(answer, sight))
                 seconds.append((fetching, time.perf_counter() - start))
+        # A manifest without etags may tell the size of another version, and one without sizes none.
+        table = table.set_column(
+            table.column_names.index("bytes"), schema.MANIFEST.field("bytes"), pa.array(held, pa.int64())
+        )
         return _fetched(table, outcomes, seconds, sight.thumbnails)
     except Exception:
         broken = _Broken(traceback.format_exc())

@@ -27,10 +27,12 @@ from cilf.labelling.raised_bounds import Raised
 from cilf.labelling.runtime import plan
 from cilf.labelling.summary import Summary
 from cilf.manifest.failures import under_way
+from cilf.manifest.keys import Include
 from cilf.manifest.listing import check_input, is_manifest, objects, write_manifest
-from cilf.manifest.pending import contains, forget, labelled, without
+from cilf.manifest.pending import contains, forget, labelled, outdated, without
 from cilf.provenance import fingerprint, new_run_id
-from cilf.storage import CHECKING, check_output, is_bundled, locate, model_folder, remove_folder, split
+from cilf.storage import CHECKING, check_output, is_bundled, lies_inside, locate, model_folder, remove_folder
+from cilf.urls import split
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 """There where the machine has any. Ray counts them when it starts, and only then can the plan be checked."""
@@ -52,7 +54,7 @@ def label_new(options: LabelOptions) -> Summary:
         UsageError, ModelFolderError, JobError: see cilf.labelling.label.
     """
     work, card = _checked(options)
-    summary = Summary(work.run, options, work.labels.url, card.name)
+    summary, include = Summary(work.run, options, work.labels.url, card.name), Include(options.include)
     with Progress() as progress:
         try:
             with Lease(work.lease, work.run, progress.say):
@@ -60,7 +62,8 @@ def label_new(options: LabelOptions) -> Summary:
                 # Before _prepare, which gives all label files the column.
                 if options.thumbnails and not options.relabel and (doubt := without_thumbnails(work.labels)):
                     progress.warn(doubt)
-                progress.total = _prepare(work, options, progress.say)
+                progress.total = _prepare(work, options, include, progress.say)
+                summary.remark = include.remark()
                 if progress.total:
                     _execute(work, options, progress, summary)
         except BusyError:
@@ -89,11 +92,13 @@ def _checked(options: LabelOptions) -> tuple[Work, Card]:
 def _dry_run(work: Work, options: LabelOptions) -> int:
     with Progress() as progress:
         done = np.empty(0, np.int64) if options.relabel else labelled(work.labels, Raised(options)).done
+        include = Include(options.include)
         progress.doing = "listing"
         with under_way("listing"):
-            drawn = sample(without(objects(locate(options.input), options.include), done), options.limit or SAMPLE)
+            found = objects(locate(options.input), include, progress.say, locate(options.output))
+            drawn = sample(without(found, done), options.limit or SAMPLE)
         if not drawn.of:
-            print("dry run: nothing new to label")
+            print(f"dry run: {include.remark() or 'nothing new to label'}")
             return 0
         progress.total = len(drawn.rows)
         progress.doing = "starting Ray"
@@ -114,7 +119,12 @@ def _check(options: LabelOptions) -> None:
     if not options.cluster and not _GPUS.exists():
         plan(options, this_machine())
     source, output = locate(options.input, CHECKING), locate(options.output, CHECKING)
-    if not is_manifest(source) and f"{output.url}/".startswith(f"{source.url.rstrip('/')}/"):
+    for folder in ("labels", "manifests", "runs", "leases", "nights"):
+        if lies_inside(source, output / folder) and not is_manifest(source):
+            raise UsageError(
+                f"INPUT {source.url} lies inside {folder} of OUTPUT {output.url}: these are no photographs"
+            )
+    if not is_manifest(source) and lies_inside(output, source):
         raise UsageError(
             f"OUTPUT {output.url} lies inside INPUT {source.url}: its own files would be labelled the next time; "
             "choose a place outside"
@@ -142,13 +152,13 @@ def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
     )
 
 
-def _prepare(work: Work, options: LabelOptions, say: Callable[[str], None]) -> int:
+def _prepare(work: Work, options: LabelOptions, include: Include, say: Callable[[str], None]) -> int:
     """Write the run's manifest, make room for its rows and return their number."""
     recover(work.labels)
     before = labelled(work.labels, Raised(options))
     done = np.empty(0, np.int64) if options.relabel else before.done
     with under_way("listing"):
-        found = objects(locate(options.input), options.include)
+        found = objects(locate(options.input), include, say, locate(options.output))
         ids = np.sort(write_manifest(without(found, done, options.limit), work.manifest))
     try:
         agree(locate(options.output), work, options.thumbnails, say)
@@ -157,7 +167,8 @@ def _prepare(work: Work, options: LabelOptions, say: Callable[[str], None]) -> i
             remove_folder(work.manifest)
         raise
     replaced = np.sort(np.concatenate([before.done, before.unavailable]))
-    if len(gone := replaced[contains(ids, replaced)]):
+    old = outdated(work.labels, before.unavailable[~contains(ids, before.unavailable)], work.manifest)
+    if len(gone := np.union1d(replaced[contains(ids, replaced)], old)):
         check_lease(work.lease, work.run)
         forget(work.labels, gone)
     return len(ids)

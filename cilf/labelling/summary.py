@@ -44,6 +44,8 @@ class Summary:
     """What it ran on, as it was at the start; None if it did not come to that."""
     warnings: list[str] = field(default_factory=list)
     """What the user was told to beware of."""
+    remark: str | None = None
+    """Why nothing was to label, where that is not because all of it is labelled."""
     error: str | None = None
     """Why the run ended early."""
     traceback: str | None = None
@@ -85,7 +87,7 @@ class Summary:
         """What the user is told at the end."""
         done = sum(self.counts.values())
         if not done:
-            return f"nothing new to label; labels are in {self.labels}"
+            return f"{self.remark or 'nothing new to label'}; labels are in {self.labels}"
         statuses = ", ".join(f"{number:,} {status}" for status, number in sorted(self.counts.items()))
         steady = f", then {self.pace:,.1f} images/s in batches of {self.batch_size}" if self.pace else ""
         return (

@@ -15,7 +15,7 @@ from cilf.datasets.fgnet import read as read_fgnet
 from cilf.datasets.labels import OLDEST
 from cilf.errors import UsageError
 from cilf.images.fetch import FetchError, fetch
-from cilf.manifest.reading import absolute
+from cilf.manifest.uris import absolute
 from cilf.storage import CHECKING, Location, locate, problem
 
 _IDS = ("id", "name", "path", "uri")

@@ -48,6 +48,8 @@ class State:
     bytes: int = 0
     repeats: int = 0
     seconds: float = 0.0
+    left_out: list[str] = field(default_factory=list)
+    """What could not be read, and why."""
     listed: bool = False
 
     @property

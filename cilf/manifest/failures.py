@@ -1,7 +1,8 @@
-"""Failures of a store in words."""
+"""What users are told: counts, and failures of a store in words."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,16 @@ import pyarrow as pa
 
 from cilf.errors import JobError, StoreError, UsageError
 from cilf.storage import Location, problem
+
+
+def counted(number: int, what: str) -> str:
+    """So many of them: 1 object, 1,234 objects."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def tell(line: str) -> None:
+    """Say something on stderr."""
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -30,4 +41,4 @@ def under_way(what: str) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        raise JobError(f"{what} failed: {error} (the same command again goes on from there)") from error
+        raise JobError(f"{what} failed: {error} (nothing was labelled)") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +13,17 @@ import pyarrow as pa
 
 from cilf import schema
 from cilf.config import ListOptions
-from cilf.errors import JobError, UsageError
+from cilf.errors import JobError, StoreError, UsageError
 from cilf.labelling.lease import Lease, check_lease
 from cilf.manifest import walking, walking_s3
 from cilf.manifest.draft import Draft, State, read_state
-from cilf.manifest.failures import told
+from cilf.manifest.failures import counted, tell, told
 from cilf.manifest.folder import RECORD, read_record
 from cilf.manifest.ids import Seen
+from cilf.manifest.keys import Include
 from cilf.manifest.listing import Input, check_input, identified, open_input, read
 from cilf.provenance import new_run_id
-from cilf.storage import CHECKING, Location, check_output, locate, problem, write
+from cilf.storage import CHECKING, Location, check_output, lies_inside, locate, problem, write
 
 _THREADS = 32
 _TELL_EVERY_S = 30
@@ -31,25 +31,37 @@ _TELL_EVERY_S = 30
 
 def run(options: ListOptions) -> int:
     """See cilf.manifest.list_objects."""
+    if len(options.places) < 2:
+        only = f"{options.places[0]} alone is given" if options.places else "neither is given"
+        raise UsageError(
+            f"it takes at least two places: INPUT... MANIFEST, what to list and the folder for the listing; {only}"
+        )
     with told("cannot write to MANIFEST", locate(options.manifest)):
         begun = read_state(locate(options.manifest, CHECKING))
     inputs = _inputs(options, begun)
     wanted = _columns(inputs)
     _check_target(locate(options.manifest, CHECKING))
-    target, name = locate(options.manifest), new_run_id()
-    with Lease(target / "_lease.json", name, _tell):
+    target, name, include = locate(options.manifest), new_run_id(), Include(options.include)
+    with Lease(target / "_lease.json", name, tell):
         draft = _draft(target, _command(options, inputs), lambda: check_lease(target / "_lease.json", name))
         try:
             if not draft.state.listed:
-                _list(inputs, options.include, wanted, draft)
+                _list(inputs, include, wanted, draft)
             draft.publish(_record(options, draft.state))
         except Exception as error:
-            cause = error if isinstance(error, UsageError | JobError) else problem(error, target.url)
-            done = f"listing stopped after {draft.state.objects:,} objects"
-            raise JobError(f"{done}: {cause} (the same command again goes on from there)") from error
+            if isinstance(error, UsageError) and not isinstance(error, StoreError):
+                raise
+            cause = error if isinstance(error, StoreError | JobError) else problem(error, target.url)
+            done = f"listing stopped after {counted(draft.state.objects, 'object')}"
+            advice = "once that is mended, the same command again goes on from there"
+            raise JobError(f"{done}: {cause} ({advice})") from error
     state = draft.state
-    dropped = f", {state.repeats:,} duplicates left out" if state.repeats else ""
-    print(f"listed {state.objects:,} objects of {state.bytes:,} bytes in {state.seconds:.1f} s{dropped}: {target.url}")
+    dropped = f", {counted(state.repeats, 'duplicate')} left out" if state.repeats else ""
+    if not state.objects and (remark := include.remark()):
+        tell(remark)
+        dropped += f", {remark}"
+    what = f"{counted(state.objects, 'object')} of {counted(state.bytes, 'byte')}"
+    print(f"listed {what} in {state.seconds:.1f} s{dropped}: {target.url}")
     return 0
 
 
@@ -67,17 +79,19 @@ def _inputs(options: ListOptions, begun: State | None) -> list[Input]:
 
     with ThreadPoolExecutor(_THREADS) as threads:
         inputs = {found.source.url: found for found in threads.map(opened, dict.fromkeys(options.inputs))}
-    prefixes = [f"{url.rstrip('/')}/" for url, (_, manifest) in inputs.items() if manifest is None]
+    prefixes = [source for source, manifest in inputs.values() if manifest is None]
     target = locate(options.manifest)
     for prefix in prefixes:
-        if f"{target.url}/".startswith(prefix):
-            raise UsageError(f"MANIFEST {target.url} lies inside INPUT {prefix}: its own files would be listed too")
+        if lies_inside(target, prefix):
+            raise UsageError(f"MANIFEST {target.url} lies inside INPUT {prefix.url}: its own files would be listed too")
     if options.include:  # Globs begin at each prefix, so they may fit below one and not from above it.
         return list(inputs.values())
 
+    above = tuple(f"{prefix.url.rstrip('/')}/" for prefix in prefixes)
+
     def is_covered(found: Input) -> bool:
         # A walk from above goes by local folders that are links; what it does meet twice is left out as a duplicate.
-        below = found.source.url.startswith(tuple(prefixes))
+        below = found.source.url.startswith(above)
         return below and found.manifest is None and found.source.scheme != "file"
 
     return [found for found in inputs.values() if not is_covered(found)]
@@ -125,23 +139,28 @@ def _draft(target: Location, command: dict[str, Any], may_write: Callable[[], No
     state = read_state(target)
     if state is None or state.command != command:
         if state is not None:
-            _tell("starting anew: the listing that was begun here was of something else, or that has changed")
+            tell("starting anew: the listing that was begun here was of something else, or that has changed")
         return Draft(target, State(command), may_write)
-    _tell(f"going on with the listing that was begun, {state.objects:,} objects in")
+    tell(f"going on with the listing that was begun, {counted(state.objects, 'object')} in")
     return Draft(target, state, may_write)
 
 
-def _list(inputs: Sequence[Input], include: Sequence[str], wanted: pa.Schema, draft: Draft) -> None:
+def _list(inputs: Sequence[Input], include: Include, wanted: pa.Schema, draft: Draft) -> None:
     seen = Seen(draft.ids())
     seen.repeats = draft.state.repeats
     told_at = time.monotonic()
-    for table in map(identified, read(inputs, include, draft.state.left)):
+
+    def leave_out(line: str) -> None:
+        draft.state.left_out.append(line)
+        tell(line)
+
+    for table in map(identified, read(inputs, include, draft.state.left, leave_out, draft.folder)):
         new = table.filter(pa.array(seen.new(table["id"].to_numpy())))
         draft.state.repeats = seen.repeats
         draft.add(_widened(new, wanted))
         if time.monotonic() - told_at > _TELL_EVERY_S:
             told_at = time.monotonic()
-            _tell(f"{draft.objects:,} objects, {draft.objects / draft.seconds:,.0f}/s")
+            tell(f"{counted(draft.objects, 'object')}, {draft.objects / draft.seconds:,.0f}/s")
     draft.state.listed = True
     draft.save()
 
@@ -165,10 +184,7 @@ def _record(options: ListOptions, state: State) -> dict[str, Any]:
         "objects": state.objects,
         "bytes": state.bytes,
         "duplicates": state.repeats,
+        "left_out": state.left_out,
         "seconds": state.seconds,
         "parts": state.parts,
     }
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -16,9 +16,10 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cilf.images.packed import member_uri, packed_url, row_uri
+from cilf.images.packed import DAMAGED, member_uri, packed_url, row_uri
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED
+from cilf.manifest.members import Entry, entry, followed
 from cilf.manifest.reading import TABLE_ROWS, UNREADABLE, Manifest, ManifestFile, manifest_files, version
 from cilf.storage import Location
 
@@ -104,28 +105,32 @@ class _Headers:
 
 
 def _members(tar: ManifestFile) -> pa.Table:
-    """What is in a tar but for what WebDataset has beside images.
+    """What is in a tar but for what WebDataset has beside images. A link is what it leads to.
 
     Of a tar that is damaged somewhere there are those before that place, and a row for the tar itself.
     """
-    found: list[tuple[str, int | None]] = []
+    found: list[Entry] = []
+    damaged = False
     with told(UNREADABLE, tar.place):
         try:
             with tar.place.fs.open(tar.place.path, "rb", block_size=_BLOCK) as opened:
-                for name, start, size in _contents(_Headers(opened)):
-                    found.append((member_uri(tar.place.url, start, size, name), size))
-        except (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError, *_Unopened):
-            found.append((packed_url("tar", tar.place.url), None))
-    return _table(tar, [uri for uri, _ in found], [size for _, size in found])
+                found.extend(_contents(_Headers(opened)))
+        except (*DAMAGED, *_Unopened):
+            damaged = True
+    images = [entry for entry in followed(found) if not entry.name.lower().endswith(_BESIDE)]
+    uris = [member_uri(tar.place.url, entry.start, entry.stored, entry.name, entry.headers) for entry in images]
+    sizes: list[int | None] = [entry.size for entry in images]
+    if damaged:
+        uris, sizes = [*uris, packed_url("tar", tar.place.url)], [*sizes, None]
+    return _table(tar, uris, sizes)
 
 
-def _contents(opened: _Headers) -> Iterator[tuple[str, int, int]]:
-    """Name, first byte and size of what may be an image.
+def _contents(opened: _Headers) -> Iterator[Entry]:
+    """Files and links.
 
     Raises:
-        tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError: it is damaged behind the last one.
+        one of DAMAGED: it is damaged behind the last one.
     """
-    files: dict[str, tuple[int, int]] = {}
     start: int | None = 0
     while start is not None:  # Tars may stand one behind the other.
         opened.seek(start)
@@ -135,11 +140,8 @@ def _contents(opened: _Headers) -> Iterator[tuple[str, int, int]]:
             if archive.offset <= behind or not 0 <= member.size < _LARGEST:  # a negative one would lead in circles
                 raise tarfile.ReadError("an impossible size")
             behind = archive.offset
-            place = files[member.name] = (member.offset_data, member.size)
-            if member.islnk():
-                place = files.get(member.linkname, place)
-            if (member.isreg() or member.islnk() or member.issym()) and not member.name.lower().endswith(_BESIDE):
-                yield member.name, *place
+            if member.isreg() or member.islnk() or member.issym():
+                yield entry(member, behind)
         start = _behind_zeros(opened, archive.offset)
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from cilf.manifest.ids import contains
 from cilf.storage import Location, files, remove, write
 
-__all__ = ["Labelled", "contains", "forget", "labelled", "without"]
+__all__ = ["Labelled", "contains", "forget", "labelled", "outdated", "without"]
 
 _THREADS = 32
 _WRITERS = 4  # each holds a file of up to 128 MB, which is rather more before it is compressed
@@ -76,6 +76,37 @@ def without(tables: Iterable[pa.Table], done: np.ndarray, limit: int | None = No
         yield new
         if limit == 0:
             return
+
+
+def outdated(labels: Location, ids: np.ndarray, manifest: Location) -> np.ndarray:
+    """Of objects that were unavailable and are not in `manifest`, those that it has in another version: nobody will ask
+    for theirs again.
+
+    Args:
+        labels: as of `labelled`.
+        ids: of rows there, sorted int64.
+        manifest: folder of Parquet shards: what is about to be labelled.
+
+    Returns:
+        Ids, sorted int64.
+    """
+    if not len(ids):
+        return ids
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = list(filter(None, threads.map(partial(_uris, ids=ids), files(labels, ".parquet"))))
+    if not found:
+        return ids[:0]
+    rows = pa.concat_tables(found)
+    listed = np.zeros(len(rows), dtype=bool)
+    for shard in files(manifest, ".parquet"):
+        listed |= pc.is_in(rows["uri"], _columns(shard, ["uri"])["uri"].combine_chunks()).to_numpy()
+    return np.sort(rows["id"].to_numpy()[listed])
+
+
+def _uris(file: Location, ids: np.ndarray) -> pa.Table | None:
+    """The rows of a file that have one of these ids, as id and uri."""
+    old = contains(ids, _columns(file, ["id"])["id"].to_numpy())
+    return _columns(file, ["id", "uri"]).filter(pa.array(old)) if old.any() else None
 
 
 def forget(labels: Location, ids: np.ndarray) -> None:

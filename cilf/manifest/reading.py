@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 
 from cilf import schema
 from cilf.errors import UsageError
+from cilf.images.version import local_version
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED, object_ids
-from cilf.manifest.walking import local_version
-from cilf.storage import Location, split
+from cilf.manifest.uris import absolute
+from cilf.storage import Location
 
 TABLE_ROWS = 32_768
 UNREADABLE = "cannot read the manifest"
@@ -264,37 +265,3 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
     zoned = pc.match_substring_regex(column, r":.*(Z|[+-][\d:]+)$")
     naive = pc.if_else(zoned, None, column).cast(pa.timestamp("us")).cast(kind)
     return pc.coalesce(pc.if_else(zoned, column, None).cast(kind), naive)
-
-
-def absolute(uris: pa.Array, folder: Location) -> pa.Array:
-    """Paths and URLs, string [N], of which relative paths are taken from a folder, without `.` and `..`.
-
-    Raises:
-        UsageError: one is null or empty, or leads out of a bucket.
-    """
-    if uris.null_count or pc.any(pc.equal(uris, "")).as_py():
-        raise UsageError("the manifest has a row without uri")
-    remote = pc.match_substring_regex(uris, r"^[A-Za-z][A-Za-z0-9+.-]*://")
-    local = pc.or_(pc.invert(remote), pc.match_substring_regex(uris, "^file://", ignore_case=True))
-    relative = pc.and_(local, pc.invert(pc.starts_with(uris, "/")))
-    if not pc.any(relative).as_py():
-        return uris
-    whole = [_below(folder, uri) for uri in uris.filter(relative).to_pylist()]
-    return pc.replace_with_mask(uris, relative, pa.array(whole, pa.string()))
-
-
-def _below(folder: Location, uri: str) -> str:
-    path = split(uri)[1]
-    if path.startswith("/"):
-        return path
-    if folder.scheme == "file":
-        return os.path.normpath((folder / path).path)
-    bucket, *above = folder.path.split("/")
-    for name in path.split("/"):  # Others than these two are the key's own, empty ones too.
-        if name == ".." and not above:
-            raise UsageError(f"the manifest's uri {uri} leads out of the bucket {bucket}")
-        if name == "..":
-            above.pop()
-        elif name != ".":
-            above.append(name)
-    return replace(folder, path="/".join([bucket, *above])).url

@@ -15,7 +15,7 @@ from cilf.config import LabelOptions, ListOptions, ReportOptions
 from cilf.errors import UsageError
 from cilf.manifest.failures import told
 from cilf.report.night import RUNS
-from cilf.storage import CHECKING, locate, read
+from cilf.storage import CHECKING, lies_inside, locate, read
 
 _ITS_OWN = {
     "list": {"places"},
@@ -106,9 +106,8 @@ def _check(config: Config) -> None:
     config.list_options()
     config.label_options()
     config.report_options("")
-    output = f"{locate(config.output).url.rstrip('/')}/"
     for place in config.inputs:
-        if output.startswith(f"{locate(place).url.rstrip('/')}/"):
+        if lies_inside(locate(config.output), locate(place)):
             raise UsageError(
                 f"output {config.output} lies inside input {place}: its own files would be labelled the next time; "
                 "choose a place outside"

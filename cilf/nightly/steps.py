@@ -24,7 +24,7 @@ MANY = 100
 def _list(config: Config, _: Record) -> dict[str, Any]:
     list_objects(config.list_options())
     listed = read_record(locate(config.manifest_folder)) or {}
-    return {name: listed[name] for name in ("listing", "objects", "bytes", "duplicates")}
+    return {name: listed[name] for name in ("listing", "objects", "bytes", "duplicates", "left_out")}
 
 
 def _label(config: Config, _: Record) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from cilf.images.decode import DecodeError, decode
 from cilf.images.faces import BoxError, known
 from cilf.images.fetch import FetchError, fetch
 from cilf.own_process import settle
-from cilf.storage import split
 from cilf.training.augment import MARGIN
+from cilf.urls import split
 
 YEARS = ("age", "age_low", "age_high", "age_std")
 ROW = pa.schema(

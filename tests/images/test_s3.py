@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from s3fs import S3FileSystem
 from scripted_s3 import HANG_UP, Answer, Scripted, serve
 
@@ -185,6 +191,94 @@ def test_what_obstore_is_refused_botocore_may_get(scripted):
     assert [("botocore" in agent) for agent in agents] == [False, True]
 
 
+PROXY, NOBODY = "{proxy}", "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("variables", "by_proxy"),
+    [
+        ({"HTTP_PROXY": NOBODY, "NO_PROXY": "127.0.0.1:{port}"}, False),
+        ({"HTTP_PROXY": NOBODY, "NO_PROXY": "*"}, False),
+        ({"http_proxy": NOBODY, "no_proxy": "other, 127.0.0.1"}, False),
+        ({"HTTP_PROXY": NOBODY, "NO_PROXY": ".0.0.1"}, False),
+        ({"ALL_PROXY": NOBODY}, False),
+        ({"HTTPS_PROXY": NOBODY}, False),
+        ({"HTTP_PROXY": PROXY}, True),
+        ({"http_proxy": PROXY, "HTTP_PROXY": NOBODY}, True),
+        ({"HTTP_PROXY": PROXY, "NO_PROXY": "127.0.0.0/8,127.0.0.1:1,localhost"}, True),
+        ({"HTTP_PROXY": "{proxy_without_scheme}"}, True),
+    ],
+)
+@pytest.mark.usefixtures("impatient")
+def test_objects_are_fetched_by_the_way_that_botocore_lists_them(reached_at, monkeypatch, variables, by_proxy):
+    store, proxy = Scripted(lambda key, number: Answer(b"direct")), Scripted(lambda key, number: Answer(b"by proxy"))
+    servers = [serve(store), serve(proxy)]
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    port = store.url.rpartition(":")[2]
+    places = {"proxy": proxy.url, "proxy_without_scheme": proxy.url.removeprefix("http://"), "port": port}
+    reached_at(store.url, **{name: value.format(**places) for name, value in variables.items()})
+    try:
+        # botocore asks for the odd key by itself.
+        assert ask("plain", "odd//key") == [b"by proxy" if by_proxy else b"direct"] * 2
+        assert len([r for r in (*store.requests, *proxy.requests) if "botocore" in r.headers["user-agent"]]) == 1
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+def test_a_proxy_is_told_who_asks(reached_at, monkeypatch):
+    proxy = Scripted(lambda key, number: Answer(b"by proxy"))
+    server = serve(proxy)
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    reached_at("http://127.0.0.1:9", HTTP_PROXY=proxy.url.replace("//", "//me:p%40ss@"))
+    assert ask("plain") == [b"by proxy"]
+    assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6cEBzcw=="
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A key and a certificate for 127.0.0.1 that signs itself, as `openssl req -x509` makes them, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("certificate") / "store.pem"
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(key.private_bytes(*plain) + made.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+@pytest.mark.parametrize("told_by", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "profile"])
+@pytest.mark.usefixtures("impatient")
+def test_whose_certificates_are_trusted_is_botocores_choice(certificate, reached_at, tmp_path, monkeypatch, told_by):
+    store = Scripted(lambda key, number: Answer(b"x"))
+    server = serve(store)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = store.url.replace("http:", "https:")
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "config").write_text(f"[profile trusting]\nca_bundle = {certificate}\n")
+    profile = {"AWS_PROFILE": "trusting", "AWS_CONFIG_FILE": str(tmp_path / "config")}
+    reached_at(url, **(profile if told_by == "profile" else {told_by: str(certificate)}))
+    assert ask("plain", "odd//key") == [b"x"] * 2
+    server.shutdown()
+    server.server_close()
+
+
 KEYS = [
     *("a b", " a", "a ", "é", "e\u0301", "日本/😀.jpg", "a%41", "a%2Fb", "a%", "a+b", "a#b", "a?b", "a?versionId=x"),
     *("a&b=c", "a[1]{2}", "'\"", "a\\..\\b", "...", ".a", "_a", "a:b;c,d@e$f!g(h)*~`^|<>", "date=2024-01-01/x"),
@@ -237,3 +331,12 @@ def test_a_file_of_ours_that_breaks_off_is_read_again(scripted):
     scripted(lambda key, number: Answer(body[:100_000], claims=len(body)) if number == 1 else Answer(body))
     labels = storage.locate("s3://bucket/labels.parquet")
     assert labels.fs.cat_file(labels.path, start=-1_000_000) == body
+
+
+@pytest.mark.parametrize("key", ["plain", "odd//key"])
+def test_the_version_is_compared_without_a_further_request(scripted, key):
+    """With the ETag that comes with the bytes: not every store knows If-Match."""
+    store = scripted(lambda key, number: Answer(b"x"))
+    for etag, expected in (("abc", b"x"), ('W/"abc"', b"x"), ("abd", "unavailable")):
+        assert statuses(fetch([f"s3://bucket/{key}"], [1], PLENTY, [etag])) == [expected]
+    assert [request.key for request in store.requests] == [key] * 3

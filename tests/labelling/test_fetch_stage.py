@@ -45,9 +45,9 @@ def test_bodies_go_with_their_faces_and_not_into_thumbnails(tmp_path):
 def test_encoded_bytes_fit_into_memory(told, tmp_path, monkeypatch):
     asked: list[int] = []
 
-    def watched(uris, sizes, max_bytes):
+    def watched(uris, sizes, max_bytes, etags):
         asked.append(len(uris))
-        return fetch(uris, sizes, max_bytes)
+        return fetch(uris, sizes, max_bytes, etags)
 
     monkeypatch.setattr(fetch_stage, "fetch", watched)
     monkeypatch.setattr(fetch_stage, "_BYTES_AT_ONCE", 2560)
@@ -65,3 +65,11 @@ def test_encoded_bytes_fit_into_memory(told, tmp_path, monkeypatch):
     fetched = fetch_decode(pa.table(rows, schema=schema.MANIFEST), sight)
     assert fetched["status"].to_pylist() == ["unreadable"] * 30
     assert asked == ([5] * 6 if told else [8, 5, 5, 5, 5, 2])
+
+
+def test_the_size_of_a_row_is_that_of_what_was_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(bytes(500))
+    uris = [f"{tmp_path}/a.jpg", f"{tmp_path}/a.jpg", f"{tmp_path}/gone.jpg"]
+    rows = {"id": [1, 2, 3], "uri": uris, "etag": [None] * 3, "bytes": [7, None, 9], "modified": [None] * 3}
+    sight = Sight(Images(size=48), faces="none", thumbnails=False, max_bytes=10**7, max_pixels=10**7)
+    assert fetch_decode(pa.table(rows, schema=schema.MANIFEST), sight)["bytes"].to_pylist() == [500, 500, 9]

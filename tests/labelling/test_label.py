@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from cilf.estimator import Estimator
 from cilf.images.decode import decode
 from cilf.labelling import job, passes
 from cilf.labelling.lease import Lease
+from cilf.storage import locate
 
 Label = Callable[..., pa.Table]
 
@@ -234,12 +236,38 @@ def test_again_labels_only_what_is_new_or_changed(label: Label, photograph, tmp_
 
 def test_what_was_unavailable_is_tried_again_and_stays_one_row(label: Label, tmp_path):
     manifest = tmp_path / "list.csv"
-    manifest.write_text("uri\nazure://cannot/be opened\n/gone\n")
+    manifest.write_text("uri\n/proc/self/mem\n/gone\n")
     first = label(manifest, tmp_path / "out")
     assert first["status"].to_pylist() == ["missing", "unavailable"]
     second = label(manifest, tmp_path / "out")
     assert second["id"].to_pylist() == first["id"].to_pylist()
     assert [a == b for a, b in zip(first["run"].to_pylist(), second["run"].to_pylist(), strict=True)] == [True, False]
+
+
+def test_what_changes_between_listing_and_labelling(label: Label, photograph, bucket, tmp_path, monkeypatch):
+    url = bucket({"a.jpg": photograph(1), "b.jpg": photograph(2)})
+    truly = job.write_manifest
+
+    def then_overwritten(tables, folder):
+        ids = truly(tables, folder)
+        place = locate(f"{url}/a.jpg")
+        place.fs.pipe_file(place.path, photograph(3))
+        return ids
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "write_manifest", then_overwritten)
+        first, other = label(url, tmp_path / "out").to_pylist()
+    assert (first["status"], first["reason"]) == ("unavailable", "it changed after it was listed: list it again")
+    # The row of a version that is gone makes room for that of the one that is there.
+    again = label(url, tmp_path / "out").to_pylist()
+    assert [row["status"] for row in again] == ["ok", "ok"]
+    assert again[0]["id"] != first["id"]
+    assert again[1] == other
+    # A manifest that keeps naming a version that is gone costs a request each time, and has one row.
+    (tmp_path / "stale.csv").write_text(f"uri,etag\n{url}/a.jpg,{first['etag']}\n")
+    for _ in range(2):
+        rows = label(tmp_path / "stale.csv", tmp_path / "out").to_pylist()
+        assert sorted(row["status"] for row in rows) == ["ok", "ok", "unavailable"]
 
 
 def test_relabel_replaces_rows(label: Label, photograph, tmp_path):
@@ -255,7 +283,7 @@ def test_relabel_replaces_rows(label: Label, photograph, tmp_path):
 def test_relabel_replaces_what_was_unavailable_and_what_was_not(label: Label, photograph, tmp_path):
     photos = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(12)})
     manifest, out = tmp_path / "list.csv", tmp_path / "out"
-    failing = [f"azure://cannot/be opened {n}" for n in range(12)]
+    failing = [f"/proc/self/{'./' * n}mem" for n in range(12)]
     manifest.write_text("\n".join(["uri", *(str(file) for file in sorted(photos.iterdir())), *failing]))
     first = label(manifest, out)
     assert sorted(set(first["status"].to_pylist())) == ["ok", "unavailable"]
@@ -309,6 +337,38 @@ def test_limit_and_include(label: Label, rows, photograph, tmp_path):
     assert len(label(photos, out, "--limit", "2", "--include", "*.jpg")) == 2
     assert len(label(photos, out, "--limit", "2", "--include", "*.jpg")) == 3
     assert all(uri.endswith(".jpg") for uri in rows(out)["uri"].to_pylist())
+
+
+@pytest.mark.parametrize("mode", [[], ["--dry-run"]])
+def test_globs_that_fit_nothing_are_said(photograph, tmp_path, model_folder, capsys, mode):
+    photos = fill(tmp_path / "photos", {"a.jpg": photograph(1), "b.png": photograph(2)})
+    command = ["label", str(photos), str(tmp_path / "out"), "--model", str(model_folder), "--include", "*.JPG", *mode]
+    assert cli.main(command) == 0
+    said = capsys.readouterr()
+    assert "none of 2 objects fits --include '*.JPG': 1 would in other case, such as a.jpg" in said.out
+    assert "none of 2 objects fits" in said.err
+    assert "nothing new" not in said.out
+
+
+def test_an_output_inside_the_input_by_whatever_way(photograph, tmp_path, model_folder, capsys):
+    photos = fill(tmp_path / "photos", {"a.jpg": photograph(1), "deep/b.jpg": photograph(2)})
+    (tmp_path / "link").symlink_to(photos / "deep")
+    (tmp_path / "same").symlink_to(photos)
+    (tmp_path / "out" / "labels").mkdir(parents=True)
+    fill(tmp_path / "out" / "labels", {"l.jpg": photograph(3)})
+    before = sorted(map(str, tmp_path.rglob("*")))
+    for source, output in [
+        ("photos", "link"),
+        ("photos", "link/out"),
+        ("same", "photos/out"),
+        ("photos", "same"),
+        ("link", "photos/deep/out"),
+        ("out/labels", "out"),
+    ]:
+        command = ["label", f"{tmp_path}/{source}", f"file://{tmp_path}/{output}", "--model", str(model_folder)]
+        assert cli.main(command) == cli.WRONG_USAGE, (source, output)
+        assert re.search("lies inside (INPUT|labels of OUTPUT)", capsys.readouterr().err)
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
 
 
 def test_a_model_that_fails_fails_the_job(
@@ -454,7 +514,7 @@ def test_every_face_of_a_photograph_is_a_row_entry(label: Label, photograph, tmp
 
 @pytest.mark.parametrize("mode", [[], ["--dry-run"]])
 def test_a_store_that_fails_in_the_midst_fails_the_job(photograph, tmp_path, model_folder, monkeypatch, capsys, mode):
-    def fail(source, after):
+    def fail(*_):
         raise OSError("503 Slow Down")
         yield
 

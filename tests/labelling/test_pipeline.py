@@ -10,6 +10,7 @@ from cilf.labelling.job import _prepare, _work
 from cilf.labelling.lease import Lease
 from cilf.labelling.pipeline import blocks, labelling
 from cilf.labelling.runtime import LIGHT_CPUS, plan
+from cilf.manifest.keys import Include
 from cilf.manifest.shards import write_manifest
 from cilf.storage import locate
 
@@ -23,7 +24,7 @@ def test_rows_are_readable_before_the_job_ends(ray_session, stand_in, rows, phot
         (photos / f"{number}.jpg").write_bytes(photograph(0))
     options = LabelOptions(str(photos), str(tmp_path / "out"), model=str(model_folder))
     work = _work(options, model_folder, read_card(model_folder))
-    assert _prepare(work, options) == 20 * BLOCK_ROWS
+    assert _prepare(work, options, Include(()), print) == 20 * BLOCK_ROWS
     on = plan(options, Cluster(cpus=2, gpus=0, nodes=1))
     committed = labelling(blocks(work.manifest, BLOCK_ROWS), work, options, on, BLOCK_ROWS)
     with Lease(work.lease, work.run, print):
@@ -48,7 +49,7 @@ def test_what_a_task_returns_is_not_cut(
         (photos / f"{number}.jpg").write_bytes(photograph(0))
     options = LabelOptions(str(photos), str(tmp_path / "out"), model=str(model_folder), faces="none")
     work = _work(options, model_folder, read_card(model_folder))
-    _prepare(work, options)
+    _prepare(work, options, Include(()), print)
     on = plan(options, Cluster(cpus=2, gpus=0, nodes=1))
     committed = labelling(blocks(work.manifest, BLOCK_ROWS), work, options, on, BLOCK_ROWS)
     with Lease(work.lease, work.run, print):
@@ -62,7 +63,7 @@ def test_stages_stay_apart(ray_session, model_folder, tmp_path, capsys):
     (tmp_path / "photo").write_bytes(b"x")
     options = LabelOptions(str(tmp_path / "photo"), str(tmp_path / "out"), model=str(model_folder))
     work = _work(options, model_folder, read_card(model_folder))
-    _prepare(work, options)
+    _prepare(work, options, Include(()), print)
     on = plan(options, Cluster(cpus=2, gpus=0, nodes=1))
     labelling(blocks(work.manifest, BLOCK_ROWS), work, options, on, BLOCK_ROWS).explain()
     physical = capsys.readouterr().out.rpartition("Physical Plan (Optimized)")[2]

@@ -103,9 +103,24 @@ def test_each_object_once_however_inputs_overlap(keys, tmp_path, s3_server):
     assert len(listed("s3://b/p/a", "s3://b/p", tmp_path / "none", "--include=1")) == 1
 
 
-def test_nothing_fits(photos, tmp_path):
-    assert cli.main(["list", str(photos), f"{tmp_path}/list", "--include", "*.tif"]) == 0
+def test_nothing_fits(photos, tmp_path, capsys):
+    assert cli.main(["list", str(photos), f"{tmp_path}/list", "--include", "*.JPG"]) == 0
     assert list(objects(locate(f"{tmp_path}/list"))) == []
+    said = capsys.readouterr()
+    assert "listed 0 objects of 0 bytes" in said.out
+    for stream in said:
+        assert "none of 3 objects fits --include '*.JPG': 2 would in other case, such as a.jpg" in stream
+
+
+def test_one_object_is_no_objects(photos, tmp_path, capsys):
+    listed(photos / "b" / "c.jpg", tmp_path / "list", "--include=*.jpg")
+    assert "listed 1 object of 7 bytes" in capsys.readouterr().out
+
+
+def test_what_is_wrong_far_inside_a_manifest_is_the_manifest_s(refused, tmp_path):
+    rows = [*(f"/{number}" for number in range(40_000)), "https://x/y.jpg"]
+    pq.write_table(pa.table({"uri": rows}), tmp_path / "m.parquet")
+    assert "the uri https://x/y.jpg: cannot open" in refused(tmp_path / "m.parquet", tmp_path / "list")
 
 
 def test_yaml(photos, tmp_path):
@@ -118,7 +133,13 @@ def test_yaml(photos, tmp_path):
     ("arguments", "message"),
     [
         ([], "requires an argument"),
-        (["{photos}"], "at least two places: INPUT... MANIFEST"),
+        (["{photos}"], "it takes at least two places: INPUT... MANIFEST, .*photos alone is given"),
+        (["{photos}", "{tmp}/into photos/list"], "inside INPUT"),
+        (["file://{photos}", "{tmp}/into photos"], "inside INPUT"),
+        (["{tmp}/into photos", "{photos}/b/list"], "inside INPUT"),
+        (["{tmp}/3.txt", "{tmp}/list"], "one photograph: make it a manifest"),
+        (["{tmp}/4.csv", "{tmp}/list"], "the uri https://x/y.jpg: cannot open https://"),
+        (["https://x/y", "{tmp}/list"], "cannot open https://"),
         (["{photos}", "{tmp}/gone", "{tmp}/list"], "gone does not exist"),
         (["{photos}", "{tmp}/list", "--includ", "x"], "Did you mean --include?"),
         (["{photos}", "{photos}/list"], "inside INPUT"),
@@ -135,6 +156,9 @@ def test_what_is_refused(refused, photos, tmp_path, s3_server, arguments, messag
         ['{"uri": "/a", "shelf": 1}\n', '{"uri": "/b", "shelf": "high"}\n', '{"url": "/a"}\n'], 1
     ):
         (tmp_path / f"{number}.jsonl").write_text(text)
+    (tmp_path / "3.txt").write_text("/a\n")
+    (tmp_path / "4.csv").write_text("uri\nhttps://x/y.jpg\n")
+    (tmp_path / "into photos").symlink_to(photos)
     said = refused(*(argument.format(photos=photos, tmp=tmp_path) for argument in arguments))
     assert re.search(message, said), said
     assert not (tmp_path / "list").exists()

@@ -187,3 +187,29 @@ def test_a_folder_that_goes_during_a_walk(folder, monkeypatch, gone):
     else:
         uris = sorted(listed(str(folder))["uri"].to_pylist())
         assert uris == sorted(f"{folder}/{key}" for key in KEYS if not key.startswith("date="))
+
+
+@pytest.mark.parametrize("suffix", ["txt", "lst", "json", "tsv", "TSV.gz", "xlsx", "tar.gz", "tar.xz", "zip", "7z"])
+def test_a_file_of_many_objects_is_refused_with_advice(tmp_path, bucket, suffix):
+    (tmp_path / f"list.{suffix}").write_text("a.jpg\nb.jpg\n")
+    url = bucket({f"p/list.{suffix}": b"a.jpg\n"})
+    for place in (f"{tmp_path}/list.{suffix}", f"{url}/p/list.{suffix}", f"{tmp_path}/*.{suffix}"):
+        with pytest.raises(UsageError, match=r"one photograph: (make it a manifest|unpack it)"):
+            check_input(locate(place, CHECKING))
+    # In a folder it is one of its objects.
+    check_input(locate(str(tmp_path), CHECKING))
+    assert listed(str(tmp_path))["uri"].to_pylist() == [f"{tmp_path}/list.{suffix}"]
+
+
+def test_a_glob_of_photographs(tmp_path, bucket):
+    (tmp_path / "a.jpg").touch()
+    for place in (str(tmp_path), f"{bucket({'a.jpg': b''})}/p"):
+        with pytest.raises(UsageError, match=rf"say {place} --include '\*\.jpg'"):
+            check_input(locate(f"{place}/*.jpg", CHECKING))
+
+
+def test_nothing_fits_and_it_is_said(folder, capsys):
+    assert sum(map(len, objects(locate(str(folder)), ("*.JPEG",)))) == 0
+    assert "none of 14 objects fits --include '*.JPEG'" in capsys.readouterr().err
+    assert sum(map(len, objects(locate(str(folder)), ("plain.*",)))) == 1
+    assert capsys.readouterr().err == ""

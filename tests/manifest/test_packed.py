@@ -103,7 +103,127 @@ def test_tars_one_behind_the_other_and_links_in_them(tmp_path):
         for member in (first, hard, soft):
             archive.addfile(member, io.BytesIO(b"first"))
     (tmp_path / "x.tar").write_bytes(links.getvalue() + tar({"b.jpg": b"second"}) + bytes(1 << 21) + tar({"c": b"3"}))
-    assert read(listed(f"{tmp_path}/x.tar")) == [b"first", b"first", b"", b"second", b"3"]
+    assert read(listed(f"{tmp_path}/x.tar")) == [b"first", b"first", b"first", b"second", b"3"]
+
+
+def linked(links: dict[str, tuple[bytes, str]], files: dict[str, bytes], kind: int = tarfile.PAX_FORMAT) -> bytes:
+    """A tar with links in front of what they lead to."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
+        for name, (link, target) in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = link, target
+            archive.addfile(member)
+    return buffer.getvalue() + tar(files, kind)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_links_in_a_tar_are_what_they_lead_to(tmp_path, kind):
+    far = "d/" * 60 + "far.jpg"
+    links = {
+        "hard.jpg": (tarfile.LNKTYPE, "./d/a.jpg"),
+        "soft.jpg": (tarfile.SYMTYPE, "d/a.jpg"),
+        "d/up.jpg": (tarfile.SYMTYPE, "../d/a.jpg"),
+        "of a link.jpg": (tarfile.SYMTYPE, "soft.jpg"),
+        "by a folder.jpg": (tarfile.SYMTYPE, "folder/a.jpg"),
+        "folder": (tarfile.SYMTYPE, "./d"),
+        "n" * 150 + ".jpg": (tarfile.SYMTYPE, far),
+    }
+    broken = {
+        "nowhere.jpg": (tarfile.SYMTYPE, "gone.jpg"),
+        "out.jpg": (tarfile.SYMTYPE, "../../etc/passwd"),
+        "absolute.jpg": (tarfile.SYMTYPE, "/d/a.jpg"),
+        "hard and nowhere.jpg": (tarfile.LNKTYPE, "gone.jpg"),
+        "circle.jpg": (tarfile.SYMTYPE, "circle back.jpg"),
+        "circle back.jpg": (tarfile.SYMTYPE, "circle.jpg"),
+    }
+    (tmp_path / "x.tar").write_bytes(
+        linked(links | broken, {"./d/a.jpg": b"photo", far: b"far", "./a.json": b""}, kind)
+    )
+    table = listed(f"{tmp_path}/x.tar")
+    *followed, photo, distant = read(table)
+    whole, nowhere = followed[: len(links) - 1], followed[len(links) - 1 :]
+    assert [*whole, photo, distant] == [b"photo"] * 5 + [b"far", b"photo", b"far"]
+    assert table["bytes"].to_pylist() == [5] * 5 + [3] + [0] * len(broken) + [5, 3]
+    assert len(nowhere) == len(broken)
+    assert {(a.status, a.reason) for a in nowhere} == {("missing", "a link, and what it leads to is not in the tar")}
+
+
+SPARSE = b"begin".ljust(1024, b"\1") + bytes(40 * 512) + b"end".ljust(512, b"\2") + bytes(512)
+MAP = [(0, 1024), (1024 + 40 * 512, 512), (len(SPARSE), 0)]
+STORED = SPARSE[:1024] + SPARSE[1024 + 40 * 512 :][:512]
+
+
+def sparse_member(version: str) -> bytes:
+    """A member that is SPARSE, as the versions of GNU tar write it, without a header's checksum where it has none."""
+    if version == "old GNU":
+        block = bytearray(header(type=tarfile.GNUTYPE_SPARSE, size=len(STORED)))
+        places = b"".join(b"%011o\0" % number for part in MAP for number in part)
+        block[386 : 386 + len(places)] = places
+        block[483:495] = b"%011o\0" % len(SPARSE)
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+        return bytes(block) + STORED
+    size = {"GNU.sparse.size": str(len(SPARSE)), "GNU.sparse.numblocks": str(len(MAP))}
+    data = STORED
+    if version == "0.1":
+        size["GNU.sparse.map"] = ",".join(str(number) for part in MAP for number in part)
+    else:
+        size = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(len(SPARSE))}
+        numbers = "".join(f"{number}\n" for number in (len(MAP), *(number for part in MAP for number in part)))
+        data = numbers.encode().ljust(512, b"\0") + STORED
+    member = tarfile.TarInfo("GNUSparseFile.0/x.jpg")
+    member.size, member.pax_headers = len(data), {"GNU.sparse.name": "x.jpg", **size}
+    return member.tobuf(tarfile.PAX_FORMAT) + data
+
+
+def sized_by_pax() -> bytes:
+    """A member of 700 bytes whose own header says that it has none, and two blocks of headers before it."""
+    member = tarfile.TarInfo("x.jpg")
+    member.pax_headers = {"size": "700", "comment": "c" * 600}
+    return member.tobuf(tarfile.PAX_FORMAT) + b"7" * 700 + bytes(324)
+
+
+@pytest.mark.parametrize("where", ["disk", "S3"])
+def test_members_that_are_not_as_their_header_says(where, tmp_path, bucket):
+    members = [*map(sparse_member, ("old GNU", "0.1", "1.0")), sized_by_pax()]
+    whole = tar({"first.jpg": b"1"}) + b"".join(members) + tar({"last.jpg": b"2"})
+    (tmp_path / "x.tar").write_bytes(whole)
+    table = listed(f"{tmp_path}/x.tar" if where == "disk" else f"{bucket({'x.tar': whole})}/x.tar")
+    wanted = [b"1", SPARSE, SPARSE, SPARSE, b"7" * 700, b"2"]
+    assert read(table) == wanted
+    assert table["bytes"].to_pylist() == list(map(len, wanted))
+    uris = table["uri"].to_pylist()
+    assert [a.status if isinstance(a, FetchError) else a for a in fetch(uris, [None] * 6, 5000)] == [
+        b"1",
+        *["too_large"] * 3,
+        b"7" * 700,
+        b"2",
+    ]
+
+
+def test_a_sparse_member_that_is_cut_short(tmp_path):
+    file = tmp_path / "x.tar"
+    file.write_bytes(sparse_member("1.0") + bytes(1024))
+    before = listed(str(file))
+    file.write_bytes(file.read_bytes()[:2000])
+    assert [a.status for a in read(before)] == ["unreadable"]
+    odd = [f"tar+file://{file}#0+{headers}:700/x.jpg" for headers in (0, 511, 1 << 21, 1536)]
+    assert {a.status for a in fetch(odd, [None] * 4, 10**7)} == {"unreadable"}
+
+
+def test_a_member_of_9_gigabytes(tmp_path):
+    for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with (tmp_path / f"{kind}.tar").open("wb") as file:
+            big, small = tarfile.TarInfo("big.jpg"), tarfile.TarInfo("small.jpg")
+            big.size, small.size = 9 << 30, 3
+            file.write(big.tobuf(kind))
+            file.seek(9 << 30, io.SEEK_CUR)
+            file.write(small.tobuf(kind) + b"abc".ljust(512, b"\0") + bytes(1024))
+        table = listed(f"{tmp_path}/{kind}.tar")
+        too_large, found = read(table)
+        assert (too_large.status, found) == ("too_large", b"abc")
+        assert table["bytes"].to_pylist() == [9 << 30, 3]
 
 
 def test_one_file_that_cannot_be_opened_costs_itself(tmp_path):

@@ -7,7 +7,7 @@ from cilf import schema
 from cilf.config import LabelOptions
 from cilf.labelling.raised_bounds import Raised
 from cilf.manifest import pending
-from cilf.manifest.pending import forget, labelled, without
+from cilf.manifest.pending import forget, labelled, outdated, without
 from cilf.storage import locate
 
 
@@ -129,3 +129,14 @@ def test_forget_leaves_other_files_alone(labels, tmp_path):
     before = (tmp_path / "model=x" / "one.parquet").stat().st_mtime_ns
     forget(labels, ids(5))
     assert (tmp_path / "model=x" / "one.parquet").stat().st_mtime_ns == before
+
+
+def test_who_is_listed_in_another_version_is_not_waited_for(labels, tmp_path):
+    manifest = tmp_path / "manifest"
+    manifest.mkdir()
+    for number, uris in enumerate([["/9", "/8"], ["/1", "/2"]]):
+        rows = [{"id": 70 + number + place, "uri": uri} for place, uri in enumerate(uris)]
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema.MANIFEST), manifest / f"{number}.parquet")
+    assert outdated(labels, ids(1, 5), locate(str(manifest))).tolist() == [1]
+    assert outdated(labels, ids(), locate(str(manifest))).tolist() == []
+    assert outdated(labels, ids(1, 5), locate(str(tmp_path / "gone"))).tolist() == []

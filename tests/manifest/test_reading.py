@@ -1,7 +1,9 @@
 import gzip
 import json
 import os
+import re
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +13,7 @@ from cilf import schema
 from cilf.errors import UsageError
 from cilf.manifest.ids import object_id
 from cilf.manifest.listing import check_input, is_manifest, objects
-from cilf.manifest.reading import absolute
+from cilf.manifest.uris import absolute
 from cilf.storage import locate
 
 
@@ -84,9 +86,9 @@ def test_kinds_of_text(tmp_path, kind):
 
 
 def test_file_urls(tmp_path):
-    uris = ["file:///x", "FILE:///y", "file:z", "files://b/k"]
+    uris = ["file:///x", "FILE:///y", "file:z"]
     pq.write_table(pa.table({"uri": uris}), tmp_path / "m.parquet")
-    assert read(tmp_path / "m.parquet")["uri"].to_pylist() == ["/x", "/y", f"{tmp_path}/file:z", "files://b/k"]
+    assert read(tmp_path / "m.parquet")["uri"].to_pylist() == ["/x", "/y", f"{tmp_path}/file:z"]
 
 
 def test_only_the_name_makes_a_manifest(tmp_path):
@@ -264,3 +266,70 @@ def test_one_file_of_many_objects_is_refused(tmp_path, bucket, name):
     (tmp_path / "folder.zip").mkdir()
     (tmp_path / "folder.zip" / "a").touch()
     check_input(locate(f"{tmp_path}/folder.zip"))
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ("s3a://b/k.jpg", "s3://b/k.jpg"),
+        ("s3n://b/k.jpg", "s3://b/k.jpg"),
+        ("S3A://b/K.jpg", "s3://b/K.jpg"),
+        ("S3://b/k.jpg", "s3://b/k.jpg"),
+        ("  s3://b/k.jpg ", "s3://b/k.jpg"),
+        ("s3://b/k.jpg ", "s3://b/k.jpg "),
+        ("s3://b//k.jpg", "s3://b//k.jpg"),
+        ("tar+s3a://b/x.tar#512:3/k.jpg", "tar+s3://b/x.tar#512:3/k.jpg"),
+        ("parquet+file:///x.parquet#1/image", "parquet+file:///x.parquet#1/image"),
+        ("file:/data/k.jpg", "/data/k.jpg"),
+        ("file:///data/k.jpg", "/data/k.jpg"),
+        ("file://localhost/data/k.jpg", "/data/k.jpg"),
+        (" /data/k.jpg", None),
+    ],
+)
+def test_each_object_has_one_name(tmp_path, written, read_as):
+    pq.write_table(pa.table({"uri": [written]}), tmp_path / "m.parquet")
+    found = read(tmp_path / "m.parquet")["uri"].to_pylist()
+    assert found == [read_as or f"{tmp_path}/{written}"]
+    twice = pa.table({"uri": [written, read_as or written]})
+    pq.write_table(twice, tmp_path / "m.parquet")
+    assert len(read(tmp_path / "m.parquet")) == 1
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *(
+            "https://x/y.jpg",
+            "http://x/y.jpg",
+            "ftp://x/y.jpg",
+            "hdfs://n/y.jpg",
+            "abfss://c@a.dfs.core.windows.net/y.jpg",
+        ),
+        *("dbfs:/mnt/y.jpg", "hdfs:/y.jpg", "s3:/b/y.jpg", "data:image/png;base64,iVBORw0KGgo=", "what://x/y.jpg"),
+        *("C:\\y.jpg", "c:/y.jpg", "\\\\host\\y.jpg", "file://host/y.jpg", "tar+https://x/y.tar#512:3/y.jpg"),
+        *("s3://b", "s3://b/", "s3:///y.jpg"),
+    ],
+)
+def test_a_uri_that_can_never_be_read_is_refused_before_anything_is_done(tmp_path, uri):
+    rows = [*(f"/data/{number}.jpg" for number in range(9)), uri, "https://another"]
+    pq.write_table(pa.table({"uri": rows}), tmp_path / "m.parquet")
+    with pytest.raises(UsageError, match=re.escape(uri)) as refused:
+        check_input(locate(f"{tmp_path}/m.parquet"))
+    assert "another" not in str(refused.value).replace("names another machine", "")
+
+
+def test_a_uri_far_behind_that_can_never_be_read(tmp_path):
+    pq.write_table(pa.table({"uri": [*(f"/{n}" for n in range(40_000)), "https://x/y.jpg"]}), tmp_path / "m.parquet")
+    with pytest.raises(
+        UsageError, match=r"https://x/y.jpg: cannot open https:// \(known: a plain path, file://, s3://"
+    ):
+        read(tmp_path / "m.parquet")
+
+
+def test_google_storage_without_its_package(tmp_path):
+    pq.write_table(pa.table({"uri": ["/a", "gs://b/k.jpg"]}), tmp_path / "m.parquet")
+    if find_spec("gcsfs") is None:
+        with pytest.raises(UsageError, match="needs the package gcsfs"):
+            check_input(locate(f"{tmp_path}/m.parquet"))
+    else:
+        check_input(locate(f"{tmp_path}/m.parquet"))

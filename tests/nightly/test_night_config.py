@@ -86,6 +86,13 @@ def test_what_is_refused(tmp_path, capsys, text, message):
     assert [entry.name for entry in tmp_path.iterdir()] == ["nightly.yaml"]
 
 
+def test_an_output_that_a_link_leads_into_an_input(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").symlink_to("in")
+    with pytest.raises(UsageError, match="lies inside input"):
+        read_config(write(tmp_path, f"inputs: [{tmp_path}/in]\noutput: {tmp_path}/out/labels"))
+
+
 def test_bytes_that_are_no_text_and_no_file_at_all(tmp_path):
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00inputs")
     with pytest.raises(UsageError, match="is not YAML"):

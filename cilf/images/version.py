@@ -1,0 +1,59 @@
+"""Which version of an object was read: its ETag, or for a local file its size and time of change."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from fsspec.implementations.local import LocalFileOpener
+
+_LOCAL = re.compile(r"[0-9a-f]{1,16}--?[0-9a-f]{1,16}")
+
+
+class Changed(Exception):
+    """What is read is another version of the object than the one that was asked for."""
+
+
+def local_version(found: os.stat_result) -> str:
+    """What stands for the etag of a local file."""
+    return f"{found.st_size:x}-{found.st_mtime_ns:x}"
+
+
+def check_etag(wanted: str | None, found: str | None) -> None:
+    """Compare an etag, with or without quotes, with that of a store's answer. Where one is not known, any version will
+    do.
+
+    Raises:
+        Changed: they differ.
+    """
+    if wanted and found and _bare(wanted) != _bare(found):
+        raise Changed
+
+
+def check_local(wanted: str | None, found: os.stat_result) -> None:
+    """Compare an etag with a local file. One that is not of `local_version`, as in a manifest of files that were copied
+    from a store, cannot be compared.
+
+    Raises:
+        Changed: they differ.
+    """
+    if wanted and wanted != (version := local_version(found)) and _LOCAL.fullmatch(wanted):
+        raise Changed(version)
+
+
+def check_opened(wanted: str | None, opened: Any) -> None:
+    """Compare an etag with a file that fsspec has opened.
+
+    Raises:
+        Changed: they differ.
+    """
+    if isinstance(opened, LocalFileOpener):
+        check_local(wanted, os.fstat(opened.fileno()))
+    else:
+        details = getattr(opened, "details", None) or {}
+        check_etag(wanted, details.get("ETag") or details.get("etag"))
+
+
+def _bare(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')

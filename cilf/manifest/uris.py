@@ -1,0 +1,66 @@
+"""What a manifest's URIs name: each object by one name, whoever wrote it and however."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cilf.errors import UsageError
+from cilf.storage import Location, filesystem
+from cilf.urls import check_local, split
+
+_PLAIN = r"(?s)^(/|((tar|parquet)\+)?(s3|gs)://[^/]+/.|(tar|parquet)\+file:///)"
+"""URIs that stay as they are."""
+
+
+def absolute(uris: pa.Array, folder: Location) -> pa.Array:
+    """Paths and URLs, string [N], of which relative paths are taken from a folder, without `.` and `..`.
+
+    Each object has one name: s3a:// becomes s3://, and file:// a path.
+
+    Raises:
+        UsageError: one is null or empty, cannot be opened here, names no object, or leads out of a bucket.
+    """
+    if uris.null_count or pc.any(pc.equal(uris, "")).as_py():
+        raise UsageError("the manifest has a row without uri")
+    if pc.any(pc.match_substring_regex(uris, r"^((tar|parquet)\+)?gs://")).as_py():
+        filesystem("gs")
+    odd = pc.invert(pc.match_substring_regex(uris, _PLAIN))
+    if not pc.any(odd).as_py():
+        return uris
+    whole = [_whole(uri, folder) for uri in uris.filter(odd).to_pylist()]
+    return pc.replace_with_mask(uris, odd, pa.array(whole, pa.string()))
+
+
+def _whole(uri: str, folder: Location) -> str:
+    scheme, path = split(uri)
+    try:
+        if scheme == "file":
+            check_local(uri.strip())
+        else:
+            filesystem(scheme.rpartition("+")[2])
+    except UsageError as error:
+        raise UsageError(f"the manifest has the uri {uri[:200]}: {error}") from error
+    if scheme == "file":
+        return path if path.startswith("/") else _below(folder, path)
+    bucket, _, key = path.partition("/")
+    if not scheme.endswith("file") and not (bucket and key):
+        raise UsageError(f"the manifest's uri {uri} names no object: expected {scheme}://bucket/key")
+    return f"{scheme}://{path}"
+
+
+def _below(folder: Location, path: str) -> str:
+    if folder.scheme == "file":
+        return os.path.normpath((folder / path).path)
+    bucket, *above = folder.path.split("/")
+    for name in path.split("/"):  # Others than these two are the key's own, empty ones too.
+        if name == ".." and not above:
+            raise UsageError(f"the manifest's uri {path} leads out of the bucket {bucket}")
+        if name == "..":
+            above.pop()
+        elif name != ".":
+            above.append(name)
+    return replace(folder, path="/".join([bucket, *above])).url
