@@ -353,7 +353,8 @@ class ReportOptions:
     """Options of `cilf report`."""
 
     output: str
-    """Folder or URL that `cilf label` has written into. report.html, review.csv and review.parquet go there too."""
+    """Folder or URL that `cilf label` has written into. report.html, review.csv and review.parquet go there too; where
+    people have filled in a review file, it stays, and the new ones go to OUTPUT/review."""
 
     _: KW_ONLY
 
@@ -375,9 +376,10 @@ class ReportOptions:
     price: Annotated[float | None, _Positive] = None
     """What the machines of a run cost together per hour, in any currency, for the cost of each run."""
 
-    corrections: str | None = None
-    """CSV or Parquet file or URL of a review queue with true_age (years) filled in. With it no page is written, but
-    --training-rows."""
+    corrections: Annotated[tuple[str, ...], _Repeatable] = ()
+    """CSV or Parquet file or URL of a review queue with true_age (years) filled in, or a folder of such files, such as
+    OUTPUT; repeat the option for several. Of two ages of one face, that of the file that was changed last counts. With
+    it no page is written, but --training-rows."""
 
     training_rows: str | None = None
     """Parquet file or URL for the rows that --corrections gives: uri, age, subject, split and the box of the face."""

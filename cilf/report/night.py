@@ -61,6 +61,8 @@ class Night:
     slices: Mapping[str, tuple[Sequence[Row], int]]
     queued: pa.Table
     crops: Mapping[tuple[int, int], bytes]
+    review: str = "review"
+    """Name of the queue's files below OUTPUT, without suffix."""
 
     @property
     def newest(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -17,9 +17,6 @@ import pyarrow as pa
 from cilf import schema
 from cilf.errors import JobError, UsageError
 from cilf.storage import Location, files, folders
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 BINS_PER_YEAR = 2
 OLDEST = 125
@@ -88,9 +85,9 @@ class Labels:
         self.own = [name for name in columns if name not in known]
         """Columns carried through from the user's manifest."""
 
-    def reach(self, fs: AbstractFileSystem) -> None:
-        """Let statements name files of this store, too."""
-        self._connection.register_filesystem(fs)
+    def give(self, name: str, table: pa.Table) -> None:
+        """Let statements read a table by this name; another one takes its place."""
+        self._connection.register(name, table)
 
     def run(self, sql: str, *values: Any) -> None:
         """Execute a statement."""

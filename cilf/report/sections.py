@@ -179,8 +179,9 @@ def _review(night: Night) -> Section:
             )
             for row in night.queued.slice(0, QUEUED).to_pylist()
         ],
-        f"The first {min(QUEUED, len(night.queued))} of {len(night.queued):,}; review.csv and review.parquet have all, "
-        "with the boxes. Fill in true_age there, and --corrections makes rows to learn from of them.",
+        f"The first {min(QUEUED, len(night.queued))} of {len(night.queued):,}; {night.review}.csv and .parquet have all "
+        "of them, with the boxes. Fill in true_age there, and --corrections makes rows to learn from. Files that were "
+        "filled in are kept.",
     )  # fmt: skip
     drawn = f"Drawn from the newest runs of the newest model: as many as hold {POOL} times as many faces as the queue."
     return Section("To review", [drawn, *rules], tables=[table])
