@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from cilf.errors import BusyError, JobError, UsageError
 from cilf.images.decode import DECODE_VERSION
 from cilf.images.faces import FACES_VERSION
 from cilf.labelling.compaction import recover
+from cilf.labelling.current import Candidate, Prefix, settle, take_over
 from cilf.labelling.dry_run import SAMPLE, forecast, sample, try_out
 from cilf.labelling.lease import Lease, check_lease
 from cilf.labelling.passes import label_all
@@ -42,20 +43,29 @@ def run(options: LabelOptions) -> int:
     return 0
 
 
-def label_new(options: LabelOptions) -> Summary:
+def label_new(options: LabelOptions, given: Sequence[Prefix] | None = None) -> Summary:
     """Label what has no label of this model yet.
+
+    Args:
+        given: the places that INPUT lists, all of them. Default: INPUT, where it is one.
 
     Raises:
         UsageError, ModelFolderError, JobError: see cilf.labelling.label.
     """
     work, card = _checked(options)
     summary = Summary(work.run, options, work.labels.url, card.name)
+    candidate = Candidate(work.labels.path.rpartition("=")[2], card.name, work.run)
     with Progress() as progress:
         try:
             with Lease(work.lease, work.run, progress.say):
+                settle(locate(options.output), candidate)
                 progress.total = _prepare(work, options)
                 if progress.total:
                     _execute(work, options, progress, summary)
+                if options.limit is None or progress.total < options.limit:
+                    given = _given(options) if given is None else given
+                    if news := take_over(locate(options.output), candidate, given):
+                        progress.say(news)
         except BusyError:
             raise  # nothing ran, and its record would be one of many where another run takes hours
         except BaseException as error:
@@ -70,6 +80,11 @@ def label_new(options: LabelOptions) -> Summary:
 def _record(summary: Summary, progress: Progress, options: LabelOptions) -> None:
     summary.take(progress)
     summary.save(locate(options.output))
+
+
+def _given(options: LabelOptions) -> list[Prefix]:
+    source = locate(options.input)
+    return [] if is_manifest(source) else [Prefix(source.url, options.include)]
 
 
 def _checked(options: LabelOptions) -> tuple[Work, Card]:

@@ -115,7 +115,7 @@ def models(night: Night) -> Section:
     names = {record.model: record.model_name for record in night.records.values()}
     table = Table(
         "By model, the newest first",
-        ("fingerprint", "name", "objects", "with ages", *_MEANS, "newest run"),
+        ("fingerprint", "name", "objects", "with ages", *_MEANS, "newest run", "current"),
         [
             (
                 code(row["model"]),
@@ -124,10 +124,11 @@ def models(night: Night) -> Section:
                 share(row["ok"] / row["objects"]),
                 *_means(row),
                 code(row["newest"]),
+                words("yes" if row["model"] == night.current.model else None),
             )
             for row in reversed(night.models)
         ],
-        "An object that several models have labelled has a row of each.",
+        "An object that several models have labelled has a row of each. Readers take those of the current model.",
     )
     plotted = [row["model"] for row in reversed(night.models) if row["faces"]][:_MODELS]
     lines = [Series(cut(model, 24), _shares(night.model_ages[model])) for model in plotted]

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from cilf import schema
 from cilf.config import ReportOptions
 from cilf.errors import UsageError
+from cilf.labelling.current import name_first, read_current
 from cilf.report.corrections import Corrected, training_rows
 from cilf.report.night import Night, look
 from cilf.report.page import counted
@@ -48,6 +49,9 @@ def write_page(output: Location, options: ReportOptions) -> Night:
         check_output(output)
         _check_page(target)
         night = look(labels, output, options)
+        name_first(output, night.current)
+        named = read_current(output)
+        night = replace(night, named=named is not None and named.model == night.current.model)
         if options.review:
             night = replace(night, review=export(night.queued, output, night.newest))
         write(target, page(night, options).html().encode())

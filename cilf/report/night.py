@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cilf.config import ReportOptions
+from cilf.labelling.current import Current, chosen, read_current
 from cilf.report.drift import Drift, judge
 from cilf.report.queries import BINS_PER_YEAR, Labels, Row
 from cilf.report.review import queue, thumbnails
@@ -44,10 +45,12 @@ class Night:
     """The labels as they stand, and what the newest run has changed."""
 
     output: str
+    current: Current
+    """The model whose labels readers take. `totals`, `statuses`, `failures`, `slices` and `queued` are of it alone."""
     totals: Row
     statuses: Sequence[Row]
     new: Sequence[Row]
-    """By status, of the newest runs alone."""
+    """By status, of the newest runs alone, whatever their model."""
     runs: Sequence[Row]
     """With rows in the labels, oldest first."""
     records: Mapping[str, Record]
@@ -63,6 +66,8 @@ class Night:
     crops: Mapping[tuple[int, int], bytes]
     review: str = "review"
     """Name of the queue's files below OUTPUT, without suffix."""
+    named: bool = True
+    """Whether OUTPUT/current.json names the current model."""
 
     @property
     def newest(self) -> str:
@@ -93,29 +98,39 @@ def look(labels: Labels, output: Location, options: ReportOptions) -> Night:
         UsageError: the labels have no column that a slice was asked for by.
         JobError: the labels changed while they were read.
     """
-    slices = {column: labels.slices(column, VALUES) for column in options.slice}
+    for column in options.slice:
+        labels.check_own(column)
     labels.sum_up()
     runs, models = labels.by("run"), labels.by("model")
     records, unreadable = read_records(output, RUNS)
-    newest_model = runs[-1]["of_model"]
+    current = _current(output, [row["model"] for row in models], records)
+    model = current.model
     since = options.since or _newest(runs, records)
-    queued = queue(labels, newest_model, options.review) if options.review else pa.table({})
+    queued = queue(labels, model, options.review) if options.review else pa.table({})
     return Night(
         output=output.url,
-        totals=labels.totals(),
-        statuses=labels.statuses(),
-        new=labels.statuses(since),
+        current=current,
+        totals=next(row for row in models if row["model"] == model),
+        statuses=labels.statuses(model),
+        new=labels.statuses(since=since),
         runs=runs,
         records=records,
         unreadable=unreadable,
-        failures=labels.failures(runs[-1]["run"], REASONS),
+        failures=labels.failures(model, runs[-1]["run"], REASONS),
         models=models,
         model_ages={row["model"]: labels.ages(row["model"]) for row in models},
         compared=_compared(labels, runs, since, options.previous),
-        slices=slices,
+        slices={column: labels.slices(column, model, VALUES) for column in options.slice},
         queued=queued,
-        crops=thumbnails(labels, queued.slice(0, QUEUED).to_pylist(), newest_model),
+        crops=thumbnails(labels, queued.slice(0, QUEUED).to_pylist(), model),
     )
+
+
+def _current(output: Location, models: Sequence[str], records: Mapping[str, Record]) -> Current:
+    named = read_current(output)
+    current = named if named is not None and named.model in models else chosen(models, records)
+    assert current is not None, "there are labels"
+    return current
 
 
 def _newest(runs: Sequence[Row], records: Mapping[str, Record]) -> str:

@@ -61,6 +61,8 @@ class Page:
     title: str
     made: str
     """When, UTC."""
+    notes: Sequence[str] = ()
+    """What the figures are of."""
     warnings: Sequence[str] = ()
     """What cannot wait."""
     tiles: Sequence[tuple[str, str]] = ()

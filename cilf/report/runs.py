@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +18,8 @@ class Record(BaseModel):
     run: str
     model: str
     model_name: str = ""
+    options: dict[str, Any] = {}
+    """Of `cilf label`, by name."""
     objects: int = 0
     """To label."""
     counts: dict[str, int] = {}
@@ -31,6 +34,12 @@ class Record(BaseModel):
     def labelled(self) -> int:
         """Objects that got their rows."""
         return sum(self.counts.values())
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ended well and left out nothing of what it was given."""
+        limit = self.options.get("limit")
+        return self.error is None and (limit is None or self.labelled < limit)
 
 
 def read_records(output: Location, at_most: int) -> tuple[dict[str, Record], list[str]]:

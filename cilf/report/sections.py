@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from rich.filesize import decimal
@@ -9,7 +10,7 @@ from rich.filesize import decimal
 from cilf.config import ReportOptions
 from cilf.report.estimates import ages, by_value, judgement, models
 from cilf.report.night import QUEUED, RUNS, Night
-from cilf.report.page import Cell, Page, Section, Table, amount, code, count, cut, image, share, words, years
+from cilf.report.page import Cell, Page, Section, Table, amount, code, count, counted, cut, image, share, words, years
 from cilf.report.plots import Plot, Series, dates
 from cilf.report.queries import Row
 from cilf.report.review import POOL, RULES
@@ -21,6 +22,7 @@ def page(night: Night, options: ReportOptions) -> Page:
     return Page(
         title=f"Ages in {cut(night.output)}",
         made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Newest run: {cut(night.newest)}.",
+        notes=_notes(night),
         warnings=_warnings(night),
         tiles=[
             ("objects", f"{totals['objects']:,}"),
@@ -43,6 +45,28 @@ def page(night: Night, options: ReportOptions) -> Page:
     )
 
 
+def _notes(night: Night) -> list[str]:
+    """Of which model the figures are, where there are several."""
+    others = [row for row in night.models if row["model"] != night.current.model]
+    if not others:
+        return []
+    names = {record.model: record.model_name for record in night.records.values()}
+    beside = "; ".join(
+        f"{_model(row['model'], names)}: {counted(row['objects'], 'object')}, {row['ok']:,} with ages"
+        for row in reversed(others)
+    )
+    current = _model(night.current.model, names)
+    return [
+        f"Objects, statuses, reasons and columns are counted for the current model, {current}.",
+        f"Labels of other models lie beside and are not counted: {beside}.",
+    ]
+
+
+def _model(fingerprint: str, names: Mapping[str, str]) -> str:
+    name = names.get(fingerprint)
+    return f"{cut(fingerprint, 24)} ({cut(name, 60)})" if name else cut(fingerprint, 24)
+
+
 def _warnings(night: Night) -> list[str]:
     record = night.records.get(night.newest)
     said = []
@@ -50,6 +74,11 @@ def _warnings(night: Night) -> list[str]:
         said.append(f"The newest run ended early: {cut(record.error, 400)}")
     elif record is None:
         said.append(f"Run {cut(night.newest)} has left no record: it is still going on, or was killed.")
+    if not night.named:
+        said.append(
+            "OUTPUT/current.json names no model that has labels: readers who filter by it see nothing. The figures are "
+            f"of model {cut(night.current.model)}."
+        )
     if night.drifted:
         said.append(night.verdict)
     if night.unreadable:
@@ -179,11 +208,11 @@ def _review(night: Night) -> Section:
             )
             for row in night.queued.slice(0, QUEUED).to_pylist()
         ],
-        f"The first {min(QUEUED, len(night.queued))} of {len(night.queued):,}; {night.review}.csv and .parquet have all "
-        "of them, with the boxes. Fill in true_age there, and --corrections makes rows to learn from. Files that were "
+        f"The first {min(QUEUED, len(night.queued))} of {len(night.queued):,}. {night.review}.csv and .parquet have "
+        "all of them, with the boxes. Fill in true_age there, and --corrections makes rows to learn from. Files that were "
         "filled in are kept.",
     )  # fmt: skip
-    drawn = f"Drawn from the newest runs of the newest model: as many as hold {POOL} times as many faces as the queue."
+    drawn = f"Drawn from the newest runs of the current model: as many as hold {POOL} times as many faces as the queue."
     return Section("To review", [drawn, *rules], tables=[table])
 
 

@@ -311,6 +311,32 @@ def test_limit_and_include(label: Label, rows, photograph, tmp_path):
     assert all(uri.endswith(".jpg") for uri in rows(out)["uri"].to_pylist())
 
 
+def test_readers_change_models_once_an_upgrade_is_whole(label: Label, photograph, tmp_path, capsys):
+    photos, out = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(4)}), tmp_path / "out"
+
+    def named() -> str:
+        return json_of(out)["model"]
+
+    (first,) = set(label(photos, out, "--limit", "3")["model"].to_pylist())
+    label(photos, out)
+    assert named() == first
+    trials = [("--limit", "2"), ("--include", "0.jpg"), ("--include", "1.jpg")]
+    for trial in trials:
+        models = set(label(photos, out, "--precision", "bfloat16", *trial)["model"].to_pylist())
+        assert named() == first
+    assert "has no rows for 2 of its photographs" in capsys.readouterr().err
+    (photos / "3.jpg").unlink()
+    label(photos, out, "--precision", "bfloat16")
+    assert {named()} == models - {first}
+    assert "from now on" in capsys.readouterr().err
+    (record,) = (json.loads(file.read_text()) for file in (out / "runs").glob(f"{json_of(out)['run']}.json"))
+    assert (record["model"], record["model_name"]) == (named(), json_of(out)["name"])
+
+
+def json_of(out: Path) -> dict[str, str]:
+    return json.loads((out / "current.json").read_text())
+
+
 def test_a_model_that_fails_fails_the_job(
     ray_session, stand_in, monkeypatch, photograph, model_folder, tmp_path, capsys
 ):
