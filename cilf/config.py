@@ -363,8 +363,8 @@ class ReportOptions:
     several."""
 
     previous: Annotated[int, _AtLeastOne] = 7
-    """Runs before the newest, of the same model, that its ages are compared with, all of them together. Those that have
-    drifted do not count."""
+    """Runs before the newest, of the same model, that its ages are compared with, all of them together. A run that
+    ended early and those that went on with it are one. Those that have drifted do not count."""
 
     since: str | None = None
     """Runs from this one on count as the newest, all of them together: a run id or how it begins, such as 20261122 for

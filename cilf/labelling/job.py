@@ -12,7 +12,7 @@ import numpy as np
 from cilf.card import Card, read_card
 from cilf.cluster import check_everywhere, running, this_machine
 from cilf.config import LabelOptions
-from cilf.errors import BusyError, JobError, UsageError
+from cilf.errors import BusyError, JobError, UsageError, in_words
 from cilf.images.decode import DECODE_VERSION
 from cilf.images.faces import FACES_VERSION
 from cilf.labelling.compaction import recover
@@ -69,7 +69,7 @@ def label_new(options: LabelOptions, given: Sequence[Prefix] | None = None) -> S
         except BusyError:
             raise  # nothing ran, and its record would be one of many where another run takes hours
         except BaseException as error:
-            summary.error = f"{type(error).__name__}: {error}"
+            summary.error = in_words(error)
             summary.traceback = traceback.format_exc()
             _record(summary, progress, options)
             raise

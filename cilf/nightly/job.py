@@ -10,7 +10,7 @@ from contextlib import suppress
 from cilf import provenance
 from cilf.card import ModelFolderError
 from cilf.config import NightlyOptions
-from cilf.errors import BusyError, JobError, UsageError
+from cilf.errors import BusyError, JobError, UsageError, in_words
 from cilf.labelling.lease import Lease, check_lease
 from cilf.manifest.failures import told
 from cilf.nightly.config import Config, read_config
@@ -63,7 +63,7 @@ def _do(name: str, config: Config, record: Record, save: Callable[[], None]) -> 
     try:
         step.found = STEPS[name](config, record)
     except BaseException as error:
-        step.state, step.error = "failed", f"{type(error).__name__}: {error}"
+        step.state, step.error = "failed", in_words(error)
         step.seconds = round(time.monotonic() - started, 2)
         with suppress(Exception):  # What the step met is the news.
             save()

@@ -36,7 +36,7 @@ def ages(night: Night) -> Section:
         limit = "outside by chance above"
         tables.append(
             Table(
-                f"{newest.capitalize()} from {cut(compared.runs[0])} on against the {_runs(before)} before, "
+                f"{newest.capitalize()} from {cut(compared.runs[0][0])} on against the {_runs(before)} before, "
                 f"model {cut(compared.model)}",
                 ("statistic", "value", limit),
                 [

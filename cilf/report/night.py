@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from cilf.config import ReportOptions
 from cilf.labelling.current import Current, chosen, read_current
+from cilf.report.attempts import attempts
 from cilf.report.drift import Drift, judge
 from cilf.report.queries import BINS_PER_YEAR, Labels, Row
 from cilf.report.review import queue, thumbnails
@@ -28,15 +29,15 @@ QUEUED = 100
 class Compared:
     """The ages of the newest runs that have some, and those of usual runs of the same model before them."""
 
-    runs: Sequence[str]
-    """Compared together, oldest first."""
+    runs: Sequence[Sequence[str]]
+    """Compared together, oldest first; each with the attempts that it took."""
     model: str
     new: bool
     """Whether these are of the newest runs of all. Else they are the last ones that have any, and nothing new."""
     ages: Sequence[int]
     """Faces by bin of age."""
     before: Sequence[Sequence[int]]
-    """The same of each run that they are compared with."""
+    """The same of each run that they are compared with, all its attempts together."""
     drift: Drift
 
 
@@ -71,8 +72,13 @@ class Night:
 
     @property
     def newest(self) -> str:
+        """The newest run that has rows in the labels."""
+        return str(self.runs[-1]["run"])
+
+    @property
+    def last(self) -> str:
         """The newest run of all, whether or not it got to label anything."""
-        return max([*self.records, self.runs[-1]["run"]])
+        return max([*self.records, self.newest])
 
     @property
     def drifted(self) -> bool:
@@ -85,7 +91,7 @@ class Night:
         if self.compared is None:
             return "Nothing to compare: there is not one age."
         if not self.compared.new:
-            return f"Nothing new to compare: the last run that gave ages is {self.compared.runs[-1]}."
+            return f"Nothing new to compare: the last run that gave ages is {self.compared.runs[-1][-1]}."
         if not self.compared.before:
             return "Nothing to compare with yet: this is the first run of its model."
         return self.compared.drift.verdict
@@ -105,7 +111,8 @@ def look(labels: Labels, output: Location, options: ReportOptions) -> Night:
     records, unreadable = read_records(output, RUNS)
     current = _current(output, [row["model"] for row in models], records)
     model = current.model
-    since = options.since or _newest(runs, records)
+    together = _together(runs, records)
+    since = options.since or together[-1][0]
     queued = queue(labels, model, options.review) if options.review else pa.table({})
     return Night(
         output=output.url,
@@ -116,10 +123,10 @@ def look(labels: Labels, output: Location, options: ReportOptions) -> Night:
         runs=runs,
         records=records,
         unreadable=unreadable,
-        failures=labels.failures(model, runs[-1]["run"], REASONS),
+        failures=labels.failures(model, together[-1], REASONS),
         models=models,
         model_ages={row["model"]: labels.ages(row["model"]) for row in models},
-        compared=_compared(labels, runs, since, options.previous),
+        compared=_compared(labels, runs, together, since, options.previous),
         slices={column: labels.slices(column, model, VALUES) for column in options.slice},
         queued=queued,
         crops=thumbnails(labels, queued.slice(0, QUEUED).to_pylist(), model),
@@ -133,20 +140,28 @@ def _current(output: Location, models: Sequence[str], records: Mapping[str, Reco
     return current
 
 
-def _newest(runs: Sequence[Row], records: Mapping[str, Record]) -> str:
-    """The newest run with rows, or that ended well without any. One that was refused or failed says nothing."""
-    return max([runs[-1]["run"], *(name for name, record in records.items() if record.error is None)])
+def _together(runs: Sequence[Row], records: Mapping[str, Record]) -> list[list[str]]:
+    """The runs that have rows, with the attempts that each took, in the order of the last of them."""
+    models = {row["run"]: row["of_model"] for row in runs}
+    every = models | {name: record.model for name, record in records.items()}
+    groups = attempts(every.items(), records, RUNS)
+    with_rows = [[name for name in group if name in models] for group in groups]
+    return sorted((group for group in with_rows if group), key=lambda group: group[-1])
 
 
-def _compared(labels: Labels, runs: Sequence[Row], since: str, previous: int) -> Compared | None:
-    with_ages = [row for row in runs if row["faces"]]
-    if not with_ages:
+def _compared(
+    labels: Labels, runs: Sequence[Row], together: Sequence[Sequence[str]], since: str, previous: int
+) -> Compared | None:
+    models = {row["run"]: row["of_model"] for row in runs if row["faces"]}
+    if not models:
         return None
     # Another model would give other ages to the same faces.
-    model = with_ages[-1]["of_model"]
-    names = [row["run"] for row in with_ages if row["of_model"] == model]
-    new = [name for name in names if name >= since]
-    now = new or names[-1:]
-    ages = [labels.ages(model, runs) for runs in [*([name] for name in names[: -len(now)][-RUNS:]), now]]
-    before, drift = judge(ages, previous, BINS_PER_YEAR)
-    return Compared(now, model, bool(new), ages[-1], [ages[index] for index in before], drift)
+    model = models[max(models)]
+    groups = [[name for name in group if models.get(name) == model] for group in together]
+    groups = [group for group in groups if group]
+    new = [group for group in groups if group[-1] >= since]
+    now = new or groups[-1:]
+    before = [group for group in groups if group not in now][-RUNS:]
+    ages = [labels.ages(model, names) for names in [*before, [name for group in now for name in group]]]
+    compared, drift = judge(ages, previous, BINS_PER_YEAR)
+    return Compared(now, model, bool(new), ages[-1], [ages[index] for index in compared], drift)

@@ -141,14 +141,15 @@ class Labels:
             counts[row["bin"]] = row["faces"]
         return counts
 
-    def failures(self, model: str, newest: str, at_most: int) -> list[Row]:
+    def failures(self, model: str, newest: Sequence[str], at_most: int) -> list[Row]:
         """What a model gave no age, by `status` and `reason` with its numbers left out; `objects`, how many of them in
-        the run `newest`, and `examples`, some URIs. The most frequent first."""
+        the runs `newest`, and `examples`, some URIs. The most frequent first."""
         return self.rows(
             f"""SELECT status, regexp_replace(left(reason, {_SHORT}), '[0-9]+', '…', 'g') AS reason,
-            count(*) AS objects, count(*) FILTER (run = ?) AS newest, min(uri, {_EXAMPLES}) AS examples
+            count(*) AS objects, count(*) FILTER (list_contains(?::VARCHAR[], run)) AS newest,
+            min(uri, {_EXAMPLES}) AS examples
             FROM labels WHERE status <> 'ok' AND model = ? GROUP BY 1, 2 ORDER BY objects DESC, 1, 2 LIMIT ?""",
-            newest,
+            list(newest),
             model,
             at_most,
         )

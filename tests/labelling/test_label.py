@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -285,6 +287,20 @@ def test_a_run_that_is_refused_leaves_no_record(photograph, tmp_path, model_fold
         assert cli.main(["label", str(photos), str(out), *command]) == cli.BUSY
     assert "run other" in capsys.readouterr().err
     assert not (out / "runs").exists()
+
+
+def test_a_run_that_was_interrupted_says_so(photograph, tmp_path, model_folder, monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(job, "_execute", interrupt)
+    photos, out = fill(tmp_path / "photos", {"a.jpg": photograph(1)}), tmp_path / "out"
+    command = ["label", str(photos), str(out), "--model", str(model_folder), "--faces", "none"]
+    assert cli.main(command) == cli.INTERRUPTED
+    assert "goes on where it was" in capsys.readouterr().err
+    (record,) = (json.loads(file.read_text()) for file in (out / "runs").iterdir())
+    assert record["error"] == "interrupted"
 
 
 def test_who_has_lost_the_lease_removes_no_rows(label: Label, rows, photograph, tmp_path, monkeypatch, model_folder):

@@ -99,8 +99,19 @@ def test_counts_are_exact(tmp_path, write_run, report):
     models = shown.tables["By model, the newest first"]
     assert models[1][:4] == ["fedcba987654", "made-up", "1,004", "99.6%"]
     assert models[2][4:9] == ["3,000", "40.0", "50.0%", "4.0", "20.0"]
-    speed = shown.tables["By run, from the runs' records"]
-    assert speed[1] == ["20261102T010000Z-bbbbbb", "1,004", "0.6", "27.9", "19.9", "10.0", "29.9", "0.04", "35.86"]
+    speed = shown.tables["By run, from the runs' records"]  # 1,004 in 36 s, of which 16 were the start
+    assert speed[1] == [
+        "20261102T010000Z-bbbbbb",
+        "1,004",
+        "0.6",
+        "16.0",
+        "50.2",
+        "19.9",
+        "10.0",
+        "29.9",
+        "0.04",
+        "19.94",
+    ]
     assert not [place for place in shown.asks if not place.startswith("data:")]
     (tmp_path / "current.json").write_text('{"model": "0123456789ab"}')
     shown, said = report(str(tmp_path))
@@ -139,13 +150,19 @@ def test_a_night_without_anything_new_raises_nothing_again(tmp_path, week, write
     assert 'class="warning"' not in (tmp_path / "report.html").read_text()
 
 
-def test_a_run_that_had_nothing_to_label_is_the_newest(tmp_path, week, report):
+def test_a_run_without_rows_is_not_the_newest(tmp_path, week, report):
     week(str(tmp_path), last_mean=25.0)
+    newest = "20261108T010000Z-aaaaaa"
     record = '{"run": "20261109T010000Z-bbbbbb", "model": "0123456789ab", "error": %s}'
-    (tmp_path / "runs" / "20261109T010000Z-bbbbbb.json").write_text(record % '"UsageError: another run is at it"')
-    assert "Drift: the newest ages differ" in report(str(tmp_path))[1]  # refused, it says nothing of the labels
-    (tmp_path / "runs" / "20261109T010000Z-bbbbbb.json").write_text(record % "null")
-    assert "Nothing new to compare" in report(str(tmp_path))[1]
+    for error in ("null", '"UsageError: another run is at it"', '"KeyboardInterrupt: "'):
+        (tmp_path / "runs" / "20261109T010000Z-bbbbbb.json").write_text(record % error)
+        assert "Drift: the newest ages differ" in report(str(tmp_path))[1]
+        html = (tmp_path / "report.html").read_text()
+        assert f"Newest run: {newest}" in html
+        early = "ended early, 20261109T010000Z-bbbbbb, before its first row: UsageError: another run is at it"
+        stopped = "was interrupted, 20261109T010000Z-bbbbbb, before its first row: the same command again goes on"
+        assert (early in html, stopped in html) == ("Usage" in error, "Keyboard" in error)
+        assert "KeyboardInterrupt" not in html
 
 
 def test_the_runs_of_one_night_are_compared_together(tmp_path, week, write_run, report):
