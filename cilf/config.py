@@ -393,6 +393,11 @@ class NightlyOptions:
     night: Annotated[str, Parameter(name="CONFIG")]
     """YAML file or URL that says what to label where, and how; see configs/nightly.yaml."""
 
+    _: KW_ONLY
+
+    again: Annotated[bool, _Flag] = False
+    """Where the night of today is done, begin another one on the same date. Without, a start then does nothing."""
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)

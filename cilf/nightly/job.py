@@ -27,14 +27,16 @@ def run(options: NightlyOptions) -> int:
     config = read_config(options.night)
     checked, output = locate(config.output, CHECKING), locate(config.output)
     with told("cannot read OUTPUT", checked):
-        record = tonight(checked, config, provenance.stamp())
+        record = tonight(checked, config, provenance.stamp(), options.again)
     if record.ended is not None:
-        print(f"nothing to do: night {record.night} is done, see {record.place(output).url}")
+        print(f"nothing to do: night {record.night} is done, see {record.place(output).url} (--again begins another)")
         return _code(record, config)
     check_output(checked)
     holder, lease = provenance.new_run_id(), output / "leases" / "nightly.json"
     with Lease(lease, holder, _say):
-        record = tonight(output, config, provenance.stamp())  # which another process may just have finished
+        record = tonight(
+            output, config, provenance.stamp(), options.again
+        )  # which another process may just have finished
 
         def save() -> None:
             check_lease(lease, holder)

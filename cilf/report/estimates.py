@@ -112,14 +112,13 @@ def judgement(night: Night) -> Section:
 
 def models(night: Night) -> Section:
     """Fingerprints side by side."""
-    names = {record.model: record.model_name for record in night.records.values()}
     table = Table(
         "By model, the newest first",
         ("fingerprint", "name", "objects", "with ages", *_MEANS, "newest run", "current"),
         [
             (
                 code(row["model"]),
-                code(names.get(row["model"]) or None),
+                code(night.model_names.get(row["model"])),
                 count(row["objects"]),
                 share(row["ok"] / row["objects"]),
                 *_means(row),

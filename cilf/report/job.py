@@ -61,12 +61,10 @@ def write_page(output: Location, options: ReportOptions) -> Night:
 def said(night: Night, output: Location, options: ReportOptions) -> list[str]:
     """What the user is told of it, in lines."""
     lines = [f"{counted(night.totals['objects'], 'object')}, {night.totals['ok']:,} with ages; {night.verdict}"]
+    if options.review and night.review != "review":
+        lines.append(f"{output.url}/review.csv or review.parquet was changed since it was written, and stays as it is")
     if options.review:
-        if night.review != "review":
-            lines.append(
-                f"{output.url}/review.csv or review.parquet was changed since it was written, and stays as it is"
-            )
-        faces = counted(len(night.queued), "face")
+        faces = counted(len(night.queued), "face") if len(night.queued) else "no face"
         lines.append(f"{faces} to review: {output.url}/{night.review}.csv and .parquet")
     return [*lines, f"the page is {output.url}/report.html"]
 

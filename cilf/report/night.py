@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cilf.config import ReportOptions
+from cilf.errors import UsageError
 from cilf.labelling.current import Current, chosen, read_current
 from cilf.report.attempts import attempts
 from cilf.report.drift import Drift, judge
@@ -71,6 +72,11 @@ class Night:
     """Whether OUTPUT/current.json names the current model."""
 
     @property
+    def model_names(self) -> dict[str, str]:
+        """By fingerprint, where a run has told it."""
+        return {record.model: record.model_name for record in self.records.values() if record.model_name}
+
+    @property
     def newest(self) -> str:
         """The newest run that has rows in the labels."""
         return str(self.runs[-1]["run"])
@@ -101,13 +107,15 @@ def look(labels: Labels, output: Location, options: ReportOptions) -> Night:
     """Ask for everything.
 
     Raises:
-        UsageError: the labels have no column that a slice was asked for by.
+        UsageError: the labels have no rows, or no column that a slice was asked for by.
         JobError: the labels changed while they were read.
     """
     for column in options.slice:
         labels.check_own(column)
     labels.sum_up()
     runs, models = labels.by("run"), labels.by("model")
+    if not runs:
+        raise UsageError(f"the label files under {output.url} hold no rows: label something first")
     records, unreadable = read_records(output, RUNS)
     current = _current(output, [row["model"] for row in models], records)
     model = current.model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.filesize import decimal
@@ -52,20 +52,19 @@ def _notes(night: Night) -> list[str]:
     others = [row for row in night.models if row["model"] != night.current.model]
     if not others:
         return []
-    names = {record.model: record.model_name for record in night.records.values()}
     beside = "; ".join(
-        f"{_model(row['model'], names)}: {counted(row['objects'], 'object')}, {row['ok']:,} with ages"
+        f"{_model(night, row['model'])}: {counted(row['objects'], 'object')}, {row['ok']:,} with ages"
         for row in reversed(others)
     )
-    current = _model(night.current.model, names)
+    current = _model(night, night.current.model)
     return [
         f"Objects, statuses, reasons and columns are counted for the current model, {current}.",
         f"Labels of other models lie beside and are not counted: {beside}.",
     ]
 
 
-def _model(fingerprint: str, names: Mapping[str, str]) -> str:
-    name = names.get(fingerprint)
+def _model(night: Night, fingerprint: str) -> str:
+    name = night.model_names.get(fingerprint)
     return f"{cut(fingerprint, 24)} ({cut(name, 60)})" if name else cut(fingerprint, 24)
 
 
@@ -76,10 +75,12 @@ def _ended_early(night: Night) -> str | None:
         return f"Run {cut(night.last)} has left no record: it is still going on, or was killed."
     if record.error is None:
         return None
-    rows = "" if night.last == night.newest else f", {cut(night.last)}, before its first row"
+    run, rows = "The newest run", ""
+    if night.last != night.newest:
+        run, rows = f"{run}, {cut(night.last)},", " before its first row"
     if record.error == INTERRUPTED:
-        return f"The newest run was interrupted{rows}: the same command again goes on where it was."
-    return f"The newest run ended early{rows}: {cut(record.error, 400)}"
+        return f"{run} was interrupted{rows}: the same command again goes on where it was."
+    return f"{run} ended early{rows}: {cut(record.error, 400)}"
 
 
 def _warnings(night: Night) -> list[str]:
@@ -215,6 +216,8 @@ def _pace(records: Sequence[Record]) -> list[Plot]:
 
 
 def _review(night: Night) -> Section:
+    if not len(night.queued):
+        return Section("To review", ["There is no face to review."])
     rules = [f"{rule.name}: {rule.meaning} ({rule.share:.0%} of the queue)." for rule in RULES]
     with_crops = bool(night.crops)
     table = Table(

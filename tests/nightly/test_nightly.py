@@ -159,6 +159,26 @@ def test_another_config_begins_the_steps_anew(photos, config, night, record, cap
     assert record("2026-11-01")["steps"]["label"]["found"]["objects"] == 1
 
 
+def test_a_night_may_be_done_again(photos, config, night, record, tmp_path, capsys):
+    photos("a", ages(ADULTS, 100, 1))
+    file = config(fail_on_drift=True)
+    assert night(file, "20261101T011500Z", "--again") == 0, "it is the first of its date"
+    first = record("2026-11-01")
+    photos("b", ages(CHILDREN, 100, 2))
+    assert night(file, "20261101T091500Z") == 0
+    assert "nothing to do: night 2026-11-01 is done" in (said := capsys.readouterr().out)
+    assert "--again" in said
+    assert night(file, "20261101T101500Z", "--again") == 3
+    assert record("2026-11-01") == first
+    assert record("2026-11-01-2")["rows"] == {"ok": 100}
+    assert night(file, "20261101T111500Z") == 3, "the exit code of the newest"
+    assert "nothing to do: night 2026-11-01-2 is done" in capsys.readouterr().out
+    with Lease(locate(str(tmp_path / "out" / "leases" / "nightly.json")), "x", print):
+        assert night(file, "20261101T121500Z", "--again") == cli.BUSY
+    assert night(file, "20261102T011500Z") == 0
+    assert record("2026-11-02")["verdict"].startswith("Nothing new to compare")
+
+
 def test_beside_a_run_that_was_started_by_hand(photos, config, night, record, tmp_path, monkeypatch, capsys):
     """Labelling is for later then, and compaction for another night."""
     monkeypatch.setattr(steps, "MANY", 0)

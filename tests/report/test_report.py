@@ -159,8 +159,8 @@ def test_a_run_without_rows_is_not_the_newest(tmp_path, week, report):
         assert "Drift: the newest ages differ" in report(str(tmp_path))[1]
         html = (tmp_path / "report.html").read_text()
         assert f"Newest run: {newest}" in html
-        early = "ended early, 20261109T010000Z-bbbbbb, before its first row: UsageError: another run is at it"
-        stopped = "was interrupted, 20261109T010000Z-bbbbbb, before its first row: the same command again goes on"
+        early = "run, 20261109T010000Z-bbbbbb, ended early before its first row: UsageError: another run is at it"
+        stopped = "run, 20261109T010000Z-bbbbbb, was interrupted before its first row: the same command again goes on"
         assert (early in html, stopped in html) == ("Usage" in error, "Keyboard" in error)
         assert "KeyboardInterrupt" not in html
 
@@ -272,6 +272,18 @@ def test_parquet_that_is_no_labels_is_refused(tmp_path, refused):
     assert "have no column uri, etag" in refused(str(tmp_path))
 
 
+def test_labels_without_rows_are_refused(tmp_path, write_run, refused):
+    write_run(str(tmp_path), "20261101T010000Z-aaaaaa", [])
+    assert "hold no rows" in refused(str(tmp_path))
+
+
+def test_one_of_each_is_no_plural(tmp_path, write_run, report):
+    write_run(str(tmp_path), "20261101T010000Z-aaaaaa", [photograph(1, [face(30.0)])])
+    said = report(str(tmp_path))[1]
+    assert said.startswith("1 object, 1 with ages")
+    assert "1 face to review" in said
+
+
 def test_a_torn_file_is_named(tmp_path, write_run, capsys):
     write_run(str(tmp_path), "20261101T010000Z-aaaaaa", [photograph(1, [face(30.0)])])
     (tmp_path / "labels" / "model=0123456789ab" / "torn.parquet").write_bytes(b"PAR1 and no more")
@@ -285,6 +297,8 @@ def test_without_one_age(tmp_path, write_run, report):
     write_run(str(tmp_path), "20261101T010000Z-aaaaaa", [photograph(n) for n in range(5)])
     shown, said = report(str(tmp_path))
     assert "there is not one age" in said
+    assert "no face to review" in said
+    assert "There is no face to review." in (tmp_path / "report.html").read_text()
     assert shown.tables["By status"][1] == ["no_face", "5", "100.0%"]
 
 
