@@ -65,7 +65,8 @@ def read_answers(places: Sequence[Location]) -> tuple[list[Answers], list[str]]:
 
 
 def _in_folder(folder: Location) -> tuple[list[Answers], list[str]]:
-    there = [file for place in (folder, folder / FOLDER) for file in files(place, "")]
+    inside = [file for place in (folder, folder / FOLDER) for file in files(place, "")]
+    there = [file for file in inside if not file.path.rpartition("/")[2].startswith("~$")]  # Excel's locks
     sheets = [file.url for file in there if file.path.lower().endswith(_SPREADSHEETS)]
     readable = (_columns(file) for file in there if file.path.lower().endswith(_SUFFIXES))
     found = [_answers(*of_file) for of_file in readable if not _missing(of_file[1])]

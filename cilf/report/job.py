@@ -62,7 +62,10 @@ def said(night: Night, output: Location, options: ReportOptions) -> list[str]:
     """What the user is told of it, in lines."""
     lines = [f"{counted(night.totals['objects'], 'object')}, {night.totals['ok']:,} with ages; {night.verdict}"]
     if options.review and night.review != "review":
-        lines.append(f"{output.url}/review.csv or review.parquet was changed since it was written, and stays as it is")
+        lines.append(
+            f"{output.url}/review.csv or review.parquet was changed by somebody and stays as it is; once both are "
+            "moved away, the next queue goes there again"
+        )
     if options.review:
         faces = counted(len(night.queued), "face") if len(night.queued) else "no face"
         lines.append(f"{faces} to review: {output.url}/{night.review}.csv and .parquet")
