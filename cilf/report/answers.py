@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +27,7 @@ _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _EMPTY = ("", "-", "nan", "null", "none", "na", "n/a", "<na>")
 """How spreadsheets and data frames write that there is nothing, in lower case."""
 _DELIMITERS = ",;\t|"
+_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,24 @@ def read_answers(places: Sequence[Location]) -> tuple[list[Answers], list[str]]:
     return sorted(found, key=lambda answers: answers.changed), unread
 
 
+def answered(output: Location) -> pa.Table:
+    """The faces that the review files of an OUTPUT have ages for: `id` (int64) and `number`, from 1 on (int32). What
+    cannot be read is left out, so that a file that somebody is working on stops no report."""
+    there = [file for file in files(output, "") if file.path.rpartition("/")[2] in ("review.csv", "review.parquet")]
+    found = [file for file in files(output / FOLDER, "") if file.path.lower().endswith(_SUFFIXES)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        faces = {face for of_file in threads.map(_faces, [*there, *found]) for face in of_file}
+    ids, numbers = zip(*faces, strict=True) if faces else ((), ())
+    return pa.table([ids, numbers], pa.schema([("id", pa.int64()), ("number", pa.int32())]))
+
+
+def _faces(file: Location) -> list[tuple[int, int]]:
+    with suppress(UsageError, ValueError):
+        rows = _read(file).rows
+        return [(int(row["id"]), int(row["face"] or 1)) for row in rows.to_pylist()]
+    return []
+
+
 def _in_folder(folder: Location) -> tuple[list[Answers], list[str]]:
     inside = [file for place in (folder, folder / FOLDER) for file in files(place, "")]
     there = [file for file in inside if not file.path.rpartition("/")[2].startswith("~$")]  # Excel's locks
@@ -99,22 +120,28 @@ def _missing(columns: Iterable[str]) -> list[str]:
 def _columns(file: Location) -> tuple[Location, dict[str, list[str | None]]]:
     """A file's columns by name."""
     try:
+        if file.path.lower().endswith(".parquet"):
+            return file, _of_parquet(file)
         data = read(file)
         if data is None:
-            raise UsageError(f"--corrections {file.url}: there is no such file")
-        return file, (_of_parquet if file.path.lower().endswith(".parquet") else _of_csv)(data)
+            raise FileNotFoundError(file.path)
+        return file, _of_csv(data)
+    except FileNotFoundError as error:
+        raise UsageError(f"--corrections {file.url}: there is no such file") from error
     except (pa.ArrowException, csv.Error, UnicodeError, OSError) as error:
         raise UsageError(f"--corrections {file.url} cannot be read: {problem(error, file.url)}") from error
 
 
-def _of_parquet(data: bytes) -> dict[str, list[str | None]]:
-    file = pq.ParquetFile(io.BytesIO(data))
-    names = {_plain(name): name for name in file.schema_arrow.names}
-    wanted = {name: names.get(name) for name in COLUMNS}
-    table = file.read([name for name in wanted.values() if name])
-    found = {name: table[own].to_pylist() for name, own in wanted.items() if own}
-    texts = {name: [None if value is None else str(value) for value in values] for name, values in found.items()}
-    return {name: [] for name in names} | texts
+def _of_parquet(place: Location) -> dict[str, list[str | None]]:
+    with place.fs.open(place.path, "rb") as opened:
+        file = pq.ParquetFile(opened)
+        names = {_plain(name): name for name in file.schema_arrow.names}
+        wanted = {name: names[name] for name in COLUMNS if name in names}
+        table = None if _missing(names) else file.read(list(wanted.values()))
+    if table is None:  # Any file may lie in a folder, and its columns are not asked for.
+        return {name: [] for name in names}
+    found = {name: table[own].to_pylist() for name, own in wanted.items()}
+    return {name: [None if value is None else str(value) for value in values] for name, values in found.items()}
 
 
 def _of_csv(data: bytes) -> dict[str, list[str | None]]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from cilf.config import ReportOptions
 from cilf.errors import UsageError
 from cilf.labelling.current import Current, chosen, read_current
+from cilf.report.answers import answered
 from cilf.report.attempts import attempts
 from cilf.report.drift import Drift, judge
 from cilf.report.queries import BINS_PER_YEAR, Labels, Row
@@ -121,7 +122,7 @@ def look(labels: Labels, output: Location, options: ReportOptions) -> Night:
     model = current.model
     together = _together(runs, records)
     since = options.since or together[-1][0]
-    queued = queue(labels, model, options.review) if options.review else pa.table({})
+    queued = queue(labels, model, options.review, answered(output)) if options.review else pa.table({})
     return Night(
         output=output.url,
         current=current,

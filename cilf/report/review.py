@@ -48,9 +48,11 @@ ORDER BY queue.place, queue.rule, face.age
 """
 
 
-def queue(labels: Labels, model: str, length: int) -> pa.Table:
+def queue(labels: Labels, model: str, length: int, answered: pa.Table) -> pa.Table:
     """The faces of a model most worth a look: `rule`, which of RULES has found it, `id`, `face` (its number in the
-    row's faces, from 1), what the labels say about it, and an empty `true_age`."""
+    row's faces, from 1), what the labels say about it, and an empty `true_age`. None of `answered`, `id` and `number`
+    of faces, is among them."""
+    labels.give("answered", answered)
     since = _since(labels, model, length)
     found = ", ".join(
         f"max_by({{'id': id, 'number': number}}, {rule.score}, {length}) FILTER ({rule.applies}) AS {rule.name}"
@@ -59,7 +61,8 @@ def queue(labels: Labels, model: str, length: int) -> pa.Table:
     labels.run(
         f"""CREATE TABLE candidates AS SELECT {found} FROM
         (SELECT id, unnest(faces) AS face, generate_subscripts(faces, 1) AS number
-         FROM labels WHERE model = ? AND run >= ?)""",
+         FROM labels WHERE model = ? AND run >= ?)
+        ANTI JOIN answered USING (id, number)""",
         model,
         since,
     )

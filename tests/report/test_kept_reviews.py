@@ -144,6 +144,20 @@ def test_every_queue_is_kept_and_only_those(output):
     assert len(rows_of(output / "review" / f"{FIRST}-2.csv")) == 7
 
 
+def test_faces_with_an_answer_are_not_asked_for_again(output):
+    report(output, "--review", "30")
+    rows = rows_of(output / "review.csv")
+    answers = [{**row, "true_age": "30"} for row in rows[:25]]
+    (output / "review.csv").write_text(as_csv([*answers, *rows[25:]], ";"))
+    report(output, "--review", "40")
+    (output / "review" / "broken.csv").write_bytes(b'"')
+    (output / "review" / "broken.parquet").write_bytes(b"PAR1")
+    asked = {(row["id"], row["face"]) for row in rows_of(output / "review" / f"{FIRST}.csv")}
+    every = {(str(LARGE + n), face) for n in range(20) for face in "12"}
+    assert asked == every - {(row["id"], row["face"]) for row in answers}
+    report(output, "--review", "40")
+
+
 @pytest.mark.parametrize("record", [b"{torn", b"{}", None])
 def test_a_file_that_nobody_remembers_to_have_written_stays(output, second_night, record):
     report(output)
