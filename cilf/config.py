@@ -376,9 +376,9 @@ class ReportOptions:
     price: Annotated[float | None, _Positive] = None
     """What the machines of a run cost together per hour, in any currency, for the cost of each run."""
 
-    corrections: Annotated[tuple[str, ...], _Repeatable] = ()
+    corrections: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)] = ()
     """CSV or Parquet file or URL of a review queue with true_age (years) filled in, or a folder of such files, such as
-    OUTPUT; repeat the option for several. Of two ages of one face, that of the file that was changed last counts. With
+    OUTPUT; several after one another. Of two ages of one face, that of the file that was changed last counts. With
     it no page is written, but --training-rows."""
 
     training_rows: str | None = None

@@ -51,8 +51,7 @@ def learn(output: Path | str, *places: Path | str) -> dict[str, tuple[float, flo
     target = (
         Path(str(places[0])).with_name("learned.parquet") if "://" not in str(places[0]) else Path("learned.parquet")
     )
-    given = [word for place in places for word in ("--corrections", str(place))]
-    report(output, *given, "--training-rows", str(target))
+    report(output, "--corrections", *map(str, places), "--training-rows", str(target))
     table = pq.read_table(target)
     target.unlink()
     assert table.schema.equals(schema.CORRECTED)
@@ -275,11 +274,11 @@ def test_all_files_count_and_the_newest_answer_wins(output, second_night, capsys
     said = capsys.readouterr().out
     assert f"{old['uri']}: 20 in {output}/review.csv, 21 in {output}/review/anna.csv, which was changed last" in said
     assert f"not read: {output}/review/list.xlsx; save them as CSV" in said
-    given = ["--corrections", str(output / "review" / "anna.csv"), "--corrections", str(output / "review.csv")]
+    given = ["--corrections", str(output / "review" / "anna.csv"), str(output / "review.csv")]
     report(output, *given, "--training-rows", str(target))
     assert "2 rows to learn from" in capsys.readouterr().out
     os.utime(output / "review" / "anna.csv", (9e8, 9e8))
-    report(output, *given, "--training-rows", str(target))
+    report(output, *given[:2], "--corrections", given[2], "--training-rows", str(target))
     assert "21 in" in (said := capsys.readouterr().out)
     assert "20 in" in said.partition("21 in")[2]
 
