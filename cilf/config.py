@@ -350,7 +350,8 @@ class ReportOptions:
     """Options of `cilf report`."""
 
     output: str
-    """Folder or URL that `cilf label` has written into. report.html, review.csv and review.parquet go there too."""
+    """Folder or URL that `cilf label` has written into. report.html, review.csv and review.parquet go there too; where
+    people have filled in a review file, it stays, and the new ones go to OUTPUT/review."""
 
     _: KW_ONLY
 
@@ -359,8 +360,8 @@ class ReportOptions:
     several."""
 
     previous: Annotated[int, _AtLeastOne] = 7
-    """Runs before the newest, of the same model, that its ages are compared with, all of them together. Those that have
-    drifted do not count."""
+    """Runs before the newest, of the same model, that its ages are compared with, all of them together. A run that
+    ended early and those that went on with it are one. Those that have drifted do not count."""
 
     since: str | None = None
     """Runs from this one on count as the newest, all of them together: a run id or how it begins, such as 20261122 for
@@ -372,9 +373,10 @@ class ReportOptions:
     price: Annotated[float | None, _Positive] = None
     """What the machines of a run cost together per hour, in any currency, for the cost of each run."""
 
-    corrections: str | None = None
-    """CSV or Parquet file or URL of a review queue with true_age (years) filled in. With it no page is written, but
-    --training-rows."""
+    corrections: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)] = ()
+    """CSV or Parquet file or URL of a review queue with true_age (years) filled in, or a folder of such files, such as
+    OUTPUT; several after one another. Of two ages of one face, that of the file that was changed last counts. With
+    it no page is written, but --training-rows."""
 
     training_rows: str | None = None
     """Parquet file or URL for the rows that --corrections gives: uri, age, subject, split and the box of the face."""
@@ -387,6 +389,11 @@ class NightlyOptions:
 
     night: Annotated[str, Parameter(name="CONFIG")]
     """YAML file or URL that says what to label where, and how; see configs/nightly.yaml."""
+
+    _: KW_ONLY
+
+    again: Annotated[bool, _Flag] = False
+    """Where the night of today is done, begin another one on the same date. Without, a start then does nothing."""
 
 
 @Parameter(name="*")

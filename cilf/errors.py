@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+INTERRUPTED = "interrupted"
+"""How records say that Ctrl-C or SIGTERM ended something."""
+
 
 class UsageError(Exception):
     """Wrong usage, or a plan that cannot work: found before any work is done. Exit code 2."""
@@ -21,3 +24,10 @@ class JobError(Exception):
 
 class StageError(Exception):
     """A stage raised in its worker, for a reason that is no single object's. Its text is the traceback there."""
+
+
+def in_words(error: BaseException) -> str:
+    """An exception in a record that people read."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

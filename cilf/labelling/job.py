@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,11 +12,12 @@ import numpy as np
 from cilf.card import Card, read_card
 from cilf.cluster import check_everywhere, running, this_machine
 from cilf.config import LabelOptions
-from cilf.errors import BusyError, JobError, UsageError
+from cilf.errors import BusyError, JobError, UsageError, in_words
 from cilf.images.decode import DECODE_VERSION
 from cilf.images.faces import FACES_VERSION
 from cilf.labelling.columns import agree
 from cilf.labelling.compaction import recover
+from cilf.labelling.current import Candidate, Prefix, settle, take_over
 from cilf.labelling.doubts import looked_at, without_thumbnails
 from cilf.labelling.dry_run import SAMPLE, forecast, sample, try_out
 from cilf.labelling.lease import Lease, check_lease
@@ -47,29 +48,31 @@ def run(options: LabelOptions) -> int:
     return 0
 
 
-def label_new(options: LabelOptions) -> Summary:
+def label_new(options: LabelOptions, given: Sequence[Prefix] | None = None) -> Summary:
     """Label what has no label of this model yet.
+
+    Args:
+        given: the places that INPUT lists, all of them. Default: INPUT, where it is one.
 
     Raises:
         UsageError, ModelFolderError, JobError: see cilf.labelling.label.
     """
     work, card = _checked(options)
-    summary, include = Summary(work.run, options, work.labels.url, card.name), Include(options.include)
+    summary = Summary(work.run, options, work.labels.url, card.name)
+    candidate = Candidate(work.labels.path.rpartition("=")[2], card.name, work.run)
     with Progress() as progress:
         try:
             with Lease(work.lease, work.run, progress.say):
-                progress.doing = "listing"
-                # Before _prepare, which gives all label files the column.
-                if options.thumbnails and not options.relabel and (doubt := without_thumbnails(work.labels)):
-                    progress.warn(doubt)
-                progress.total = _prepare(work, options, include, progress.say)
-                summary.remark = include.remark()
-                if progress.total:
-                    _execute(work, options, progress, summary)
+                settle(locate(options.output), candidate)
+                _label(work, options, progress, summary)
+                if options.limit is None or progress.total < options.limit:
+                    given = _given(options) if given is None else given
+                    if news := take_over(locate(options.output), candidate, given):
+                        progress.say(news)
         except BusyError:
             raise  # nothing ran, and its record would be one of many where another run takes hours
         except BaseException as error:
-            summary.error = f"{type(error).__name__}: {error}"
+            summary.error = in_words(error)
             summary.traceback = traceback.format_exc()
             _record(summary, progress, options)
             raise
@@ -77,9 +80,25 @@ def label_new(options: LabelOptions) -> Summary:
     return summary
 
 
+def _label(work: Work, options: LabelOptions, progress: Progress, summary: Summary) -> None:
+    progress.doing, include = "listing", Include(options.include)
+    # Before _prepare, which gives all label files the column.
+    if options.thumbnails and not options.relabel and (doubt := without_thumbnails(work.labels)):
+        progress.warn(doubt)
+    progress.total = _prepare(work, options, include, progress.say)
+    summary.remark = include.remark()
+    if progress.total:
+        _execute(work, options, progress, summary)
+
+
 def _record(summary: Summary, progress: Progress, options: LabelOptions) -> None:
     summary.take(progress)
     summary.save(locate(options.output))
+
+
+def _given(options: LabelOptions) -> list[Prefix]:
+    source = locate(options.input)
+    return [] if is_manifest(source) else [Prefix(source.url, options.include)]
 
 
 def _checked(options: LabelOptions) -> tuple[Work, Card]:

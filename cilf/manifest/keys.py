@@ -24,7 +24,7 @@ class Include:
 
     def __init__(self, globs: Sequence[str] = ()) -> None:
         self._globs = globs
-        plain = [choice for glob in globs for choice in _choices(glob.replace("**/", "{,*/}"))]
+        plain = without_braces(globs)
         pattern = "|".join(map(translate, plain))
         self._fits = re.compile(pattern).match
         self._fits_in_other_case = re.compile(pattern, re.IGNORECASE).match
@@ -66,6 +66,11 @@ class Include:
         if self._in_other_case:
             return f"{none} {globs}: {self._in_other_case:,} would in other case, such as {self._example}"
         return f"{none} {globs}, which is matched against all of a key, such as {self._example}"
+
+
+def without_braces(globs: Sequence[str]) -> list[str]:
+    """Globs of `*`, `?` and brackets alone that together fit what these do."""
+    return [choice for glob in globs for choice in _choices(glob.replace("**/", "{,*/}"))]
 
 
 def _choices(glob: str) -> Iterator[str]:

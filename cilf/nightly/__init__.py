@@ -6,7 +6,8 @@ from cilf.config import NightlyOptions
 
 
 def nightly(options: NightlyOptions) -> int:
-    """List, label what is new, compact, report and tidy up, as CONFIG says; of a night that is done, do nothing.
+    """List, label what is new, compact, report and tidy up, as CONFIG says. Of a night that is done, do
+    nothing, or with `again` begin another one of its date.
 
     Returns:
         0: the night is done. 3: it is done, its ages have drifted, and CONFIG says fail_on_drift.

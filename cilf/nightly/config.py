@@ -5,10 +5,13 @@ Its sections `list`, `label` and `report` hold options of these commands by name
 
 from __future__ import annotations
 
+from dataclasses import fields
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from cilf import cli
 from cilf.config import LabelOptions, ListOptions, ReportOptions
@@ -24,7 +27,15 @@ _ITS_OWN = {
 }
 """Options that follow from the night itself, or make no sense in it."""
 
-_Section = Annotated[dict[str, Any], BeforeValidator(lambda found: {} if found is None else found)]
+_SECTIONS: dict[str, type[ListOptions | LabelOptions | ReportOptions]] = {
+    "list": ListOptions,
+    "label": LabelOptions,
+    "report": ReportOptions,
+}
+
+_Section = dict[str, Any]
+_Place = Annotated[str, Field(min_length=1)]
+_Places = Annotated[tuple[_Place, ...], BeforeValidator(lambda found: [found] if isinstance(found, str) else found)]
 
 
 class Config(BaseModel):
@@ -32,11 +43,12 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    inputs: tuple[str, ...] = Field(min_length=1)
-    """What to list: see `cilf list`."""
-    output: str
+    inputs: _Places = Field(min_length=1)
+    """What to list, one place or several: see `cilf list`. Paths here and below are relative to the folder in which the
+    command is started."""
+    output: _Place
     """Folder or URL for labels, report and everything about the nights."""
-    manifest: str | None = None
+    manifest: _Place | None = None
     """Folder or URL for the listing. Default: OUTPUT/listing."""
     listing: _Section = Field(default={}, alias="list")
     """Options of `cilf list`."""
@@ -70,6 +82,27 @@ class Config(BaseModel):
         return self.manifest or f"{self.output.rstrip('/')}/listing"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose values stay as they are written, as on a command line: a folder 2026-11-01 is no date, 007 no 7, and
+    `no` is what the option takes it for. No key may stand twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]} stands there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _as_written(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    return loader.construct_scalar(node)
+
+
+for _kind in ("bool", "int", "float", "timestamp"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _as_written)
+
+
 def read_config(url: str) -> Config:
     """The configuration in a YAML file.
 
@@ -82,16 +115,42 @@ def read_config(url: str) -> Config:
         if text is None:
             raise UsageError(f"CONFIG {place.url} does not exist")
     try:
-        config = Config.model_validate(yaml.safe_load(text))
+        found = yaml.load(text, _Loader)
+        if not isinstance(found, dict):
+            raise UsageError("expected a valid dictionary, keys and values such as those of configs/nightly.yaml")
+        config = Config.model_validate({name: value for name, value in found.items() if value is not None})
         _check(config)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{place.url} is not YAML: {' '.join(str(error).split())}") from error
+        advice = "; put globs such as '*.jpg' in quotes" if "alias" in str(error) else ""
+        raise UsageError(f"{place.url} is not YAML: {' '.join(str(error).split())}{advice}") from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors())
-        raise UsageError(f"{place.url}: {problems}") from error
+        problems = {each["loc"][0]: _problem(each) for each in reversed(error.errors())}  # of each key the first
+        raise UsageError(f"{place.url}: {'; '.join(reversed(problems.values()))}") from error
     except UsageError as error:
         raise UsageError(f"{place.url}: {error}") from error
     return config
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One thing that is wrong, in words."""
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"{name}: {error['msg']}{_advice(name)}"
+    return f"{name}: {error['msg']}" + f", found {error['input']!r}" * (error["type"] != "missing")
+
+
+def _advice(name: str) -> str:
+    """What may have been meant by an unknown key."""
+    known = [field.alias or key for key, field in Config.model_fields.items()]
+    if near := get_close_matches(name.lower().replace("-", "_"), known, 1):
+        return f"; did you mean {near[0]}?"
+    if owners := [section for section in _SECTIONS if name.replace("-", "_") in _options_of(section)]:
+        return f"; it is an option of the section {' or '.join(owners)}"
+    return f" (keys: {', '.join(known)})"
+
+
+def _options_of(section: str) -> list[str]:
+    return [field.name for field in fields(_SECTIONS[section]) if field.name != "_"]
 
 
 def _check(config: Config) -> None:
@@ -103,6 +162,8 @@ def _check(config: Config) -> None:
     for name, section in (("list", config.listing), ("label", config.label), ("report", config.report)):
         if refused := _ITS_OWN[name] & {key.replace("-", "_") for key in section}:
             raise UsageError(f"{name}: {', '.join(sorted(refused))}: a night sets this itself, or has no use for it")
+        for key in section:
+            _check_option(name, key)
     config.list_options()
     config.label_options()
     config.report_options("")
@@ -112,3 +173,11 @@ def _check(config: Config) -> None:
                 f"output {config.output} lies inside input {place}: its own files would be labelled the next time; "
                 "choose a place outside"
             )
+
+
+def _check_option(section: str, key: str) -> None:
+    known, plain = _options_of(section), key.replace("-", "_")
+    if plain not in known:
+        near = get_close_matches(plain.lower(), known, 1)
+        advice = f" Did you mean {near[0]}?" if near else f" Its options: {', '.join(known)}."
+        raise UsageError(f'Unknown option: "[{key}]" from {section}.{advice}')

@@ -10,7 +10,7 @@ from contextlib import suppress
 from cilf import provenance
 from cilf.card import ModelFolderError
 from cilf.config import NightlyOptions
-from cilf.errors import BusyError, JobError, UsageError
+from cilf.errors import BusyError, JobError, UsageError, in_words
 from cilf.labelling.lease import Lease, check_lease
 from cilf.manifest.failures import told
 from cilf.nightly.config import Config, read_config
@@ -27,14 +27,16 @@ def run(options: NightlyOptions) -> int:
     config = read_config(options.night)
     checked, output = locate(config.output, CHECKING), locate(config.output)
     with told("cannot read OUTPUT", checked):
-        record = tonight(checked, config, provenance.stamp())
+        record = tonight(checked, config, provenance.stamp(), options.again)
     if record.ended is not None:
-        print(f"nothing to do: night {record.night} is done, see {record.place(output).url}")
+        print(f"nothing to do: night {record.night} is done, see {record.place(output).url} (--again begins another)")
         return _code(record, config)
     check_output(checked)
     holder, lease = provenance.new_run_id(), output / "leases" / "nightly.json"
     with Lease(lease, holder, _say):
-        record = tonight(output, config, provenance.stamp())  # which another process may just have finished
+        record = tonight(
+            output, config, provenance.stamp(), options.again
+        )  # which another process may just have finished
 
         def save() -> None:
             check_lease(lease, holder)
@@ -63,7 +65,7 @@ def _do(name: str, config: Config, record: Record, save: Callable[[], None]) -> 
     try:
         step.found = STEPS[name](config, record)
     except BaseException as error:
-        step.state, step.error = "failed", f"{type(error).__name__}: {error}"
+        step.state, step.error = "failed", in_words(error)
         step.seconds = round(time.monotonic() - started, 2)
         with suppress(Exception):  # What the step met is the news.
             save()

@@ -1,7 +1,8 @@
 """OUTPUT/nights/<date>.json: how far a night is, and what came of it.
 
 A night is named by the UTC date of its first start. A start on the same date is the same night; and one that was not
-finished goes on past midnight, up to 20 hours after its first start: less than the day from one night to the next.
+finished goes on past midnight, up to 20 hours after its first start: less than the day from one night to the next. A
+further night of the same date, which has to be asked for, has its number behind the date: 2026-11-01-2.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cilf.errors import UsageError
 from cilf.nightly.config import Config
 from cilf.storage import Location, files, read, write
 
-_NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.json")
+_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-(\d+))?\.json")
 _GOES_ON = timedelta(hours=20)
 _CLOCKS_APART = timedelta(days=1)
 
@@ -66,13 +67,16 @@ class Record(BaseModel):
 
 def records(output: Location) -> list[Location]:
     """Of all nights, oldest first."""
-    return [file for file in files(output / "nights", ".json") if _NAME.fullmatch(file.path.rpartition("/")[2])]
+    found = {file: _NAME.fullmatch(file.path.rpartition("/")[2]) for file in files(output / "nights", ".json")}
+    order = {file: (name[1], int(name[2] or 1)) for file, name in found.items() if name}
+    return sorted(order, key=lambda file: order[file])
 
 
-def tonight(output: Location, config: Config, now: str) -> Record:
+def tonight(output: Location, config: Config, now: str, again: bool = False) -> Record:
     """The night that a start at `now`, as run ids begin, belongs to, as far as it is.
 
-    With another CONFIG than before, its steps begin anew; they find done what is.
+    With another CONFIG than before, its steps begin anew; they find done what is. With `again`, a night that is done is
+    followed by another one of its date.
 
     Raises:
         UsageError: the newest record is none, or of a night that is yet to come.
@@ -85,11 +89,18 @@ def tonight(output: Location, config: Config, now: str) -> Record:
             "or no night before it would be labelled"
         )
     if last is not None and (last.night >= name or _goes_on(last, now)):
+        if again and last.ended is not None:
+            return Record(night=_next(last.night), started=now, since=now, config=said)
         if last.config == said:
             return last
         return Record(night=last.night, started=last.started, since=last.since, config=said)
     unread = last is not None and last.drift is None
     return Record(night=name, started=now, since=last.since if last and unread else now, config=said)
+
+
+def _next(night: str) -> str:
+    date, number = night[:10], int(night[11:] or 1)
+    return f"{date}-{number + 1}"
 
 
 def _newest(output: Location) -> Record | None:

@@ -8,9 +8,11 @@ from typing import Any
 
 from cilf.errors import BusyError
 from cilf.labelling.compaction import compact_model, small_files
+from cilf.labelling.current import Prefix
 from cilf.labelling.job import label_new
 from cilf.manifest import list_objects
 from cilf.manifest.folder import read_record
+from cilf.manifest.listing import is_manifest
 from cilf.nightly.config import Config
 from cilf.nightly.record import Record
 from cilf.nightly.retention import remove_old
@@ -28,9 +30,17 @@ def _list(config: Config, _: Record) -> dict[str, Any]:
 
 
 def _label(config: Config, _: Record) -> dict[str, Any]:
-    summary = label_new(config.label_options())
+    summary = label_new(config.label_options(), _listed(config))
     print(summary.closing())
     return {"run": summary.run, "objects": summary.objects, "counts": dict(sorted(summary.counts.items()))}
+
+
+def _listed(config: Config) -> list[Prefix]:
+    """The prefixes that the listing has all objects of."""
+    if config.label_options().include:
+        return []
+    places = [place for place in map(locate, config.inputs) if not is_manifest(place)]
+    return [Prefix(place.url, config.list_options().include) for place in places]
 
 
 def _compact(config: Config, _: Record) -> dict[str, Any]:

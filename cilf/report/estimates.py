@@ -36,7 +36,7 @@ def ages(night: Night) -> Section:
         limit = "outside by chance above"
         tables.append(
             Table(
-                f"{newest.capitalize()} from {cut(compared.runs[0])} on against the {_runs(before)} before, "
+                f"{newest.capitalize()} from {cut(compared.runs[0][0])} on against the {_runs(before)} before, "
                 f"model {cut(compared.model)}",
                 ("statistic", "value", limit),
                 [
@@ -112,22 +112,22 @@ def judgement(night: Night) -> Section:
 
 def models(night: Night) -> Section:
     """Fingerprints side by side."""
-    names = {record.model: record.model_name for record in night.records.values()}
     table = Table(
         "By model, the newest first",
-        ("fingerprint", "name", "objects", "with ages", *_MEANS, "newest run"),
+        ("fingerprint", "name", "objects", "with ages", *_MEANS, "newest run", "current"),
         [
             (
                 code(row["model"]),
-                code(names.get(row["model"]) or None),
+                code(night.model_names.get(row["model"])),
                 count(row["objects"]),
                 share(row["ok"] / row["objects"]),
                 *_means(row),
                 code(row["newest"]),
+                words("yes" if row["model"] == night.current.model else None),
             )
             for row in reversed(night.models)
         ],
-        "An object that several models have labelled has a row of each.",
+        "An object that several models have labelled has a row of each. Readers take those of the current model.",
     )
     plotted = [row["model"] for row in reversed(night.models) if row["faces"]][:_MODELS]
     lines = [Series(cut(model, 24), _shares(night.model_ages[model])) for model in plotted]

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cilf import schema
 from cilf.config import ReportOptions
 from cilf.errors import UsageError
-from cilf.report import review
+from cilf.labelling.current import name_first, read_current
+from cilf.report.corrections import Corrected, training_rows
 from cilf.report.night import Night, look
+from cilf.report.page import counted
 from cilf.report.queries import open_labels
+from cilf.report.review_files import export, parquet
 from cilf.report.sections import page
-from cilf.storage import CHECKING, Location, check_output, locate, problem, write
+from cilf.storage import CHECKING, Location, check_output, locate, problem, read, write
+
+_OURS = b"<title>Ages in "
+"""In the head of every page."""
+_CONFLICTS = 5  # that are named
 
 
 def run(options: ReportOptions) -> int:
     """See cilf.report.report."""
-    if (options.corrections is None) != (options.training_rows is None):
+    if bool(options.corrections) != (options.training_rows is not None):
         raise UsageError("--corrections and --training-rows go together: what to read, and what to write")
     if options.since is not None and not options.since[:8].isdigit():
         raise UsageError(f"--since {options.since}: expected a run id or how it begins, such as 20261122")
     output = locate(options.output, CHECKING)
-    if options.corrections is not None and options.training_rows is not None:
-        return _learn(output, locate(options.corrections), locate(options.training_rows))
+    if options.training_rows is not None:
+        return _learn(output, [locate(place) for place in options.corrections], locate(options.training_rows))
     for line in said(write_page(output, options), output, options):
         print(line)
     return 0
@@ -31,38 +44,88 @@ def write_page(output: Location, options: ReportOptions) -> Night:
     Raises:
         UsageError, JobError: see cilf.report.report.
     """
+    target = output / "report.html"
     with open_labels(output) as labels:
         check_output(output)
+        _check_page(target)
         night = look(labels, output, options)
-        html = page(night, options).html()
+        name_first(output, night.current)
+        named = read_current(output)
+        night = replace(night, named=named is not None and named.model == night.current.model)
         if options.review:
-            review.export(night.queued, output)
-        write(output / "report.html", html.encode())
+            night = replace(night, review=export(night.queued, output, night.newest))
+        write(target, page(night, options).html().encode())
     return night
 
 
 def said(night: Night, output: Location, options: ReportOptions) -> list[str]:
     """What the user is told of it, in lines."""
-    lines = [f"{night.totals['objects']:,} objects, {night.totals['ok']:,} with ages; {night.verdict}"]
+    lines = [f"{counted(night.totals['objects'], 'object')}, {night.totals['ok']:,} with ages; {night.verdict}"]
+    if options.review and night.review != "review":
+        lines.append(
+            f"{output.url}/review.csv or review.parquet was changed by somebody and stays as it is; once both are "
+            "moved away, the next queue goes there again"
+        )
     if options.review:
-        lines.append(f"{len(night.queued):,} faces to review are in {output.url}/review.csv and review.parquet")
+        faces = counted(len(night.queued), "face") if len(night.queued) else "no face"
+        lines.append(f"{faces} to review: {output.url}/{night.review}.csv and .parquet")
     return [*lines, f"the page is {output.url}/report.html"]
 
 
-def _learn(output: Location, answers: Location, target: Location) -> int:
+def _check_page(target: Location) -> None:
+    """Make sure that the page takes the place of nothing but a page.
+
+    Raises:
+        UsageError: somebody else's file has its name.
+    """
+    found = read(target)
+    if found is not None and _OURS not in found:
+        raise UsageError(f"{target.url} was not written by cilf report, which would replace it: move it away")
+
+
+def _learn(output: Location, places: list[Location], target: Location) -> int:
+    _check_rows(target)
     with open_labels(output) as labels:
-        if answers.scheme not in ("file", output.scheme):
-            labels.reach(answers.fs)
-        corrected = review.training_rows(labels, answers)
+        corrected = training_rows(labels, places)
     if not len(corrected.rows):
+        named = ", ".join(place.url for place in places)
         raise UsageError(
-            f"--corrections {answers.url}: none of its {corrected.without_label:,} faces is in the labels under "
+            f"--corrections {named}: none of its {corrected.without_label:,} faces is in the labels under "
             f"{output.url}: are they of another OUTPUT, or has a spreadsheet rounded the ids?"
         )
     try:
-        review.save(corrected, target)
+        write(target, parquet(corrected.rows))
     except Exception as error:
         raise UsageError(f"cannot write --training-rows: {problem(error, target.url)}") from error
-    left_out = f" ({corrected.without_label:,} left out: the labels have no such face)" * bool(corrected.without_label)
-    print(f"{len(corrected.rows):,} rows to learn from are in {target.url}{left_out}")
+    for line in _learned(corrected, target):
+        print(line)
     return 0
+
+
+def _check_rows(target: Location) -> None:
+    """Make sure that --training-rows takes the place of nothing but such rows.
+
+    Raises:
+        UsageError: somebody else's file has its name.
+    """
+    if not target.fs.exists(target.path):
+        return
+    try:
+        with target.fs.open(target.path, "rb") as file:
+            ours = pq.read_schema(file).names == schema.CORRECTED.names
+    except (pa.ArrowException, OSError):
+        ours = False
+    if not ours:
+        raise UsageError(f"--training-rows {target.url} exists and holds something else: choose another name")
+
+
+def _learned(corrected: Corrected, target: Location) -> list[str]:
+    left_out = f" ({corrected.without_label:,} left out: the labels have no such face)" * bool(corrected.without_label)
+    lines = [f"{counted(len(corrected.rows), 'row')} to learn from: {target.url}{left_out}"]
+    if corrected.conflicts:
+        lines.append(f"{counted(len(corrected.conflicts), 'answer')} replaced by a later one:")
+        lines += [f"  {conflict}" for conflict in corrected.conflicts[:_CONFLICTS]]
+        lines += ["  …"] * (len(corrected.conflicts) > _CONFLICTS)
+    if corrected.unread:
+        lines.append(f"not read: {', '.join(corrected.unread)}; save them as CSV")
+    return lines

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cilf.config import ReportOptions
+from cilf.errors import UsageError
+from cilf.labelling.current import Current, chosen, read_current
+from cilf.report.answers import answered
+from cilf.report.attempts import attempts
 from cilf.report.drift import Drift, judge
 from cilf.report.queries import BINS_PER_YEAR, Labels, Row
 from cilf.report.review import queue, thumbnails
@@ -27,15 +31,15 @@ QUEUED = 100
 class Compared:
     """The ages of the newest runs that have some, and those of usual runs of the same model before them."""
 
-    runs: Sequence[str]
-    """Compared together, oldest first."""
+    runs: Sequence[Sequence[str]]
+    """Compared together, oldest first; each with the attempts that it took."""
     model: str
     new: bool
     """Whether these are of the newest runs of all. Else they are the last ones that have any, and nothing new."""
     ages: Sequence[int]
     """Faces by bin of age."""
     before: Sequence[Sequence[int]]
-    """The same of each run that they are compared with."""
+    """The same of each run that they are compared with, all its attempts together."""
     drift: Drift
 
 
@@ -44,10 +48,12 @@ class Night:
     """The labels as they stand, and what the newest run has changed."""
 
     output: str
+    current: Current
+    """The model whose labels readers take. `totals`, `statuses`, `failures`, `slices` and `queued` are of it alone."""
     totals: Row
     statuses: Sequence[Row]
     new: Sequence[Row]
-    """By status, of the newest runs alone."""
+    """By status, of the newest runs alone, whatever their model."""
     runs: Sequence[Row]
     """With rows in the labels, oldest first."""
     records: Mapping[str, Record]
@@ -61,11 +67,25 @@ class Night:
     slices: Mapping[str, tuple[Sequence[Row], int]]
     queued: pa.Table
     crops: Mapping[tuple[int, int], bytes]
+    review: str = "review"
+    """Name of the queue's files below OUTPUT, without suffix."""
+    named: bool = True
+    """Whether OUTPUT/current.json names the current model."""
+
+    @property
+    def model_names(self) -> dict[str, str]:
+        """By fingerprint, where a run has told it."""
+        return {record.model: record.model_name for record in self.records.values() if record.model_name}
 
     @property
     def newest(self) -> str:
+        """The newest run that has rows in the labels."""
+        return str(self.runs[-1]["run"])
+
+    @property
+    def last(self) -> str:
         """The newest run of all, whether or not it got to label anything."""
-        return max([*self.records, self.runs[-1]["run"]])
+        return max([*self.records, self.newest])
 
     @property
     def drifted(self) -> bool:
@@ -78,7 +98,7 @@ class Night:
         if self.compared is None:
             return "Nothing to compare: there is not one age."
         if not self.compared.new:
-            return f"Nothing new to compare: the last run that gave ages is {self.compared.runs[-1]}."
+            return f"Nothing new to compare: the last run that gave ages is {self.compared.runs[-1][-1]}."
         if not self.compared.before:
             return "Nothing to compare with yet: this is the first run of its model."
         return self.compared.drift.verdict
@@ -88,48 +108,69 @@ def look(labels: Labels, output: Location, options: ReportOptions) -> Night:
     """Ask for everything.
 
     Raises:
-        UsageError: the labels have no column that a slice was asked for by.
+        UsageError: the labels have no rows, or no column that a slice was asked for by.
         JobError: the labels changed while they were read.
     """
-    slices = {column: labels.slices(column, VALUES) for column in options.slice}
+    for column in options.slice:
+        labels.check_own(column)
     labels.sum_up()
     runs, models = labels.by("run"), labels.by("model")
+    if not runs:
+        raise UsageError(f"the label files under {output.url} hold no rows: label something first")
     records, unreadable = read_records(output, RUNS)
-    newest_model = runs[-1]["of_model"]
-    since = options.since or _newest(runs, records)
-    queued = queue(labels, newest_model, options.review) if options.review else pa.table({})
+    current = _current(output, [row["model"] for row in models], records)
+    model = current.model
+    together = _together(runs, records)
+    since = options.since or together[-1][0]
+    queued = queue(labels, model, options.review, answered(output)) if options.review else pa.table({})
     return Night(
         output=output.url,
-        totals=labels.totals(),
-        statuses=labels.statuses(),
-        new=labels.statuses(since),
+        current=current,
+        totals=next(row for row in models if row["model"] == model),
+        statuses=labels.statuses(model),
+        new=labels.statuses(since=since),
         runs=runs,
         records=records,
         unreadable=unreadable,
-        failures=labels.failures(runs[-1]["run"], REASONS),
+        failures=labels.failures(model, together[-1], REASONS),
         models=models,
         model_ages={row["model"]: labels.ages(row["model"]) for row in models},
-        compared=_compared(labels, runs, since, options.previous),
-        slices=slices,
+        compared=_compared(labels, runs, together, since, options.previous),
+        slices={column: labels.slices(column, model, VALUES) for column in options.slice},
         queued=queued,
-        crops=thumbnails(labels, queued.slice(0, QUEUED).to_pylist(), newest_model),
+        crops=thumbnails(labels, queued.slice(0, QUEUED).to_pylist(), model),
     )
 
 
-def _newest(runs: Sequence[Row], records: Mapping[str, Record]) -> str:
-    """The newest run with rows, or that ended well without any. One that was refused or failed says nothing."""
-    return max([runs[-1]["run"], *(name for name, record in records.items() if record.error is None)])
+def _current(output: Location, models: Sequence[str], records: Mapping[str, Record]) -> Current:
+    named = read_current(output)
+    current = named if named is not None and named.model in models else chosen(models, records)
+    assert current is not None, "there are labels"
+    return current
 
 
-def _compared(labels: Labels, runs: Sequence[Row], since: str, previous: int) -> Compared | None:
-    with_ages = [row for row in runs if row["faces"]]
-    if not with_ages:
+def _together(runs: Sequence[Row], records: Mapping[str, Record]) -> list[list[str]]:
+    """The runs that have rows, with the attempts that each took, in the order of the last of them."""
+    models = {row["run"]: row["of_model"] for row in runs}
+    every = models | {name: record.model for name, record in records.items()}
+    groups = attempts(every.items(), records, RUNS)
+    with_rows = [[name for name in group if name in models] for group in groups]
+    return sorted((group for group in with_rows if group), key=lambda group: group[-1])
+
+
+def _compared(
+    labels: Labels, runs: Sequence[Row], together: Sequence[Sequence[str]], since: str, previous: int
+) -> Compared | None:
+    models = {row["run"]: row["of_model"] for row in runs if row["faces"]}
+    if not models:
         return None
     # Another model would give other ages to the same faces.
-    model = with_ages[-1]["of_model"]
-    names = [row["run"] for row in with_ages if row["of_model"] == model]
-    new = [name for name in names if name >= since]
-    now = new or names[-1:]
-    ages = [labels.ages(model, runs) for runs in [*([name] for name in names[: -len(now)][-RUNS:]), now]]
-    before, drift = judge(ages, previous, BINS_PER_YEAR)
-    return Compared(now, model, bool(new), ages[-1], [ages[index] for index in before], drift)
+    model = models[max(models)]
+    groups = [[name for name in group if models.get(name) == model] for group in together]
+    groups = [group for group in groups if group]
+    new = [group for group in groups if group[-1] >= since]
+    now = new or groups[-1:]
+    before = [group for group in groups if group not in now][-RUNS:]
+    ages = [labels.ages(model, names) for names in [*before, [name for group in now for name in group]]]
+    compared, drift = judge(ages, previous, BINS_PER_YEAR)
+    return Compared(now, model, bool(new), ages[-1], [ages[index] for index in compared], drift)

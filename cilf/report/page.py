@@ -61,6 +61,8 @@ class Page:
     title: str
     made: str
     """When, UTC."""
+    notes: Sequence[str] = ()
+    """What the figures are of."""
     warnings: Sequence[str] = ()
     """What cannot wait."""
     tiles: Sequence[tuple[str, str]] = ()
@@ -94,6 +96,11 @@ def cut(text: str, longest: int = _LONGEST) -> str:
         return text
     half = (longest - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
+
+
+def counted(number: float, noun: str) -> str:
+    """So many of something, in words: `1 face`, `2,000 faces`."""
+    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
 
 
 def words(text: str | None) -> Cell:

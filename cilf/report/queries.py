@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -17,9 +17,6 @@ import pyarrow as pa
 from cilf import schema
 from cilf.errors import JobError, UsageError
 from cilf.storage import Location, files, folders
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 BINS_PER_YEAR = 2
 OLDEST = 125
@@ -88,9 +85,9 @@ class Labels:
         self.own = [name for name in columns if name not in known]
         """Columns carried through from the user's manifest."""
 
-    def reach(self, fs: AbstractFileSystem) -> None:
-        """Let statements name files of this store, too."""
-        self._connection.register_filesystem(fs)
+    def give(self, name: str, table: pa.Table) -> None:
+        """Let statements read a table by this name; another one takes its place."""
+        self._connection.register(name, table)
 
     def run(self, sql: str, *values: Any) -> None:
         """Execute a statement."""
@@ -114,11 +111,13 @@ class Labels:
         self.run(_OBJECTS)
         self.run(_FACES)
 
-    def statuses(self, since: str = "") -> list[Row]:
-        """`status`, `objects` of the runs from `since` on; the most frequent first."""
+    def statuses(self, model: str | None = None, since: str = "") -> list[Row]:
+        """`status`, `objects` of a model or all of them, in the runs from `since` on; the most frequent first."""
         return self.rows(
-            "SELECT status, sum(objects)::BIGINT AS objects FROM objects WHERE run >= ? GROUP BY 1 ORDER BY 2 DESC, 1",
+            """SELECT status, sum(objects)::BIGINT AS objects FROM objects
+            WHERE run >= ? AND model = coalesce(?, model) GROUP BY 1 ORDER BY 2 DESC, 1""",
             since,
+            model,
         )
 
     def by(self, key: str) -> list[Row]:
@@ -129,10 +128,6 @@ class Labels:
             (SELECT {key}, max(run) AS newest, max(model) AS of_model, {_COUNTS} FROM objects GROUP BY {key})
             LEFT JOIN (SELECT {key}, {_MEANS} FROM faces GROUP BY {key}) USING ({key}) ORDER BY newest, {key}"""
         )
-
-    def totals(self) -> Row:
-        """Counts and means of everything."""
-        return self.rows(f"SELECT * FROM (SELECT {_COUNTS} FROM objects), (SELECT {_MEANS} FROM faces)")[0]
 
     def ages(self, model: str, runs: Sequence[str] | None = None) -> list[int]:
         """Faces by bin of age, BINS_PER_YEAR to the year from 0 to OLDEST, in some runs of a model or all of them."""
@@ -146,20 +141,21 @@ class Labels:
             counts[row["bin"]] = row["faces"]
         return counts
 
-    def failures(self, newest: str, at_most: int) -> list[Row]:
-        """What gave no age, by `status` and `reason` with its numbers left out; `objects`, how many of them in the run
-        `newest`, and `examples`, some URIs. The most frequent first."""
+    def failures(self, model: str, newest: Sequence[str], at_most: int) -> list[Row]:
+        """What a model gave no age, by `status` and `reason` with its numbers left out; `objects`, how many of them in
+        the runs `newest`, and `examples`, some URIs. The most frequent first."""
         return self.rows(
             f"""SELECT status, regexp_replace(left(reason, {_SHORT}), '[0-9]+', '…', 'g') AS reason,
-            count(*) AS objects, count(*) FILTER (run = ?) AS newest, min(uri, {_EXAMPLES}) AS examples
-            FROM labels WHERE status <> 'ok' GROUP BY 1, 2 ORDER BY objects DESC, 1, 2 LIMIT ?""",
-            newest,
+            count(*) AS objects, count(*) FILTER (list_contains(?::VARCHAR[], run)) AS newest,
+            min(uri, {_EXAMPLES}) AS examples
+            FROM labels WHERE status <> 'ok' AND model = ? GROUP BY 1, 2 ORDER BY objects DESC, 1, 2 LIMIT ?""",
+            list(newest),
+            model,
             at_most,
         )
 
-    def slices(self, column: str, at_most: int) -> tuple[list[Row], int]:
-        """Counts and means by the values of one of the user's columns, those of the most objects, and how many values
-        there are.
+    def check_own(self, column: str) -> None:
+        """Make sure that a column is one of the user's.
 
         Raises:
             UsageError: there is no such column.
@@ -167,24 +163,30 @@ class Labels:
         if column not in self.own:
             carried = ", ".join(self.own) or "none"
             raise UsageError(f"--slice {column}: the labels carry no such column (columns of your own: {carried})")
+
+    def slices(self, column: str, model: str, at_most: int) -> tuple[list[Row], int]:
+        """Counts and means of a model by the values of one of the user's columns, those of the most objects, and how
+        many values there are."""
         value = f"""left(CAST("{column.replace('"', '""')}" AS VARCHAR), {_SHORT})"""
         self.run(
             f"""CREATE OR REPLACE TABLE slices AS SELECT {value} AS value, status, count(*) AS objects,
             coalesce(sum(bytes), 0)::DOUBLE AS bytes
-            FROM labels GROUP BY 1, 2"""
+            FROM labels WHERE model = ? GROUP BY 1, 2""",
+            model,
         )
         largest = f"SELECT value, {_COUNTS} FROM slices GROUP BY 1 ORDER BY objects DESC, value LIMIT {at_most}"
         found = self.rows(
             f"""WITH largest AS ({largest}), means AS (
               SELECT value, count(*) AS faces, avg(face.age) AS age, avg(face.accepted::INT) AS accepted,
                      avg(face.expected_error) AS expected_error, avg(face.age_high - face.age_low) AS width
-              FROM (SELECT {value} AS value, unnest(faces) AS face FROM labels)
+              FROM (SELECT {value} AS value, unnest(faces) AS face FROM labels WHERE model = ?)
               WHERE isfinite(face.age + face.age_low + face.age_high + face.expected_error)
                 AND (value IN (SELECT value FROM largest) OR value IS NULL)
               GROUP BY 1)
             SELECT largest.*, means.* EXCLUDE value
             FROM largest LEFT JOIN means ON largest.value IS NOT DISTINCT FROM means.value
-            ORDER BY objects DESC, largest.value"""
+            ORDER BY objects DESC, largest.value""",
+            model,
         )
         return found, self.rows("SELECT count(*) AS n FROM (SELECT DISTINCT value FROM slices)")[0]["n"]
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from cilf.errors import INTERRUPTED
 from cilf.storage import Location, files, read
 
 _THREADS = 16
+
+
+_FEWEST = 1000
+"""Rows of a run that has a pace: in a smaller one the first block, which counts for the start, is too much of it."""
+
+
+def _in_words(error: Any) -> Any:
+    """Records of former versions name the exception, and nothing behind it."""
+    if isinstance(error, str):
+        return INTERRUPTED if error.startswith(KeyboardInterrupt.__name__) else error.removesuffix(": ")
+    return error
 
 
 class Record(BaseModel):
@@ -17,20 +30,35 @@ class Record(BaseModel):
     run: str
     model: str
     model_name: str = ""
+    options: dict[str, Any] = {}
+    """Of `cilf label`, by name."""
     objects: int = 0
     """To label."""
     counts: dict[str, int] = {}
     """Labelled, by status."""
     seconds: float = 0.0
-    images_per_second: float = 0.0
+    seconds_to_first_row: float = 0.0
+    """The start: Ray, the model and the first block."""
     stage_seconds: dict[str, float] = {}
-    error: str | None = None
-    """Why the run ended early."""
+    error: Annotated[str | None, BeforeValidator(_in_words)] = None
+    """Why the run ended early; INTERRUPTED where somebody stopped it."""
 
     @property
     def labelled(self) -> int:
         """Objects that got their rows."""
         return sum(self.counts.values())
+
+    @property
+    def pace(self) -> float | None:
+        """Images per second of steady work, behind the start; None where too little tells of it."""
+        steady = self.seconds - self.seconds_to_first_row
+        return self.labelled / steady if self.labelled >= _FEWEST and steady > 0 else None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ended well and left out nothing of what it was given."""
+        limit = self.options.get("limit")
+        return self.error is None and (limit is None or self.labelled < limit)
 
 
 def read_records(output: Location, at_most: int) -> tuple[dict[str, Record], list[str]]:

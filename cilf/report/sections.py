@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.filesize import decimal
 
 from cilf.config import ReportOptions
+from cilf.errors import INTERRUPTED
 from cilf.report.estimates import ages, by_value, judgement, models
 from cilf.report.night import QUEUED, RUNS, Night
-from cilf.report.page import Cell, Page, Section, Table, amount, code, count, cut, image, share, words, years
+from cilf.report.page import Cell, Page, Section, Table, amount, code, count, counted, cut, image, share, words, years
 from cilf.report.plots import Plot, Series, dates
 from cilf.report.queries import Row
 from cilf.report.review import POOL, RULES
+from cilf.report.runs import Record
 
 
 def page(night: Night, options: ReportOptions) -> Page:
@@ -21,6 +24,7 @@ def page(night: Night, options: ReportOptions) -> Page:
     return Page(
         title=f"Ages in {cut(night.output)}",
         made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Newest run: {cut(night.newest)}.",
+        notes=_notes(night),
         warnings=_warnings(night),
         tiles=[
             ("objects", f"{totals['objects']:,}"),
@@ -43,13 +47,49 @@ def page(night: Night, options: ReportOptions) -> Page:
     )
 
 
+def _notes(night: Night) -> list[str]:
+    """Of which model the figures are, where there are several."""
+    others = [row for row in night.models if row["model"] != night.current.model]
+    if not others:
+        return []
+    beside = "; ".join(
+        f"{_model(night, row['model'])}: {counted(row['objects'], 'object')}, {row['ok']:,} with ages"
+        for row in reversed(others)
+    )
+    current = _model(night, night.current.model)
+    return [
+        f"Objects, statuses, reasons and columns are counted for the current model, {current}.",
+        f"Labels of other models lie beside and are not counted: {beside}.",
+    ]
+
+
+def _model(night: Night, fingerprint: str) -> str:
+    name = night.model_names.get(fingerprint)
+    return f"{cut(fingerprint, 24)} ({cut(name, 60)})" if name else cut(fingerprint, 24)
+
+
+def _ended_early(night: Night) -> str | None:
+    """Of the last run, in words; None where it ended well."""
+    record = night.records.get(night.last)
+    if record is None:
+        return f"Run {cut(night.last)} has left no record: it is still going on, or was killed."
+    if record.error is None:
+        return None
+    run, rows = "The newest run", ""
+    if night.last != night.newest:
+        run, rows = f"{run}, {cut(night.last)},", " before its first row"
+    if record.error == INTERRUPTED:
+        return f"{run} was interrupted{rows}: the same command again goes on where it was."
+    return f"{run} ended early{rows}: {cut(record.error, 400)}"
+
+
 def _warnings(night: Night) -> list[str]:
-    record = night.records.get(night.newest)
-    said = []
-    if record and record.error:
-        said.append(f"The newest run ended early: {cut(record.error, 400)}")
-    elif record is None:
-        said.append(f"Run {cut(night.newest)} has left no record: it is still going on, or was killed.")
+    said = [early] if (early := _ended_early(night)) else []
+    if not night.named:
+        said.append(
+            "OUTPUT/current.json names no model that has labels: readers who filter by it see nothing. The figures are "
+            f"of model {cut(night.current.model)}."
+        )
     if night.drifted:
         said.append(night.verdict)
     if night.unreadable:
@@ -100,7 +140,9 @@ def _ended(night: Night, run: str) -> Cell:
     record = night.records.get(run)
     if record is None:
         return words("no record")
-    return code(record.error) if record.error else words("well")
+    if record.error in (None, INTERRUPTED):
+        return words(record.error or "well")
+    return code(record.error)
 
 
 def _failures(night: Night) -> Section:
@@ -127,41 +169,55 @@ def _speed(night: Night, price: float | None) -> Section:
     records = [record for _, record in sorted(night.records.items()) if record.labelled and record.seconds > 0]
     if not records:
         return Section("Speed and cost", ["No run has left a record of what it took."])
-    plot = Plot(
-        "Speed",
-        f"The newest run labelled {records[-1].images_per_second:,.1f} images/s.",
-        "images/s",
-        dates([record.run for record in records]),
-        [Series("images/s", [record.images_per_second for record in records])],
-    )
     stages = sorted({stage for record in records for stage in record.stage_seconds})
     costs = () if price is None else ("cost", "per million")
-    rows = []
-    for record in reversed(records):
-        per_image = [1000 * record.stage_seconds.get(stage, 0) / record.labelled for stage in stages]
-        cost = (price or 0) * record.seconds / 3600
-        rows.append(
-            (
-                code(record.run),
-                count(record.labelled),
-                years(record.seconds / 60),
-                years(record.images_per_second),
-                *(years(milliseconds) for milliseconds in per_image),
-                *((amount(cost), amount(cost / record.labelled * 1e6)) if costs else ()),
-            )
+    columns = (
+        *("run", "labelled", "minutes", "start, s", "images/s"),
+        *(f"{cut(stage, 20)}, ms/image" for stage in stages),
+        *costs,
+    )
+    rows = [
+        (
+            code(record.run),
+            count(record.labelled),
+            years(record.seconds / 60),
+            years(record.seconds_to_first_row),
+            years(record.pace),
+            *(years(1000 * record.stage_seconds.get(stage, 0) / record.labelled) for stage in stages),
+            *(() if price is None else _costs(record, price)),
         )
-    columns = ("run", "labelled", "minutes", "images/s", *(f"{cut(stage, 20)}, ms/image" for stage in stages), *costs)
-    note = "Stages are process seconds, side by side; most of fetching is waiting."
+        for record in reversed(records)
+    ]
+    note = (
+        "images/s are those of steady work, behind the start, and of runs of 1,000 images or more. Stages are process "
+        "seconds, side by side; most of fetching is waiting."
+    )
     if price is None:
         note += " With --price, what the machines of a run cost per hour, the cost is here too."
     else:
-        note += f" Cost at {price:g} per hour."
-    return Section(
-        "Speed and cost", plots=[plot], tables=[Table("By run, from the runs' records", columns, rows, note)]
-    )
+        note += f" Cost at {price:g} per hour; that of a million has one start."
+    table = Table("By run, from the runs' records", columns, rows, note)
+    return Section("Speed and cost", plots=_pace(records), tables=[table])
+
+
+def _costs(record: Record, price: float) -> tuple[Cell, Cell]:
+    """What a run has cost, and a million images in one such run."""
+    million = (record.seconds_to_first_row + 1e6 / record.pace) if record.pace else None
+    return amount(price * record.seconds / 3600), amount(million and price * million / 3600)
+
+
+def _pace(records: Sequence[Record]) -> list[Plot]:
+    steady = [(record.run, record.pace) for record in records if record.pace]
+    if not steady:
+        return []
+    description = f"The newest run that is large enough to tell labelled {steady[-1][1]:,.1f} images/s."
+    series = Series("images/s", [pace for _, pace in steady])
+    return [Plot("Speed", description, "images/s of steady work", dates([run for run, _ in steady]), [series])]
 
 
 def _review(night: Night) -> Section:
+    if not len(night.queued):
+        return Section("To review", ["There is no face to review."])
     rules = [f"{rule.name}: {rule.meaning} ({rule.share:.0%} of the queue)." for rule in RULES]
     with_crops = bool(night.crops)
     table = Table(
@@ -179,10 +235,11 @@ def _review(night: Night) -> Section:
             )
             for row in night.queued.slice(0, QUEUED).to_pylist()
         ],
-        f"The first {min(QUEUED, len(night.queued))} of {len(night.queued):,}; review.csv and review.parquet have all, "
-        "with the boxes. Fill in true_age there, and --corrections makes rows to learn from of them.",
+        f"The first {min(QUEUED, len(night.queued))} of {len(night.queued):,}. {night.review}.csv and .parquet have "
+        "all of them, with the boxes. Fill in true_age there, and --corrections makes rows to learn from. Files that "
+        "were filled in are kept.",
     )  # fmt: skip
-    drawn = f"Drawn from the newest runs of the newest model: as many as hold {POOL} times as many faces as the queue."
+    drawn = f"Drawn from the newest runs of the current model: as many as hold {POOL} times as many faces as the queue."
     return Section("To review", [drawn, *rules], tables=[table])
 
 

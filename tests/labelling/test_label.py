@@ -6,7 +6,9 @@ import io
 import json
 import os
 import re
+import signal
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -315,6 +317,20 @@ def test_a_run_that_is_refused_leaves_no_record(photograph, tmp_path, model_fold
     assert not (out / "runs").exists()
 
 
+def test_a_run_that_was_interrupted_says_so(photograph, tmp_path, model_folder, monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(job, "_execute", interrupt)
+    photos, out = fill(tmp_path / "photos", {"a.jpg": photograph(1)}), tmp_path / "out"
+    command = ["label", str(photos), str(out), "--model", str(model_folder), "--faces", "none"]
+    assert cli.main(command) == cli.INTERRUPTED
+    assert "goes on where it was" in capsys.readouterr().err
+    (record,) = (json.loads(file.read_text()) for file in (out / "runs").iterdir())
+    assert record["error"] == "interrupted"
+
+
 def test_who_has_lost_the_lease_removes_no_rows(label: Label, rows, photograph, tmp_path, monkeypatch, model_folder):
     photos, out = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(3)}), tmp_path / "out"
     first = label(photos, out)
@@ -369,6 +385,32 @@ def test_an_output_inside_the_input_by_whatever_way(photograph, tmp_path, model_
         assert cli.main(command) == cli.WRONG_USAGE, (source, output)
         assert re.search("lies inside (INPUT|labels of OUTPUT)", capsys.readouterr().err)
     assert sorted(map(str, tmp_path.rglob("*"))) == before
+
+
+def test_readers_change_models_once_an_upgrade_is_whole(label: Label, photograph, tmp_path, capsys):
+    photos, out = fill(tmp_path / "photos", {f"{n}.jpg": photograph(n) for n in range(4)}), tmp_path / "out"
+
+    def named() -> str:
+        return json_of(out)["model"]
+
+    (first,) = set(label(photos, out, "--limit", "3")["model"].to_pylist())
+    label(photos, out)
+    assert named() == first
+    trials = [("--limit", "2"), ("--include", "0.jpg"), ("--include", "1.jpg")]
+    for trial in trials:
+        models = set(label(photos, out, "--precision", "bfloat16", *trial)["model"].to_pylist())
+        assert named() == first
+    assert "has no rows for 2 of its photographs" in capsys.readouterr().err
+    (photos / "3.jpg").unlink()
+    label(photos, out, "--precision", "bfloat16")
+    assert {named()} == models - {first}
+    assert "from now on" in capsys.readouterr().err
+    (record,) = (json.loads(file.read_text()) for file in (out / "runs").glob(f"{json_of(out)['run']}.json"))
+    assert (record["model"], record["model_name"]) == (named(), json_of(out)["name"])
+
+
+def json_of(out: Path) -> dict[str, str]:
+    return json.loads((out / "current.json").read_text())
 
 
 def test_a_model_that_fails_fails_the_job(

@@ -63,11 +63,11 @@ def config(tmp_path: Path, model_folder: Path) -> Config:
 def night(monkeypatch: pytest.MonkeyPatch) -> Night:
     """Run `cilf nightly` at a moment, such as 20261101T011500Z, and return its exit code."""
 
-    def run(config: Path, moment: str | None = None) -> int:
+    def run(config: Path, moment: str | None = None, *options: str) -> int:
         with monkeypatch.context() as patch:
             if moment is not None:
                 patch.setattr("cilf.provenance.stamp", lambda: moment)
-            return cli.main(["nightly", str(config)])
+            return cli.main(["nightly", str(config), *options])
 
     return run
 

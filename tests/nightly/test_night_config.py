@@ -55,13 +55,61 @@ def test_options_reach_the_steps_as_from_a_command_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("inputs: /photos\noutput: /ages", Config(inputs=("/photos",), output="/ages")),
+        ("output: /b\n<<: {inputs: /a}", Config(inputs=("/a",), output="/b")),
+        ("inputs: 2026-11-01\noutput: 007", Config(inputs=("2026-11-01",), output="007")),
+        ("inputs: [/a, 1e3]\noutput: /b\nkeep_runs: '70'", Config(inputs=("/a", "1e3"), output="/b", keep_runs=70)),
+        ("inputs: /a\noutput: /b\nkeep_runs: 1_000\nfail_on_drift: yes\nmanifest:\nlabel:\nlist:\n",
+         Config(inputs=("/a",), output="/b", keep_runs=1000, fail_on_drift=True)),
+    ],
+)  # fmt: skip
+def test_shapes_that_people_write(tmp_path, text, expected):
+    assert read_config(write(tmp_path, text)) == expected
+
+
+def test_options_in_shapes_that_people_write(tmp_path):
+    text = """
+    inputs: /a
+    output: /b
+    list: {include: '*.jpg'}
+    label: {thumbnails: yes, limit: '10', max_bytes: 1_000, gpus-per-actor: .5, model: 007, include: 2026-*}
+    report: {slice: 2026-11-01, price: 1.20}
+    """
+    config = read_config(write(tmp_path, text))
+    assert config.list_options().include == ("*.jpg",)
+    label = config.label_options()
+    assert (label.thumbnails, label.limit, label.max_bytes, label.gpus_per_actor) == (True, 10, 1000, 0.5)
+    assert (label.model, label.include) == ("007", ("2026-*",))
+    report = config.report_options("20261101")
+    assert (report.slice, report.price) == (("2026-11-01",), 1.2)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("output: /b", "inputs: Field required"),
         ("inputs: []\noutput: /b", "inputs: Tuple should have at least 1 item"),
-        ("inputs: /a\noutput: /b", "inputs: Input should be a valid tuple"),
+        ("inputs: {/a: 1}\noutput: /b", "inputs: Input should be a valid tuple, found {'/a': '1'}"),
+        ("inputs: ['']\noutput: /b", "inputs.0: String should have at least 1 character"),
+        ("inputs:\noutput: /b", "inputs: Field required"),
         ("inputs: [/a]", "output: Field required"),
         ("inputs: [/a]\noutput: /b\nmodle: x", "modle: Extra inputs are not permitted"),
+        ("inputs: [/a]\noutput: /b\nkeep-run: 70", "keep-run: Extra inputs are not permitted; did you mean keep_runs?"),
+        ("input: [/a]\noutput: /b", "input: Extra inputs are not permitted; did you mean inputs?"),
+        (
+            "inputs: [/a]\noutput: /b\nmodel: x",
+            "model: Extra inputs are not permitted; it is an option of the section label",
+        ),
+        ("inputs: [/a]\noutput: /b\ninclude: x", "it is an option of the section list or label"),
+        ("inputs: [/a]\noutput: /b\nlist: {include: [*.jpg]}", "put globs such as '*.jpg' in quotes"),
+        ("inputs: [/a]\ninputs: [/c]\noutput: /b", "the key inputs stands there twice"),
+        ("inputs: [/a]\noutput: /b\nlabel: {faces: no}", 'Invalid value "no" for [faces]'),
+        (
+            "inputs: [/a]\noutput: /b\nreport: {Slices: x}",
+            'Unknown option: "[Slices]" from report. Did you mean slice?',
+        ),
         ("inputs: [/a]\noutput: /b\nlabel: fast", "label: Input should be a valid dictionary"),
         ("inputs: [/a]\noutput: /b\nlabel: {modle: x}", 'Unknown option: "[modle]" from label'),
         ("inputs: [/a]\noutput: /b\nlabel: {limit: 0}", "Must be >= 1"),

@@ -9,7 +9,7 @@ import pytest
 from cilf.errors import UsageError
 from cilf.labelling.lease import Lease
 from cilf.nightly.config import Config
-from cilf.nightly.record import Record, Step, tonight
+from cilf.nightly.record import Record, Step, records, tonight
 from cilf.nightly.retention import remove_old
 from cilf.storage import Location, locate
 
@@ -78,6 +78,26 @@ def test_another_config_begins_the_same_night_anew(output):
     found = tonight(output, other, "20261101T220000Z")
     assert (found.night, found.started, found.steps, found.ended) == (first.night, first.started, {}, None)
     assert found.config["keep_runs"] == 100
+
+
+def test_further_nights_of_a_date_have_numbers(output):
+    moments = [f"20261101T{hour:02d}0000Z" for hour in range(12)]
+    first = saved(output, moments[0])
+    assert tonight(output, CONFIG, moments[1], again=True) == first, "what is not done goes on"
+    saved(output, moments[1], ended=moments[1], drift=False)
+    for number, moment in enumerate(moments[2:], 2):
+        further = tonight(output, CONFIG, moment, again=True)
+        assert (further.night, further.started, further.since) == (f"2026-11-01-{number}", moment, moment)
+        assert (further.steps, further.ended) == ({}, None)
+        further.save(output)
+        assert tonight(output, CONFIG, "20261101T230000Z") == further, "and is the newest"
+        further.model_copy(update={"ended": moment, "drift": False}).save(output)
+    assert tonight(output, CONFIG, "20261101T235959Z").ended is not None
+    assert tonight(output, CONFIG, "20261102T000001Z", again=True).night == "2026-11-02"
+    assert remove_old(output, keep=3) == 11 - 3
+    assert {place.path.rpartition("/")[2] for place in records(output)} == {
+        f"2026-11-01-{number}.json" for number in (9, 10, 11)
+    }
 
 
 @pytest.mark.parametrize("text", ["{torn", "[]", '{"night": 3}'])

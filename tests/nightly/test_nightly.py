@@ -19,8 +19,10 @@ import pytest
 import yaml
 
 from cilf import cli
+from cilf.labelling.current import Prefix
 from cilf.labelling.lease import Lease
 from cilf.nightly import steps
+from cilf.nightly.config import Config
 from cilf.storage import locate
 
 pytestmark = pytest.mark.usefixtures("ray_session", "stand_in")
@@ -157,6 +159,46 @@ def test_another_config_begins_the_steps_anew(photos, config, night, record, cap
     assert "nothing to do" not in capsys.readouterr().out
     assert record("2026-11-01")["rows"] == {"ok": 3}
     assert record("2026-11-01")["steps"]["label"]["found"]["objects"] == 1
+
+
+def test_a_night_may_be_done_again(photos, config, night, record, tmp_path, capsys):
+    photos("a", ages(ADULTS, 100, 1))
+    file = config(fail_on_drift=True)
+    assert night(file, "20261101T011500Z", "--again") == 0, "it is the first of its date"
+    first = record("2026-11-01")
+    photos("b", ages(CHILDREN, 100, 2))
+    assert night(file, "20261101T091500Z") == 0
+    assert "nothing to do: night 2026-11-01 is done" in (said := capsys.readouterr().out)
+    assert "--again" in said
+    assert night(file, "20261101T101500Z", "--again") == 3
+    assert record("2026-11-01") == first
+    assert record("2026-11-01-2")["rows"] == {"ok": 100}
+    assert night(file, "20261101T111500Z") == 3, "the exit code of the newest"
+    assert "nothing to do: night 2026-11-01-2 is done" in capsys.readouterr().out
+    with Lease(locate(str(tmp_path / "out" / "leases" / "nightly.json")), "x", print):
+        assert night(file, "20261101T121500Z", "--again") == cli.BUSY
+    assert night(file, "20261102T011500Z") == 0
+    assert record("2026-11-02")["verdict"].startswith("Nothing new to compare")
+
+
+def test_a_night_that_was_interrupted_says_so(photos, config, night, record, monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    photos("a", [30])
+    with monkeypatch.context() as patch:
+        patch.setitem(steps.STEPS, "list", interrupt)
+        assert night(config(), "20261101T011500Z") == cli.INTERRUPTED
+    assert record("2026-11-01")["steps"]["list"]["error"] == "interrupted"
+
+
+def test_what_a_night_lists_is_what_its_run_is_given(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "list.csv").write_text("uri\na.jpg\n")
+    inputs = (f"{tmp_path}/photos/", str(tmp_path / "list.csv"))
+    config = Config(inputs=inputs, output=str(tmp_path / "out"), list={"include": "*.jpg"})
+    assert steps._listed(config) == [Prefix(str(tmp_path / "photos"), ("*.jpg",))]
+    assert steps._listed(config.model_copy(update={"label": {"include": "*1.jpg"}})) == []
 
 
 def test_beside_a_run_that_was_started_by_hand(photos, config, night, record, tmp_path, monkeypatch, capsys):

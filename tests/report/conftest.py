@@ -42,6 +42,7 @@ def write_run() -> Callable[..., None]:
             "model_name": "made-up",
             "counts": counts,
             "seconds": 36.0,
+            "seconds_to_first_row": 16.0,
             "images_per_second": len(rows) / 36,
             "stage_seconds": {"fetch": 10.0, "decode": 20.0, "model": 30.0},
             "error": None,

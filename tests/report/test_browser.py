@@ -49,7 +49,15 @@ def report(tmp_path_factory, write_run, photograph: Callable[..., bytes]) -> str
             nodes.append(row(n, faces, thumbnails=crops, camera="old" if n % 2 else LONG))
         error = "JobError: the disk is full" if night == 8 else None
         model = "0123456789ab" if night % 4 else "fedcba987654"
-        write_run(str(output), f"202611{night + 1:02d}T010000Z-aaaaaa", nodes, *own, model=model, error=error)
+        write_run(
+            str(output),
+            f"202611{night + 1:02d}T010000Z-aaaaaa",
+            nodes,
+            *own,
+            model=model,
+            error=error,
+            counts={"ok": 1500},
+        )
     assert cli.main(["report", str(output), "--slice", "camera", "--price", "2", "--review", "30"]) == 0
     return (output / "report.html").as_uri()
 
