@@ -48,7 +48,7 @@ def test_training_reads_the_table(lay_out, tmp_path, photograph):
     output = tmp_path / "elsewhere" / "fgnet.parquet"
     assert cli.main(["data", "check", "fgnet", str(folder), "--output", str(output)]) == 0
     table = pq.read_table(output)
-    rows = examine(table, str(output.parent))
+    rows = examine(table)
     assert rows["age"].to_pylist() == [2, 22, 35]
     assert rows["subject"].to_pylist() == ["001", "001", "002"]
     assert [reason is None for reason in rows["reason"].to_pylist()] == [True, True, False]
