@@ -27,13 +27,14 @@ ROW = pa.schema(
         ("id", pa.string()),
         ("subject", pa.string()),
         *((name, pa.float32()) for name in YEARS),
+        ("content", pa.int64()),
         ("image", pa.large_binary()),
         ("body", pa.large_binary()),
     ]
 )
-"""`age` is what is learned; `age_low` and `age_high` are of rows that had a group instead of it. `image` is the file of
-a face, or where a box told which face of a photograph is meant, its crop; `body` is the crop of its body, for models
-that look at bodies."""
+"""`age` is what is learned; `age_low` and `age_high` are of rows that had a group instead of it. `content` is a hash of
+the file and the box, by which a face is known again under another name. `image` is the file of a face, or where a box
+told which face of a photograph is meant, its crop; `body` is the crop of its body, for models that look at bodies."""
 _DEFAULT = Model()
 _MAX_BYTES = 100_000_000
 _MAX_PIXELS = 200_000_000
@@ -59,7 +60,8 @@ def examine(table: pa.Table, model: Model = _DEFAULT) -> pa.Table:
     ids = [_named(*row) for row in zip(given("id"), names, answers, strict=True)]
     reasons = [wrong or _reason(*row) for wrong, *row in zip(given("wrong"), learned, groups, answers, strict=True)]
     crops = [_Crops(a) if isinstance(a, bytes) else _Crops() for a in answers]
-    for row, box in enumerate(given_boxes(table)):
+    boxes = given_boxes(table)
+    for row, box in enumerate(boxes):
         if box is not None and reasons[row] is None:
             crops[row], reasons[row] = _cut_out(answers[row], box, model.images)
     return pa.table(
@@ -70,6 +72,7 @@ def examine(table: pa.Table, model: Model = _DEFAULT) -> pa.Table:
             "age_low": pa.array([group and group.low for group in groups], pa.float32()),
             "age_high": pa.array([group and group.high for group in groups], pa.float32()),
             "age_std": pa.array([years(std) for std in given("age_std")], pa.float32()),
+            "content": pa.array(map(_content, answers, boxes), pa.int64()),
             "image": pa.array([crop.face for crop in crops], pa.large_binary()),
             "body": pa.array([crop.body for crop in crops], pa.large_binary()),
             "reason": pa.array(reasons, pa.string()),
@@ -115,6 +118,15 @@ def _named(row_id: Any, name: str | None, answer: Any) -> str:
     if (given := identifier(row_id) or name) is not None:
         return given
     return hashlib.blake2b(answer, digest_size=8).hexdigest() if isinstance(answer, bytes) else "a row without id"
+
+
+def _content(answer: Any, box: Sequence[float] | None) -> int | None:
+    if not isinstance(answer, bytes):
+        return None
+    digest = hashlib.blake2b(answer, digest_size=8)
+    if box is not None:
+        digest.update(np.array(box, np.float32).tobytes())
+    return int.from_bytes(digest.digest(), "little", signed=True)
 
 
 def _reason(age: float | None, group: AgeGroup | None, answer: Any) -> str | None:

@@ -83,8 +83,13 @@ def read_rows(url: str, wanted_split: str | None, model: Model) -> Rows:
         [names.empty_table(), *good.select_columns(names.names).iter_batches(batch_size=None, batch_format="pyarrow")]
     )
     if not len(index) and not bad:
-        raise UsageError(f"{url} has no rows" + (f" with split = {wanted_split!r}" if wanted_split else ""))
+        raise no_rows(url, wanted_split)
     return Rows(good, bad, index)
+
+
+def no_rows(url: str, split: str | None) -> UsageError:
+    """The error to raise where there is nothing to learn from."""
+    return UsageError(f"{url} has no rows" + (f" with split = {split!r}" if split else ""))
 
 
 def check_share(rows: Rows, url: str) -> None:
