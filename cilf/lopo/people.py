@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cilf.datasets.columns import check_image_column, encoded_images
+from cilf.datasets.data_files import data_files
 from cilf.datasets.face_files import parquet_files
 from cilf.datasets.fgnet import read as read_fgnet
 from cilf.datasets.identifiers import identifier
@@ -75,7 +76,7 @@ def _is_folder_of_images(source: Location) -> bool:
     return (
         source.scheme == "file"
         and source.fs.isdir(source.path)
-        and not any(path.endswith(".parquet") for path in source.fs.find(source.path))
+        and not any(file.path.lower().endswith(".parquet") for file in data_files(source))
     )
 
 

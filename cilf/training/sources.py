@@ -7,7 +7,6 @@ WebDataset    tars of `<key>.jpg` (or another kind of image) beside `<key>.json`
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ from cilf.training.tars import tar_rows
 
 if TYPE_CHECKING:
     from ray.data import Dataset
-
-logger = logging.getLogger(__name__)
 
 _KINDS = {
     "Parquet": (".parquet",),
@@ -52,6 +49,8 @@ class Source:
     """Rows of this split alone; None: every row."""
     groups: list[int]
     """Row groups of each Parquet file."""
+    unread: list[str]
+    """What else is there."""
 
     def dataset(self) -> Dataset:
         """RAW; read where Ray has room."""
@@ -105,12 +104,8 @@ def open_source(url: str, split: str | None) -> Source:
     if not there:
         raise UsageError(f"{url} holds neither Parquet, CSV, JSON lines nor tar files")
     kind, *others = there
-    for other in others:
-        logger.warning(
-            "%s holds %d %s files, which are read, and %d %s files, which are not",
-            *(url, len(there[kind]), kind, len(there[other]), other),
-        )
-    return Source(url, kind, there[kind], split, _checked(kind, there[kind], split))
+    unread = [f"{len(there[other])} {other} files" for other in others]
+    return Source(url, kind, there[kind], split, _checked(kind, there[kind], split), unread)
 
 
 def _checked(kind: str, files: list[Location], split: str | None) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from cilf.datasets.age_groups import years
@@ -11,6 +12,8 @@ from cilf.training.raw import PLACES, Row
 from cilf.training.recipe import Recipe
 from cilf.training.rows import MAX_BAD_SHARE, no_rows
 from cilf.training.sources import Source, open_source
+
+logger = logging.getLogger(__name__)
 
 
 def survey(recipe: Recipe) -> None:
@@ -24,6 +27,9 @@ def survey(recipe: Recipe) -> None:
     others = [open_source(data.choose_path or data.path, data.choose), *(open_source(m.path, m.fit) for m in data.more)]
     for source in others:
         _check_rows(source)
+    for source in {source.url: source for source in (known, *others) if source.unread}.values():
+        read = f"{len(source.files)} {source.kind} files, which are read"
+        logger.warning("%s holds %s, and %s, which are not", source.url, read, " and ".join(source.unread))
     rows = known.labels()
     if rows is not None:
         _check_people(rows, known, recipe)

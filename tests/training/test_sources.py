@@ -9,7 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_training import face, labelled
+from tiny_training import RECIPE, face, labelled
 
 from cilf.card import Model
 from cilf.cli import main
@@ -19,8 +19,10 @@ from cilf.errors import UsageError
 from cilf.lopo.people import read_people
 from cilf.storage import locate
 from cilf.training.raw import raw_table
+from cilf.training.recipe import Recipe
 from cilf.training.rows import read_rows, subject_keys
 from cilf.training.sources import open_source
+from cilf.training.survey import survey
 from cilf.training.tables import parquet_rows
 from cilf.training.tars import tar_rows
 
@@ -293,10 +295,10 @@ def test_links_to_folders_are_followed_once(tmp_path):
 
 
 def test_a_folder_of_two_kinds_says_which_is_read(tmp_path, caplog):
-    faces_file(tmp_path / "faces.parquet", pa.binary())
+    pq.write_table(pa.Table.from_pylist(labelled(500)), tmp_path / "faces.parquet")
     tar_of(tmp_path / "more.tar", ("a.jpg", IMAGE), ("a.json", LABELS))
-    assert open_source(str(tmp_path), "val").kind == "Parquet"
-    assert "1 Parquet files, which are read, and 1 tar files, which are not" in caplog.text
+    survey(Recipe.model_validate({**RECIPE, "data": {"path": str(tmp_path)}}))
+    assert caplog.text.count("1 Parquet files, which are read, and 1 tar files, which are not") == 1
 
 
 def test_a_damaged_row_group_costs_itself(tmp_path):
