@@ -294,6 +294,36 @@ def test_links_to_folders_are_followed_once(tmp_path):
     assert len(open_source(str(tmp_path / "data"), "val").files) == 1
 
 
+def test_a_store_is_read_as_a_folder_is(bucket, tmp_path):
+    faces_file(tmp_path / "faces.parquet", IMAGES["struct"])
+    packed = tar_of(tmp_path / "x.tar", ("a.b.JPG", IMAGE), ("a.b.JSON", LABELS), ("c.jpg", IMAGE)).read_bytes()
+    listed = b"path,age,subject\n../a.png,30,007\nb.png,31,7\n../../../c.png,32,7\n"
+    parquet = (tmp_path / "faces.parquet").read_bytes()
+    url = bucket(
+        {
+            "tars/deep/x.tar": packed,
+            "lists/labels.csv.gz": gzip.compress(listed),
+            "faces/1/a.parquet": parquet,
+            "faces/._a.parquet": b"junk",
+            "faces/_temporary/b.parquet": b"junk",
+            "delta/a.parquet": parquet,
+            "delta/_delta_log/0.json": b"{}",
+        }
+    )
+    [tar] = open_source(f"{url}/tars", "train").files
+    assert [row["id"] for row in tar_rows(tar, "train")] == ["a.b", "c.jpg"]
+    source = open_source(f"{url}/lists/", None)
+    table = raw_table(source.labels(), source.files[0])
+    assert table["uri"].to_pylist()[:2] == [f"{url}/a.png", f"{url}/lists/b.png"]
+    assert table["subject"].to_pylist() == ["007", "7", "7"]
+    assert "leads out of the bucket" in table["wrong"][2].as_py()
+    assert len(list(open_source(f"{url}/faces", "val").labels())) == FaceSet(f"{url}/faces", "val").rows == 10
+    assert len(open_source(f"{url}/faces/1/*.parquet", "val").files) == 1
+    for refused in (f"{url}/delta", f"{url}/delta/*.parquet"):
+        with pytest.raises(UsageError, match="a table of Delta"):
+            open_source(refused, "val")
+
+
 def test_a_folder_of_two_kinds_says_which_is_read(tmp_path, caplog):
     pq.write_table(pa.Table.from_pylist(labelled(500)), tmp_path / "faces.parquet")
     tar_of(tmp_path / "more.tar", ("a.jpg", IMAGE), ("a.json", LABELS))
