@@ -65,6 +65,17 @@ def test_every_layout_gives_the_same_rows(kind, rows, tmp_path):
     assert found.index["id"].to_pylist() == [row["id"] for row in found.good.take_all()]
 
 
+@pytest.mark.parametrize("kind", ["parquet", "tar", "csv"])
+def test_rows_keep_the_order_of_their_files(kind, tmp_path):
+    rows = labelled(400)
+    for part in range(4):
+        (tmp_path / f"{part}").mkdir()
+        layout(kind, rows[100 * part : 100 * part + 100], tmp_path / f"{part}")
+    found = read_rows(str(tmp_path), "train", Model())
+    assert found.index["id"].to_pylist() == [row["id"] for row in rows if row["split"] == "train"]
+    assert [row["id"] for row in found.good.take_all()] == found.index["id"].to_pylist()
+
+
 def photograph() -> bytes:
     """Two faces that only their boxes tell of, a red and a blue one, each above a body of half its colour."""
     pixels = np.full((300, 400, 3), 128, np.uint8)
