@@ -165,8 +165,8 @@ class TrainOptions:
     """YAML file that says what to train on what; see configs/train."""
 
     output: str
-    """Folder or URL for the model (model.safetensors, model.json) and everything about the run. The same command
-    again goes on from the last checkpoint there."""
+    """Folder or URL for the model (model.safetensors, model.json) and everything about the run: new, empty, or of a run
+    of this recipe. The same command again goes on from the last checkpoint there."""
 
     _: KW_ONLY
 
@@ -188,12 +188,12 @@ class EvaluateOptions:
     """Name of a bundled model, or a path or URL of a model folder."""
 
     data: str
-    """Path or URL of a Parquet file or a folder of them, with the columns id, image (encoded bytes), age (years)
-    and split; of photographs box too (left, top, right, bottom of the face in the upright image, pixels). With age_low
-    and age_high (years; no age_high: and older) instead of ages, how often the age group is right is measured; with
-    age_std (years), the ε-error too. With gender or sex and race there are figures per group, with subject the
-    intervals are over subjects, and it is said how many of these stand in other splits too. Numbers there are
-    UTKFace's: gender 0 male, 1 female; race 0 White, 1 Black, 2 Asian, 3 Indian, 4 Others."""
+    """Path or URL of a Parquet file or a folder of them, with the columns id, image (encoded bytes, or Hugging Face's
+    structs of them), age (years) and split; of photographs box too (left, top, right, bottom of the face in the upright
+    image, pixels). With age_low and age_high (years; no age_high: and older) instead of ages, how often the age group
+    is right is measured; with age_std (years), the ε-error too. With gender or sex and race there are figures per
+    group, with subject the intervals are over subjects, and it is said how many of these stand in other splits too.
+    Numbers there are UTKFace's: gender 0 male, 1 female; race 0 White, 1 Black, 2 Asian, 3 Indian, 4 Others."""
 
     _: KW_ONLY
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from cilf.config import DataCheckOptions
 from cilf.datasets.age_groups import AgeGroup
-from cilf.datasets.labels import Labelled, Problem, Reason, reader
+from cilf.datasets.labels import TABLE, Labelled, Problem, Reason, reader
 from cilf.errors import UsageError
 from cilf.evaluation.metrics import BANDS
 from cilf.storage import CHECKING, Location, check_output, locate, problem, write
@@ -56,7 +56,21 @@ def _output(url: str) -> Location:
         raise UsageError(f"--output {url} does not end in .parquet")
     output = locate(url, CHECKING)
     check_output(output.parent)
+    _check_is_ours(output)
     return output
+
+
+def _check_is_ours(output: Location) -> None:
+    """A table that this command has written before may be written anew; nothing else is overwritten."""
+    if not output.fs.exists(output.path):
+        return
+    try:
+        with output.fs.open(output.path, "rb") as opened:
+            ours = {*TABLE.names, "uri"} <= set(pq.read_schema(opened).names)
+    except (OSError, pa.ArrowException):
+        ours = False
+    if not ours:
+        raise UsageError(f"--output {output.url} is there and no table of `cilf data check`: name another file")
 
 
 def _write(labelled: Labelled, folder: Path, output: Location) -> None:

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cilf.datasets.age_groups import BOUNDS, AgeGroup, distinct_bounds, group_of_row, years
+from cilf.datasets.columns import check_image_column, without_views
+from cilf.datasets.data_files import data_files
 from cilf.datasets.known_boxes import BOX_COLUMNS
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
@@ -43,23 +45,21 @@ class FaceFile:
 
 
 def parquet_files(source: Location) -> list[Location]:
-    """The Parquet file, or those below a folder but for hidden ones, by name.
+    """The Parquet file, or those of a folder or of `folder/*.parquet`, by name; see cilf.datasets.data_files.
 
     Raises:
         UsageError: there are none.
     """
     try:
-        if source.fs.isfile(source.path):
-            return [source]
-        if not source.fs.exists(source.path):
-            raise FileNotFoundError("no file and no folder of that name")
-        below = [path for path in source.fs.find(source.path) if path.endswith(".parquet")]
+        found = data_files(source)
+    except UsageError:
+        raise
     except Exception as error:
         raise UsageError(f"no labelled faces: {problem(error, source.url)}") from error
-    shown = [path for path in below if not path.rpartition("/")[2].startswith((".", "_"))]
-    if not shown:
+    tables = [file for file in found if file == source or file.path.lower().endswith(".parquet")]
+    if not tables:
         raise UsageError(f"{source.url} holds no Parquet file with labelled faces")
-    return [Location(source.scheme, source.fs, path) for path in sorted(shown)]
+    return tables
 
 
 def inspect(location: Location, split: str) -> FaceFile:
@@ -79,7 +79,8 @@ def inspect(location: Location, split: str) -> FaceFile:
             columns |= {name: column for name, column in found.items() if column}
             grouped = all(name in columns for name in BOUNDS)
             light = ["split", *(c for n, c in columns.items() if n == "subject" or (grouped and n in numbers[:3]))]
-            parts = [parquet.read_row_group(group, columns=light) for group in range(parquet.num_row_groups)]
+            groups = [parquet.read_row_group(group, columns=light) for group in range(parquet.num_row_groups)]
+            parts = list(map(without_views, groups))
     except UsageError:
         raise
     except Exception as error:
@@ -109,9 +110,7 @@ def _check(schema: pa.Schema, location: Location) -> None:
         raise UsageError(
             f"{location.url} has no column {', '.join(missing)} (its columns: {', '.join(schema.names)}); {_MEANT}"
         )
-    image = schema.field("image").type
-    if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
-        raise UsageError(f"{location.url} has a column image of {image}; expected binary, the encoded bytes")
+    check_image_column(schema.field("image").type, location.url)
 
 
 def _column(parts: Sequence[pa.Table], name: str) -> list[pa.ChunkedArray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cilf.datasets.age_groups import BOUNDS, AgeGroup, group_of_row, years
+from cilf.datasets.columns import encoded_images, without_views
 from cilf.datasets.face_files import FaceFile
+from cilf.datasets.identifiers import identifier
 from cilf.datasets.known_boxes import given_boxes
 
 OLDEST = 130
@@ -38,6 +39,8 @@ class Columns:
         """The rows of the split: `id`, `image`, `box` (list of float32, pixels; null: all of it), `age` (float32,
         years), `unlabelled` (why there is neither age nor group; null where there is), by group `age_group` (its name),
         and those `there`; null where a row has none."""
+        image = table.schema.get_field_index("image")
+        table = without_views(table.set_column(image, "image", encoded_images(table["image"])))
         table = table.filter(pc.equal(table["split"].cast(pa.string()), self.split))
 
         def given(name: str) -> list[Any]:
@@ -47,8 +50,8 @@ class Columns:
         groups = [group_of_row(low, high) for low, high in zip(*map(given, BOUNDS), strict=True)]
         why = [self._unlabelled(age, group) for age, group in zip(ages, groups, strict=True)]
         columns = {
-            "id": pa.array([str(value) for value in given("id")], pa.string()),
-            "image": table[file.columns["image"]].cast(pa.large_binary()),
+            "id": pa.array([identifier(value) or "a row without id" for value in given("id")], pa.string()),
+            "image": table["image"],
             "box": pa.array(given_boxes(table), pa.list_(pa.float32())),
             "age": pa.array(ages, pa.float32()),
             "unlabelled": pa.array(why, pa.string()),
@@ -77,9 +80,6 @@ def group_name(value: object, numbered: dict[int, str] | None = None) -> str | N
     Args:
         numbered: names that stand for numbers.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, (int, float)) and value == int(value):
-        # A column of whole numbers that lacks some is one of floats to pandas.
-        return (numbered or {}).get(int(value), str(int(value)))
-    return str(value)
+    if numbered and isinstance(value, int | float) and value in numbered:
+        return numbered[int(value)]
+    return identifier(value)

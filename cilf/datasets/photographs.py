@@ -9,8 +9,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow.parquet as pq
 
+from cilf.datasets.columns import check_image_column, encoded_images
+from cilf.datasets.data_files import data_files
 from cilf.errors import UsageError
-from cilf.storage import CHECKING, Location, files, locate, problem, read
+from cilf.storage import CHECKING, Location, locate, problem, read
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,14 @@ def photographs(data: str) -> Iterator[KnownPhotograph]:
     """
     folder = locate(data, CHECKING)
     try:
-        boxes = {name: found for file in files(folder, ".xml") for name, found in _imglab(read(file) or b"").items()}
-        tables = files(folder, ".parquet")
+        beside = data_files(folder)
+        lists = [file for file in beside if file.path.lower().endswith(".xml")]
+        boxes = {name: found for file in lists for name, found in _imglab(read(file) or b"").items()}
+    except UsageError:
+        raise
     except Exception as error:
         raise UsageError(f"cannot read photographs: {problem(error, folder.url)}") from error
+    tables = [file for file in beside if file.path.lower().endswith(".parquet")]
     if not tables:
         raise UsageError(f"{data} holds no Parquet files of photographs")
     for file in tables:
@@ -53,11 +59,13 @@ def _of_file(file: Location, boxes: Mapping[str, np.ndarray]) -> Iterator[KnownP
         counts = [name for name in names if name == "faces" or name.endswith("_faces")]
         if missing := [name for name in ("name", "image") if name not in names] or (not counts and ["faces"]):
             raise UsageError(f"{file.url} has no column {' and no column '.join(missing)}")
+        check_image_column(parquet.schema_arrow.field("image").type, file.url)
         for batch in parquet.iter_batches(16, columns=["name", "image", counts[0]]):
-            for row in batch.to_pylist():
+            images = encoded_images(batch["image"]).to_pylist()
+            for image, row in zip(images, batch.drop_columns(["image"]).to_pylist(), strict=True):
                 known = next((found for name, found in boxes.items() if row["name"].endswith(name)), None)
                 count = row[counts[0]] if known is None else len(known)
-                yield KnownPhotograph(row["name"], row["image"], count, known)
+                yield KnownPhotograph(row["name"], image, count, known)
 
 
 def _imglab(xml: bytes) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cilf.config import EvaluateOptions
 from cilf.errors import UsageError
+from cilf.extras import check_training
 
 
 def evaluate(options: EvaluateOptions) -> int:
@@ -17,6 +18,7 @@ def evaluate(options: EvaluateOptions) -> int:
         JobError: the data could not be read to its end, or a run of a suite has failed.
     """
     if options.suite:
+        check_training("cilf evaluate --suite")
         from cilf.suite import job as suite
 
         return suite.run(options)

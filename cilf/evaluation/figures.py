@@ -92,13 +92,16 @@ class Figures:
         return _figure(float(np.median(self.values_NK[group.rows, 0])), medians_R)
 
     def macro(self, groups: list[Group]) -> dict[str, Any] | None:
-        """Mean of the groups' means of the first column, each counting the same; without those of too few rows."""
+        """Mean of the groups' means of the first column, each counting the same; without those of too few rows.
+
+        `of` is how many groups there are. None where fewer than two have enough: that is no mean over groups.
+        """
         shown = [group for group in groups if len(group.rows) >= SMALLEST]
-        if not shown:
+        if len(shown) < 2:
             return None
         value = float(np.mean([self.values_NK[group.rows, 0].mean() for group in shown]))
         means_R = np.mean([self._means(group, self.names[0]) for group in shown], axis=0)
-        return {**_figure(value, means_R), f"{shown[0].by}s": [group.name for group in shown]}
+        return {**_figure(value, means_R), f"{shown[0].by}s": [group.name for group in shown], "of": len(groups)}
 
     def gaps(self, groups: list[Group]) -> dict[str, dict[str, Any]]:
         """`gap` of genders and of races, where there is one."""

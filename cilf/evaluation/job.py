@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 from cilf.config import EvaluateOptions
 from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.faces import FaceSet
+from cilf.errors import UsageError
 from cilf.estimator import Estimator
 from cilf.evaluation import age_groups, group_plot, group_tables, groups, plots, tables
 from cilf.evaluation.measure import BATCH, measure
@@ -26,7 +27,10 @@ from cilf.evaluation.stream import Estimated, estimate_set
 from cilf.memory import keep_freed_memory
 from cilf.protocols.leakage import of_one_result
 from cilf.provenance import versions
-from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
+from cilf.storage import CHECKING, Location, check_output, locate, model_folder, read, write_all
+
+FILES = ("evaluation.json", "evaluation.md", "evaluation.png", "estimates.parquet")
+"""What an evaluation leaves in its folder."""
 
 _NAMED = 100
 """Of the skipped rows, this many are named."""
@@ -87,12 +91,28 @@ def run(options: EvaluateOptions) -> int:
     output = locate(options.output or f"runs/evaluate/{name}", CHECKING)
     faces = FaceSet(options.data, options.split)
     check_output(output)
+    check_is_ours(output)
     keep_freed_memory()
     evaluation = evaluate_model(Estimator(folder), faces)
     evaluation.write(output.url)
     Console(highlight=False).print(evaluation.terminal())
     print(f"evaluation.md, evaluation.png, evaluation.json and estimates.parquet are in {output.url}")
     return 0
+
+
+def check_is_ours(output: Location) -> None:
+    """Make sure that only an earlier evaluation is overwritten.
+
+    Raises:
+        UsageError: files of the same names are of something else.
+    """
+    there = [name for name in FILES if output.fs.exists((output / name).path)]
+    try:
+        record = json.loads(read(output / "evaluation.json") or b"null")
+    except ValueError:
+        record = None
+    if there and not (isinstance(record, dict) and "evaluated_at" in record):
+        raise UsageError(f"--output {output.url} has {', '.join(there)} of something else; name another folder")
 
 
 def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str | None] | None = None) -> Evaluation:

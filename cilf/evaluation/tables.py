@@ -44,7 +44,7 @@ def _notes(record: Record) -> list[str]:
     if record["epsilon_error"]:
         lines.append(f"ε-error {with_ends(record['epsilon_error'], digits=3)} {_over(record)}.")
     if record["macro_mae"]:
-        lines.append(f"Mean over {_macro(record)}, each counting the same: MAE {with_ends(record['macro_mae'])}.")
+        lines.append(f"Mean over {over_groups(record)}: MAE {with_ends(record['macro_mae'])}.")
     for by, gap in record["gaps"].items():
         pair = f"{gap['highest']} against {gap['lowest']}"
         lines.append(f"Largest gap by {by}: {pair}, {with_ends(gap)} {unit} of MAE.")
@@ -72,7 +72,7 @@ def markdown(record: Record) -> str:
     if record["epsilon_error"]:
         facts.append([f"ε-error, {_over(record)}", with_ends(record["epsilon_error"], digits=3)])
     if record["macro_mae"]:
-        facts.append([f"MAE, mean over {_macro(record)}", with_ends(record["macro_mae"], unit)])
+        facts.append([f"MAE, mean over {over_groups(record)}", with_ends(record["macro_mae"], unit)])
     for by, gap in record["gaps"].items():
         facts.append(
             [f"Largest gap by {by}: {gap['highest']} against {gap['lowest']}", with_ends(gap, f"{unit} of MAE")]
@@ -95,9 +95,13 @@ def markdown(record: Record) -> str:
     return document(record, errors, headings, lambda row: _full(row, share.name), facts, reliability)
 
 
-def _macro(record: Record) -> str:
+def over_groups(record: Record) -> str:
     """What the mean of means is over."""
-    return "decades" if "decades" in record["macro_mae"] else "ranks"
+    macro = record["macro_mae"]
+    name = "decades" if "decades" in macro else "ranks"
+    shown, there = len(macro[name]), macro["of"]
+    few = f" (the others have fewer than {record['smallest_group']} rows)" * (shown < there)
+    return f"{shown} of {there} {name}{few}, each counting the same"
 
 
 def _full(row: Record, share: str) -> list[str]:

@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cilf.datasets.columns import check_image_column, encoded_images
+from cilf.datasets.data_files import data_files
 from cilf.datasets.face_files import parquet_files
 from cilf.datasets.fgnet import read as read_fgnet
+from cilf.datasets.identifiers import identifier
 from cilf.datasets.labels import OLDEST
 from cilf.errors import UsageError
 from cilf.images.fetch import FetchError, fetch
@@ -73,7 +76,7 @@ def _is_folder_of_images(source: Location) -> bool:
     return (
         source.scheme == "file"
         and source.fs.isdir(source.path)
-        and not any(path.endswith(".parquet") for path in source.fs.find(source.path))
+        and not any(file.path.lower().endswith(".parquet") for file in data_files(source))
     )
 
 
@@ -94,7 +97,7 @@ def _from_parquet(source: Location) -> People:
         table = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise UsageError(f"the Parquet files of {source.url} have different columns: {error}") from error
-    ids = [str(value) for value in table["id"].to_pylist()]
+    ids = [value or "a row without id" for value in table["id"].to_pylist()]
     subjects, ages = table["subject"].to_pylist(), table["age"].to_pylist()
     for row, (subject, age) in enumerate(zip(subjects, ages, strict=True)):
         if subject is None:
@@ -105,14 +108,15 @@ def _from_parquet(source: Location) -> People:
     for face, image in zip(ids, images, strict=True):
         if not image:
             raise UsageError(f"{source.url}: {face} has no image")
-    return People(ids, np.array([str(s) for s in subjects], object), np.array(ages, np.float32), images)
+    return People(ids, np.array(subjects, object), np.array(ages, np.float32), images)
 
 
 def _table(file: Location) -> pa.Table:
     """`id`, `subject`, `age` and `image` or `uri` of a file."""
     try:
         with file.fs.open(file.path, "rb") as opened:
-            names = pq.read_schema(opened).names
+            schema = pq.read_schema(opened)
+            names = schema.names
             chosen = {"id": _first(_IDS, names), "subject": "subject", "age": "age", "image": _first(_IMAGES, names)}
             missing = [ours for ours, name in chosen.items() if name not in names]
             if missing:
@@ -120,6 +124,8 @@ def _table(file: Location) -> pa.Table:
                     f"{file.url} has no column {', '.join(missing)} (its columns: {', '.join(names)}); expected "
                     f"subject, age (years), one of {', '.join(_IDS)}, and image (encoded bytes) or uri"
                 )
+            if chosen["image"] == "image":
+                check_image_column(schema.field("image").type, file.url)
             opened.seek(0)
             table = pq.read_table(opened, columns=list(dict.fromkeys(chosen.values())))
     except UsageError:
@@ -134,6 +140,8 @@ def _table(file: Location) -> pa.Table:
     named["id"], named["subject"] = (_text(named[name]) for name in ("id", "subject"))
     if "uri" in named:
         named["uri"] = absolute(_text(named["uri"]), file.parent)
+    else:
+        named["image"] = encoded_images(named["image"])
     return pa.table(named)
 
 
@@ -142,7 +150,7 @@ def _first(wanted: tuple[str, ...], names: list[str]) -> str | None:
 
 
 def _text(column: pa.ChunkedArray) -> pa.Array:
-    return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+    return pa.array([identifier(value) for value in column.to_pylist()], pa.string())
 
 
 def _fetched(uris: list[str]) -> list[bytes]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from cilf.datasets.identifiers import identifier
 from cilf.errors import UsageError
 
 DRAWS = 5
@@ -49,7 +50,7 @@ def subjects_of(table: pa.Table) -> np.ndarray:
     """Who is on each row, object [N]; None where that is unknown."""
     if "subject" not in table.column_names:
         return np.full(len(table), None, object)
-    return np.array([None if s is None else str(s) for s in table["subject"].to_pylist()], object)
+    return np.array([identifier(who) for who in table["subject"].to_pylist()], object)
 
 
 def known_subjects(table: pa.Table, protocol: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cilf.config import PublishOptions
+from cilf.extras import check_installed
 
 
 def publish(options: PublishOptions) -> int:
@@ -12,6 +13,7 @@ def publish(options: PublishOptions) -> int:
         UsageError: there are no labels, a run is writing them, or the catalog or the table cannot be used.
         JobError: it failed, and says whether anything was committed; the same call may be made again.
     """
+    check_installed("cilf publish", "publish", {"iceberg": "pyiceberg", "delta": "deltalake"}[options.format])
     from cilf.publishing import job
 
     return job.run(options)

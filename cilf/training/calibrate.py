@@ -24,6 +24,9 @@ _TEACHING = 0.35
 """Share of the held-out subjects that teach the error ensemble where no folds do; the others set thresholds and
 intervals, for which the rarest age band needs the rows more."""
 
+_NEEDED = 2 * MIN_SUBJECTS
+"""Subjects that set thresholds and intervals, or that folds teach the error ensemble with."""
+
 _BATCH = 128
 
 
@@ -38,15 +41,23 @@ def check_subjects(held: int, fitted: int, folds: bool) -> None:
     Raises:
         UsageError: too few of either.
     """
-    needed = 2 * MIN_SUBJECTS
-    least = needed if folds else math.ceil(needed / _TEACHING)
-    if held < least:
+    if held < _least_held(folds):
         raise UsageError(
-            f"{held} of {held + fitted} subjects are held out, and to calibrate on them takes at least {least}: raise "
-            "held_out or bring more faces; a row whose subject is unknown counts as one"
+            f"{held} of {held + fitted} subjects are held out, and to calibrate on them takes at least "
+            f"{_least_held(folds)}: raise held_out or bring more faces; a row whose subject is unknown counts as one. "
+            "Few faces are learned from beside a base set, which is calibrated on: see configs/train/corrections.yaml"
         )
-    if folds and fitted < needed:
-        raise UsageError(f"{fitted} subjects to learn from, and folds take at least {needed}: bring more faces")
+    if folds and fitted < _NEEDED:
+        raise UsageError(f"{fitted} subjects to learn from, and folds take at least {_NEEDED}: bring more faces")
+
+
+def is_enough(held: int, fitted: int, folds: bool) -> bool:
+    """Whether `check_subjects` lets so many pass."""
+    return held >= _least_held(folds) and (fitted >= _NEEDED or not folds)
+
+
+def _least_held(folds: bool) -> int:
+    return _NEEDED if folds else math.ceil(_NEEDED / _TEACHING)
 
 
 def calibrate(model: Network, held: CorrectionTable, folds: CorrectionTable | None, plan: Plan, seed: int) -> Corrector:

@@ -16,7 +16,7 @@ from cilf.images.body import with_body
 from cilf.images.decode import decode
 from cilf.own_process import settle
 from cilf.training.augment import MARGIN, augment
-from cilf.training.rows import TASK_CPUS
+from cilf.training.sources import TASK_CPUS
 
 if TYPE_CHECKING:
     from ray.data import Dataset

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cilf.card import Images, Model
 from cilf.datasets.age_groups import AgeGroup, group_of_row, years
-from cilf.datasets.face_rows import group_name
+from cilf.datasets.identifiers import identifier
 from cilf.datasets.known_boxes import given_boxes
 from cilf.datasets.labels import OLDEST
 from cilf.images.decode import DecodeError, decode
@@ -21,69 +21,60 @@ from cilf.images.faces import BoxError, known
 from cilf.images.fetch import FetchError, fetch
 from cilf.own_process import settle
 from cilf.training.augment import MARGIN
-from cilf.urls import split
+from cilf.training.raw import YEARS
 
-YEARS = ("age", "age_low", "age_high", "age_std")
 ROW = pa.schema(
     [
         ("id", pa.string()),
         ("subject", pa.string()),
         *((name, pa.float32()) for name in YEARS),
+        ("content", pa.int64()),
         ("image", pa.large_binary()),
         ("body", pa.large_binary()),
     ]
 )
-"""`age` is what is learned; `age_low` and `age_high` are of rows that had a group instead of it. `image` is the file of
-a face, or where a box told which face of a photograph is meant, its crop; `body` is the crop of its body, for models
-that look at bodies."""
+"""`age` is what is learned; `age_low` and `age_high` are of rows that had a group instead of it. `content` is a hash of
+the file and the box, by which a face is known again under another name. `image` is the file of a face, or where a box
+told which face of a photograph is meant, its crop; `body` is the crop of its body, for models that look at bodies."""
 _DEFAULT = Model()
 _MAX_BYTES = 100_000_000
 _MAX_PIXELS = 200_000_000
 
 
-def examine(table: pa.Table, folder: str, model: Model = _DEFAULT) -> pa.Table:
+def examine(table: pa.Table, model: Model = _DEFAULT) -> pa.Table:
     """Look at every row of a batch: ROW and `reason`, which is null where the row can be learned from.
 
     Args:
-        table: the labels' columns that there are, and `image`, `uri` or `path`.
-        folder: what relative paths are taken from.
+        table: cilf.training.raw.RAW, or some of its columns.
         model: what is to learn from them.
     """
     settle()
-    if "image" in table.column_names:
-        answers: list[Any] = table["image"].to_pylist()
-        names: list[str | None] = [None] * len(table)
-    else:
-        names = [_absolute(n, folder) for n in table["uri" if "uri" in table.column_names else "path"].to_pylist()]
-        answers = [FetchError("missing", "there is no URI")] * len(table)
-        there = {row: name for row, name in enumerate(names) if name}
-        fetched = fetch(list(there.values()), [None] * len(there), _MAX_BYTES)
-        for row, answer in zip(there, fetched, strict=True):
-            answers[row] = answer
 
     def given(name: str) -> list[Any]:
         return table[name].to_pylist() if name in table.column_names else [None] * len(table)
 
+    names, answers = given("uri"), _encoded(given("image"), given("uri"))
     ages = [years(age) for age in given("age")]
     bounds = zip(ages, given("age_low"), given("age_high"), strict=True)
     groups = [group_of_row(low, high) if age is None else None for age, low, high in bounds]
     oldest = model.ages.oldest
     learned = [age if group is None else group.middle(oldest) for age, group in zip(ages, groups, strict=True)]
-    given_ids = given("id") if "id" in table.column_names else names
-    ids = [_named(i, answer) for i, answer in zip(given_ids, answers, strict=True)]
-    reasons = [_reason(*row) for row in zip(learned, groups, answers, strict=True)]
+    ids = [_named(*row) for row in zip(given("id"), names, answers, strict=True)]
+    reasons = [wrong or _reason(*row) for wrong, *row in zip(given("wrong"), learned, groups, answers, strict=True)]
     crops = [_Crops(a) if isinstance(a, bytes) else _Crops() for a in answers]
-    for row, box in enumerate(given_boxes(table)):
+    boxes = given_boxes(table)
+    for row, box in enumerate(boxes):
         if box is not None and reasons[row] is None:
             crops[row], reasons[row] = _cut_out(answers[row], box, model.images)
     return pa.table(
         {
             "id": pa.array(ids, pa.string()),
-            "subject": pa.array([group_name(who) for who in given("subject")], pa.string()),
+            "subject": pa.array([identifier(who) for who in given("subject")], pa.string()),
             "age": pa.array(learned, pa.float32()),
             "age_low": pa.array([group and group.low for group in groups], pa.float32()),
             "age_high": pa.array([group and group.high for group in groups], pa.float32()),
             "age_std": pa.array([years(std) for std in given("age_std")], pa.float32()),
+            "content": pa.array(map(_content, answers, boxes), pa.int64()),
             "image": pa.array([crop.face for crop in crops], pa.large_binary()),
             "body": pa.array([crop.body for crop in crops], pa.large_binary()),
             "reason": pa.array(reasons, pa.string()),
@@ -116,17 +107,28 @@ def _png(crop_HWC: np.ndarray) -> bytes:
     return cv2.imencode(".png", crop_HWC[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def _named(row_id: Any, answer: Any) -> str:
-    """A row's id; one without is named by its image, so that copies of an image share a name."""
-    if row_id is not None:
-        return str(row_id)
+def _encoded(images: list[bytes | None], names: list[str | None]) -> list[Any]:
+    """The file of each image, or why it cannot be had; what is not there yet is fetched by its name."""
+    there = {row: name for row, name in enumerate(names) if name and images[row] is None}
+    fetched = fetch(list(there.values()), [None] * len(there), _MAX_BYTES)
+    found = dict(zip(there, fetched, strict=True))
+    return [found.get(row, image) for row, image in enumerate(images)]
+
+
+def _named(row_id: Any, name: str | None, answer: Any) -> str:
+    """A row's id; one without is named by its place or its image, so that copies of an image share a name."""
+    if (given := identifier(row_id) or name) is not None:
+        return given
     return hashlib.blake2b(answer, digest_size=8).hexdigest() if isinstance(answer, bytes) else "a row without id"
 
 
-def _absolute(name: str | None, folder: str) -> str | None:
-    if not name or split(name)[0] != "file" or name.startswith(("/", "file://")):
-        return name
-    return f"{folder}/{name}"
+def _content(answer: Any, box: Sequence[float] | None) -> int | None:
+    if not isinstance(answer, bytes):
+        return None
+    digest = hashlib.blake2b(answer, digest_size=8)
+    if box is not None:
+        digest.update(np.array(box, np.float32).tobytes())
+    return int.from_bytes(digest.digest(), "little", signed=True)
 
 
 def _reason(age: float | None, group: AgeGroup | None, answer: Any) -> str | None:

@@ -31,21 +31,15 @@ from cilf.models.corrector_fit import Plan
 from cilf.models.network import Network
 from cilf.models.systems import build_network
 from cilf.storage import Location, locate, read, write
-from cilf.training.calibrate import calibrate, check_subjects, correction_table
+from cilf.training.calibrate import calibrate, correction_table
 from cilf.training.epochs import age_weights
+from cilf.training.material import Material, gather
 from cilf.training.out_of_fold import out_of_fold
 from cilf.training.recipe import Data, Recipe, read_recipe
-from cilf.training.rows import (
-    Rows,
-    check_groups,
-    check_share,
-    fitted_rows,
-    read_rows,
-    subject_keys,
-    subject_numbers,
-)
-from cilf.training.run_folder import METRICS_FILE, RECIPE_FILE, prepare, write_bad_rows
-from cilf.training.start import Weights, mix, start_weights
+from cilf.training.rows import Rows, subject_keys, subject_numbers
+from cilf.training.run_folder import METRICS_FILE, RECIPE_FILE, prepare
+from cilf.training.start import SEEN, Weights, check_unseen, learned_from, mix, start_weights
+from cilf.training.survey import survey
 from cilf.training.trainer import train, worker_resources
 
 logger = logging.getLogger(__name__)
@@ -74,7 +68,9 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> Evalu
     start = start_weights(recipe)
     # Or it fails before it starts. Where nothing is learned, these are the weights.
     model = build_network(recipe.model, deployed=start is not None, load_weights=not recipe.epochs)
+    survey(recipe)
     prepare(recipe, output)
+    logger.info("starting Ray" if address is None else "connecting to Ray")
     with running(address) as cluster:
         worker_resources(recipe, cluster)
         check_everywhere((output / RECIPE_FILE).url)
@@ -82,43 +78,32 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> Evalu
 
 
 def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location, cluster: Cluster) -> Evaluation:
-    data = recipe.data
-    known = read_rows(data.path, data.fit, recipe.model)
-    chosen = read_rows(data.choose_path or data.path, data.choose, recipe.model)
-    write_bad_rows(output, known.bad + chosen.bad)
-    for rows, url in ((known, data.path), (chosen, data.choose_path or data.path)):
-        check_share(rows, url)
-        check_ranks(recipe, rows, url)
-    check_groups(known, chosen, data.choose_path or data.path)
-    fitted_N = fitted_rows(known.index, recipe.held_out, recipe.seed)
-    keys = subject_keys(known.index)
-    fitted, held_out = (len(keys.filter(mask).unique()) for mask in (fitted_N, ~fitted_N))
-    check_subjects(held_out, fitted, bool(recipe.folds))
-    fit = known.of(keys.filter(fitted_N)).materialize()
-    held = known.of(keys.filter(~fitted_N))
-    ages_N = known.index.filter(fitted_N)["age"].to_numpy()
-    weights_K = age_weights(ages_N, recipe.balance, OLDEST)
+    material = gather(recipe, output)
+    check_unseen(recipe, material.held_index["content"])
+    weights_K = age_weights(material.ages_N, recipe.balance, OLDEST)
     logger.info(
         "%d faces to learn from, %d held out to calibrate on, %d to choose by; %d rows left out",
-        *(int(fitted_N.sum()), int((~fitted_N).sum()), len(chosen), len(known.bad) + len(chosen.bad)),
+        *(len(material.fitted), len(material.held_index), len(material.chosen), material.left_out),
     )
     if recipe.epochs:
-        average = train(recipe, start, fit, ages_N, chosen.good, weights_K, output, cluster)
-        model.load_state_dict(average, strict=False)
+        logger.info("starting %s workers for %d epochs", recipe.workers, recipe.epochs)
+        model.load_state_dict(train(recipe, start, material, weights_K, output, cluster))
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
     model.cache_text()
     model.unweigh(torch.from_numpy(weights_K))
     if start is not None:
         mix(model, start, recipe.start_share)
 
-    plan, folds, subjects = Plan(decode=model.decode), None, keys.unique()
+    plan, folds, subjects = Plan(decode=model.decode), None, material.subjects
     if recipe.folds:
         logger.info("fitting %d folds for the error model", recipe.folds)
-        folds = out_of_fold(recipe, fit, keys.filter(fitted_N), subjects, weights_K, plan.max_views, cluster)
-    held_rows = pa.concat_tables(held.iter_batches(batch_size=None, batch_format="pyarrow"))
+        keys = subject_keys(material.fitted)
+        folds = out_of_fold(recipe, material.fit, keys, subjects, weights_K, plan.max_views, cluster)
+    logger.info("calibrating on %d faces", len(material.held_index))
+    held_rows = pa.concat_tables(material.held.iter_batches(batch_size=None, batch_format="pyarrow"))
     table = correction_table(model, held_rows, subject_numbers(held_rows, subjects), plan.max_views)
     corrector = calibrate(model, table, folds, plan, recipe.seed)
-    logger.info("calibrated on %d faces; correction %s", len(table), corrector.constants.moving)
+    logger.info("calibrated; correction %s", corrector.constants.moving)
     card = Card(
         name=recipe.name,
         summary=recipe.summary,
@@ -127,41 +112,29 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
         training={
             "recipe": recipe.model_dump(mode="json", exclude={"model", "name", "summary", "licence"}),
             "cilf": cilf.__version__,
-            "fitted_faces": int(fitted_N.sum()),
+            "fitted_faces": len(material.fitted),
             "held_out_faces": len(table),
-            "rows_left_out": len(known.bad) + len(chosen.bad),
+            "rows_left_out": material.left_out,
             "parameters": count_parameters(model),
             "speed": _speed(output),
+            SEEN: learned_from(recipe, material.fitted["content"]),
         },
     )
-    return deliver(model, card, corrector, known, chosen, data, output)
-
-
-def check_ranks(recipe: Recipe, rows: Rows, url: str) -> None:
-    """Stop where labels are none of the ranks that the recipe names: held inside the range, they would teach wrongly.
-
-    Raises:
-        UsageError: a label is no whole number, or not from youngest to oldest.
-    """
-    ages, label_N = recipe.model.ages, rows.index["age"].to_numpy()
-    wrong_N = (label_N < ages.youngest) | (label_N > ages.oldest) | (label_N != np.rint(label_N))
-    if ages.names is not None and wrong_N.any():
-        raise UsageError(
-            f"{wrong_N.sum()} of {len(rows)} rows of {url} have labels that are none of the {len(ages.names)} ranks "
-            f"{ages.youngest} to {ages.oldest} which model.ages names (the first: {label_N[wrong_N][0]:g})"
-        )
+    return deliver(model, card, corrector, material, recipe.data, output)
 
 
 def deliver(
-    model: Network, card: Card, corrector: Corrector, known: Rows, chosen: Rows, data: Data, output: Location
+    model: Network, card: Card, corrector: Corrector, material: Material, data: Data, output: Location
 ) -> Evaluation:
     """Write the model folder, measure it as labelling will use it, and put the figures on its card."""
     with tempfile.TemporaryDirectory(prefix="cilf-model-") as scratch:
         folder = Path(scratch)
         save_model(model, card, folder, corrector)
         estimator = Estimator(folder)
-        faces = _face_set(known, chosen, data, folder)
-        evaluation = evaluate_model(estimator, faces, learned=known.index["subject"].to_pylist())
+        faces = _face_set(material.known, material.chosen, data, folder)
+        learned = [*material.known.index["subject"].to_pylist(), *material.fitted["subject"].to_pylist()]
+        logger.info("measuring on %d faces", faces.rows)
+        evaluation = evaluate_model(estimator, faces, learned=learned)
         on = f"{(data.choose_path or data.path).rstrip('/').rpartition('/')[2]}, split={data.choose}"
         write_card(estimator.card.model_copy(update={"figures": {on: evaluation.figures}}), folder)
         for name in (WEIGHTS_FILE, CARD_FILE):

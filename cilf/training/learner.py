@@ -26,6 +26,7 @@ from cilf.models.network import Network
 from cilf.models.pixels import Normalise
 from cilf.models.system import Step
 from cilf.models.systems import build_network
+from cilf.training.decay import decays
 from cilf.training.imagenet import load_lite0
 from cilf.training.recipe import Recipe
 from cilf.training.start import Weights
@@ -231,13 +232,14 @@ def freeze_stages(trunk: Any, stages: int) -> None:
 
 
 def parameter_groups(model: Network, recipe: Recipe) -> list[dict[str, Any]]:
-    """AdamW groups: image tower at its share of the rate, no decay on vectors and scalars."""
+    """AdamW groups: image tower at its share of the rate, decay where cilf.training.decay has it."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         rate = recipe.learning_rate * (recipe.image_rate if name.startswith("image.") else 1)
-        decay = recipe.weight_decay if parameter.ndim > 1 and "context" not in name else 0.0
+        part, _, own = name.rpartition(".")
+        decay = recipe.weight_decay if decays(model.get_submodule(part), own, parameter) else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 

@@ -22,6 +22,7 @@ from cilf.evaluation.metrics import summarise
 from cilf.evaluation.scale import scale_of
 from cilf.training.epochs import Views, epoch
 from cilf.training.learner import Learner
+from cilf.training.progress import Teller
 from cilf.training.recipe import Recipe
 from cilf.training.run_folder import RunFolder
 from cilf.training.start import Weights
@@ -52,6 +53,8 @@ class Task:
     """float32: weight of a row by its age in whole years."""
     output: str
     """URL of the run folder."""
+    board: Any
+    """Handle of an actor, cilf.training.progress.Board."""
 
 
 @dataclass
@@ -65,9 +68,14 @@ class Clock:
     images: int = 0
     """Of all workers."""
 
+    @property
+    def rate(self) -> float:
+        """Images per second."""
+        return self.images / max(self.total, 1e-9)
+
     def figures(self, alone: float, world: int) -> dict[str, float]:
         """For the run folder; `alone` is what one worker does by itself, images/s, or 0 where that is not known."""
-        rate = self.images / max(self.total, 1e-9)
+        rate = self.rate
         speed = {"images_per_s": rate, "waiting_for_data": self.waiting / max(self.total, 1e-9)}
         return speed | ({"scaling_efficiency": rate / (world * alone)} if alone else {})
 
@@ -103,6 +111,7 @@ class Worker:
         self._resume()
         self.scale = scale_of(self.recipe.model.ages.space)
         self.folder = RunFolder(task.output, self.learner.step, self.scale.unit) if self.rank == 0 else None
+        self.teller = self._teller() if self.rank == 0 else None
         self.alone = 0.0
         self.dealt: list[Any] = []
 
@@ -117,7 +126,7 @@ class Worker:
         done = learner.step % self.steps
         for _ in range(done * recipe.accumulate):
             next(batches)
-        clock, losses = Clock(), []
+        clock, losses, loss = Clock(), [], 0.0
         for step in range(done + 1, self.steps + 1):
             began = time.monotonic()
             portions = [self._next(batches) for _ in range(recipe.accumulate)]
@@ -131,8 +140,10 @@ class Worker:
             clock.images += self.share * self.world
             saving = recipe.checkpoint_steps and learner.step % recipe.checkpoint_steps == 0 and step < self.steps
             if len(losses) == _NOTE_STEPS or step == self.steps or saving:
-                self._note_losses(losses)
+                loss = self._note_losses(losses)
                 losses = []
+                if self.teller and step < self.steps:
+                    self.teller.step(learner.step, loss, clock.rate)
             if saving:
                 self._save({"step": learner.step})
         self._after(number, views.images)
@@ -140,6 +151,8 @@ class Worker:
         line |= clock.figures(self.alone, self.world)
         if self.folder:
             self.folder.log(line)
+        if self.teller:
+            self.teller.epoch(learner.step, loss, clock.rate, line["mae"])
         self._save(line)
 
     def _after(self, number: int, images: Images) -> None:
@@ -191,8 +204,12 @@ class Worker:
         except StopIteration:
             raise JobError(f"a worker's rows ended before step {self.steps} of an epoch: some were lost") from None
 
-    def _note_losses(self, losses: list[dict[str, Tensor]]) -> None:
-        """Means over all workers, a line per step."""
+    def _teller(self) -> Teller:
+        step, epochs = self.learner.step, self.recipe.epochs
+        return Teller(self.task.board.say.remote, step, self.steps, epochs, self.scale.unit)
+
+    def _note_losses(self, losses: list[dict[str, Tensor]]) -> float:
+        """Means over all workers, a line per step; the mean loss of these steps."""
         names = list(losses[0])
         values = torch.stack([torch.stack([parts[name] for name in names]) for parts in losses])
         if self.world > 1:
@@ -201,6 +218,7 @@ class Worker:
         if self.folder:
             for step, row in enumerate(values.tolist(), start=self.learner.step - len(losses) + 1):
                 self.folder.log({"step": step, **dict(zip(names, row, strict=True))})
+        return float(values[:, names.index("loss")].mean())
 
     def _alone(self, images_BHWC: Tensor) -> float:
         """Images per second of one worker while the others rest: what scaling is measured against. 0 under FSDP,

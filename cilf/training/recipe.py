@@ -6,15 +6,37 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from cilf.card import Images, Model
 from cilf.errors import UsageError
 from cilf.models.settings import MiVolo, PlainClip
+from cilf.training.defaults import changed, filled
+
+
+class More(BaseModel):
+    """Further labelled photographs, to learn from alone: neither calibrated on nor measured on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    """A folder, file or URL, as in Data."""
+    fit: str | None = None
+    """Value of the column `split` of the rows to learn from. null: every row."""
+    repeat: int = Field(default=1, ge=1)
+    """Times that each row is shown in an epoch, each time another view of it."""
 
 
 class Data(BaseModel):
-    """Labelled photographs: see cilf.training.rows for the layouts."""
+    """Labelled photographs: see cilf.training.sources for the layouts. A list in YAML is one of these, and `more`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,12 +48,25 @@ class Data(BaseModel):
     """Value of `split` of the rows that progress is measured on. Nothing is fitted to them. null: every row."""
     choose_path: str | None = None
     """Where those rows are, if not at `path`."""
+    more: tuple[More, ...] = ()
+    """Further rows to learn from, such as corrections from the review."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        if not (isinstance(given, list) and given and isinstance(given[0], dict)):
+            return given
+        return {**given[0], "more": [*given[0].get("more", ()), *given[1:]]}
 
     @model_validator(mode="after")
     def _apart(self) -> Data:
         if self.fit == self.choose and self.choose_path in (None, self.path):
             raise ValueError("fit and choose are the same rows; name two splits, or a choose_path")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialise(self).items() if name != "more" or value}
 
 
 class Recipe(BaseModel):
@@ -49,7 +84,8 @@ class Recipe(BaseModel):
     image_init: Literal["imagenet-lite0"] | None = None
     """Start of the image tower where model.clip.weights is none."""
     start: str | None = None
-    """Name, path or URL of a model that this run goes on from. The vectors of its prompts stay as they are."""
+    """Name, path or URL of a model that this run goes on from. The vectors of its prompts stay as they are. What a
+    recipe with `start` leaves out is as cilf.training.defaults has it."""
     start_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of `start` in the weights that are kept, by which they often do better than either on faces unlike those
     learned from (Wortsman et al. 2022, arXiv 2109.01903)."""
@@ -73,7 +109,7 @@ class Recipe(BaseModel):
     image_rate: float = Field(default=0.1, ge=0)
     """Share of the peak rate for the image tower."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """On matrices only."""
+    """Of AdamW, on matrices only: see cilf.training.decay."""
     clip: float = Field(default=5.0, gt=0)
     """Largest norm of a gradient."""
     ema: float = Field(default=0.995, ge=0, lt=1)
@@ -184,9 +220,9 @@ def read_recipe(path: Path, system: Path | None = None) -> Recipe:
     """The recipe in a YAML file, with what a file of configs/models changes in it.
 
     Raises:
-        UsageError: no such file, not YAML, or wrong names or values, each named.
+        UsageError: no such file, not YAML, no such start, or wrong names or values, each named.
     """
-    raw = read_yaml(path)
+    raw = filled(read_yaml(path))
     if system is None:
         return checked(Recipe, raw, str(path))
     return checked(Recipe, changed(raw, read_yaml(system)), f"{path} with {system}")
@@ -204,13 +240,6 @@ def read_yaml(path: Path) -> Any:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {error}") from error
-
-
-def changed(raw: Any, changes: Any) -> Any:
-    """A tree of mappings with another laid over it: what is no mapping on both sides is replaced."""
-    if not (isinstance(raw, dict) and isinstance(changes, dict)):
-        return changes
-    return raw | {name: changed(raw.get(name), value) for name, value in changes.items()}
 
 
 Checked = TypeVar("Checked", bound=BaseModel)

@@ -8,6 +8,8 @@ import json
 import math
 import platform
 import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from matplotlib.figure import Figure
 
 from cilf.errors import UsageError
 from cilf.provenance import versions
-from cilf.storage import Location, check_output, locate, read, write
+from cilf.storage import Location, check_output, locate, problem, read, write
 from cilf.training.recipe import Recipe
 
 RECIPE_FILE, ENVIRONMENT_FILE, METRICS_FILE, BAD_ROWS_FILE = (
@@ -27,6 +29,9 @@ RECIPE_FILE, ENVIRONMENT_FILE, METRICS_FILE, BAD_ROWS_FILE = (
     "metrics.jsonl",
     "bad_rows.csv",
 )
+BadRows = Sequence[Mapping[str, str]]
+"""`id` and `reason` of each."""
+
 _MAY_CHANGE = {"workers", "checkpoint_steps", "keep_checkpoints", "max_failures", "summary", "licence"}
 """What a run may go on with under another value."""
 
@@ -37,11 +42,37 @@ def prepare(recipe: Recipe, output: Location) -> None:
     Raises:
         UsageError: it cannot, or it does.
     """
-    check_output(output)
+    check_is_ours(output)
     check_recipe(recipe, output)
-    write(output / RECIPE_FILE, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
+    check_output(output)
     environment = {**versions(), "machine": platform.machine(), "cuda": torch.version.cuda}
     write(output / ENVIRONMENT_FILE, (json.dumps(environment, indent=2) + "\n").encode())
+    write(output / RECIPE_FILE, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
+
+
+def check_is_ours(output: Location) -> None:
+    """Make sure that nothing of anybody else's is in the way.
+
+    Raises:
+        UsageError: OUTPUT is a file, or a folder with something in it that is no training run.
+    """
+    try:
+        if output.fs.isfile(output.path):
+            raise UsageError(f"OUTPUT {output.url} is a file; name a folder for the run")
+        paths = {entry["name"].rstrip("/") for entry in output.fs.ls(output.path, detail=True)}
+    except FileNotFoundError:
+        return
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"cannot read OUTPUT: {problem(error, output.url)}") from error
+    there = {path.rpartition("/")[2] for path in paths - {output.path}}
+    shown = sorted(name for name in there if not name.startswith("."))
+    if shown and not there.issuperset((RECIPE_FILE, ENVIRONMENT_FILE)):
+        raise UsageError(
+            f"OUTPUT {output.url} holds something else than a training run ({', '.join(shown[:3])} ...): name a new "
+            "folder, so that nothing there is overwritten"
+        )
 
 
 def check_recipe(recipe: Recipe, output: Location) -> None:
@@ -53,7 +84,8 @@ def check_recipe(recipe: Recipe, output: Location) -> None:
     noted, ours = read(output / RECIPE_FILE), recipe.model_dump(mode="json")
     if noted is None:
         return
-    theirs = yaml.safe_load(noted)
+    read_back = yaml.safe_load(noted)
+    theirs = read_back if isinstance(read_back, dict) else {}
     other = sorted(k for k in ours if k not in _MAY_CHANGE and ours[k] != theirs.get(k))
     if other:
         raise UsageError(
@@ -62,13 +94,17 @@ def check_recipe(recipe: Recipe, output: Location) -> None:
         )
 
 
-def write_bad_rows(output: Location, rows: list[dict[str, str]]) -> None:
-    """The rows that nothing is learned from, with reasons."""
+def write_bad_rows(output: Location, fit: BadRows, choose: BadRows, *more: BadRows) -> int:
+    """The rows that nothing is learned from, with reasons; how many there are. What a tar does not tell the split of is
+    among those to fit to and among those to choose by, and counts once."""
+    known, chosen, *others = ([(row["id"], row["reason"]) for row in rows] for rows in (fit, choose, *more))
+    rows = [*(Counter(known) | Counter(chosen)).elements(), *(row for other in others for row in other)]
     text = io.StringIO()
-    table = csv.DictWriter(text, ["id", "reason"])
-    table.writeheader()
+    table = csv.writer(text)
+    table.writerow(["id", "reason"])
     table.writerows(rows)
     write(output / BAD_ROWS_FILE, text.getvalue().encode())
+    return len(rows)
 
 
 class RunFolder:

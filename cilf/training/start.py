@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from cilf.card import Card
+from cilf.card import Card, read_card
 from cilf.errors import UsageError
 from cilf.models.checkpoint import load_model
 from cilf.models.network import Network
 from cilf.models.systems import build_network
-from cilf.storage import model_folder
+from cilf.storage import locate, model_folder
 from cilf.training.recipe import Data, Recipe
+from cilf.training.sketch import met, sketch
 
 Weights = dict[str, Tensor]
+SEEN = "learned_from"
+"""Of a card's `training`: the sketch of all that a model has learned from."""
 
 
 def start_weights(recipe: Recipe) -> Weights | None:
@@ -27,14 +33,14 @@ def start_weights(recipe: Recipe) -> Weights | None:
     if recipe.start is None:
         return None
     model, _, card = load_model(model_folder(recipe.start))
-    _check_rows(recipe, card)
+    _check_draw(recipe, card)
     weights = dict(model.state_dict())
     try:
         if card.model.ages != recipe.model.ages or card.model.prompts != recipe.model.prompts:
             raise RuntimeError("other ages or prompts")
         build_network(recipe.model, deployed=True, load_weights=False).load_state_dict(weights)
     except RuntimeError as error:
-        problem = " ".join(str(error).split())[:300]
+        problem = " ".join(str(error).split())[:1000]
         raise UsageError(f"start: {recipe.start} is not built as this recipe's `model` says: {problem}") from error
     return weights
 
@@ -47,11 +53,36 @@ def mix(model: Network, start: Weights, share: float) -> None:
             value.lerp_(start[name].to(value), share)
 
 
-def _check_rows(recipe: Recipe, card: Card) -> None:
-    """Rows held out stay held out: an interval calibrated on rows learned from would be too narrow."""
+def learned_from(recipe: Recipe, contents: pa.ChunkedArray) -> list[str]:
+    """The sketch of what a run and all before it have learned from."""
+    return sketch(contents, _seen(recipe))
+
+
+def check_unseen(recipe: Recipe, contents: pa.ChunkedArray) -> None:
+    """Rows held out stay held out: an interval calibrated on rows learned from would be too narrow.
+
+    Args:
+        contents: int64, of the rows that are held out.
+
+    Raises:
+        UsageError: the start has learned from some of them.
+    """
+    if found := met(_seen(recipe), contents):
+        raise UsageError(
+            f"start: {recipe.start} has learned from rows that this run would calibrate on (at least {found} of "
+            f"{len(contents)}): name the data as that model's recipe has it, with its seed and held_out, or other data"
+        )
+
+
+def _seen(recipe: Recipe) -> list[str]:
+    return [] if recipe.start is None else read_card(model_folder(recipe.start)).training.get(SEEN, [])
+
+
+def _check_draw(recipe: Recipe, card: Card) -> None:
+    """What `check_unseen` finds, already before any row is read, where the data is named as it was."""
     earlier = card.training.get("recipe", {})
     data = Data.model_validate(earlier["data"]) if "data" in earlier else None
-    if data is None or (data.path, data.fit) != (recipe.data.path, recipe.data.fit):
+    if data is None or (_place(data.path), data.fit) != (_place(recipe.data.path), recipe.data.fit):
         return
     for name in ("seed", "held_out"):
         if earlier[name] != getattr(recipe, name):
@@ -59,3 +90,11 @@ def _check_rows(recipe: Recipe, card: Card) -> None:
                 f"start: {recipe.start} has learned from rows that this run would calibrate on; "
                 f"its {name} is {earlier[name]}, so let this recipe's be, too"
             )
+
+
+def _place(url: str) -> str:
+    """Where data is, however it is written: without links, `..` and slashes at the end."""
+    place = locate(url)
+    return (
+        os.path.realpath(place.path) if place.scheme == "file" else f"{place.scheme}://{os.path.normpath(place.path)}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +13,10 @@ from cilf.cluster import Cluster
 from cilf.errors import JobError, UsageError
 from cilf.storage import Location
 from cilf.training.loop import STATE_FILE, Task, work
+from cilf.training.material import Material
+from cilf.training.progress import Board, watched
 from cilf.training.recipe import Recipe
 from cilf.training.start import Weights
-
-if TYPE_CHECKING:
-    from ray.data import Dataset
 
 CHECKPOINTS = "checkpoints"
 """Folder below OUTPUT."""
@@ -45,9 +44,7 @@ def worker_resources(recipe: Recipe, cluster: Cluster) -> tuple[float, float]:
 def train(
     recipe: Recipe,
     start: Weights | None,
-    fit: Dataset,
-    ages_N: np.ndarray,
-    choose: Dataset,
+    material: Material,
     weights_K: np.ndarray,
     output: Location,
     cluster: Cluster,
@@ -60,14 +57,17 @@ def train(
     """
     # A worker that reports waits until the controller looks after it, by default every 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    import ray
     from pyarrow.fs import FSSpecHandler, PyFileSystem
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    ages_N = material.ages_N
     if len(ages_N) < recipe.batch_size:
         raise UsageError(f"{len(ages_N)} rows to learn from are fewer than one batch of {recipe.batch_size}")
     cpus, gpus = worker_resources(recipe, cluster)
-    task = Task(recipe, start, fit, ages_N, choose, weights_K, output.url)
+    board = ray.remote(num_cpus=0)(Board).remote()
+    task = Task(recipe, start, material.fit, ages_N, material.chosen.good, weights_K, output.url, board)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"task": task},
@@ -88,7 +88,7 @@ def train(
         ),
     )
     try:
-        result = trainer.fit()
+        result = watched(trainer.fit, board)
     except Exception as error:
         again = "the same command again goes on from the last checkpoint"
         raise JobError(f"training stopped: {_cause(error)} ({again})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
@@ -48,12 +49,25 @@ def test_training_reads_the_table(lay_out, tmp_path, photograph):
     output = tmp_path / "elsewhere" / "fgnet.parquet"
     assert cli.main(["data", "check", "fgnet", str(folder), "--output", str(output)]) == 0
     table = pq.read_table(output)
-    rows = examine(table, str(output.parent))
+    rows = examine(table)
     assert rows["age"].to_pylist() == [2, 22, 35]
     assert rows["subject"].to_pylist() == ["001", "001", "002"]
     assert [reason is None for reason in rows["reason"].to_pylist()] == [True, True, False]
     wrong = pacsv.read_csv(tmp_path / "elsewhere" / "fgnet.problems.csv").to_pylist()
     assert [(row["path"], row["kept"]) for row in wrong] == [("images/wrong.JPG", False)]
+
+
+def test_only_a_table_of_its_own_is_overwritten(lay_out, tmp_path, photograph, capsys):
+    folder, output = lay_out(*FACES), tmp_path / "out" / "fgnet.parquet"
+    for _ in range(2):
+        assert cli.main(["data", "check", "fgnet", str(folder), "--output", str(output)]) == 0
+    for mine in (b"mine", photograph()):
+        output.write_bytes(mine)
+        assert cli.main(["data", "check", "fgnet", str(folder), "--output", str(output)]) == 2
+        assert output.read_bytes() == mine
+    pq.write_table(pa.table({"uri": ["a"]}), output)
+    assert cli.main(["data", "check", "fgnet", str(folder), "--output", str(output)]) == 2
+    assert "no table of `cilf data check`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from rich.console import Console
 
 from cilf.cli import main
 from cilf.datasets.faces import FaceSet
-from cilf.evaluation.job import evaluate_model
+from cilf.errors import UsageError
+from cilf.evaluation.job import check_is_ours, evaluate_model
+from cilf.storage import locate
 
 FILES = {"estimates.parquet", "evaluation.json", "evaluation.md", "evaluation.png"}
 
@@ -173,3 +175,15 @@ def test_wrong_usage_is_one_line(model_folder, tmp_path, capsys):
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
     assert "nowhere does not exist" in said.err
+
+
+def test_only_an_earlier_evaluation_is_overwritten(evaluation, tmp_path):
+    check_is_ours(locate(str(tmp_path)))
+    (tmp_path / "notes.txt").write_text("mine")
+    check_is_ours(locate(str(tmp_path)))
+    evaluation.write(tmp_path)
+    check_is_ours(locate(str(tmp_path)))
+    for mine in ("mine", "{}", "[1]"):
+        (tmp_path / "evaluation.json").write_text(mine)
+        with pytest.raises(UsageError, match=r"evaluation\.md.* of something else"):
+            check_is_ours(locate(str(tmp_path)))

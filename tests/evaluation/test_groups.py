@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from cilf.evaluation import tables
 from cilf.evaluation.groups import assess, groups_of
 
 
@@ -60,6 +61,27 @@ def test_decades_count_the_same_however_many_rows_they_have(estimates_with):
     assert assessed["macro_mae"]["value"] == pytest.approx(6, abs=1e-4)
     assert assessed["all"]["mae"]["value"] == pytest.approx(630 / 330, abs=1e-4)
     assert assessed["gaps"] == {}
+
+
+def test_a_mean_over_decades_says_over_how_many_and_of_one_there_is_none(estimates_with):
+    ages = np.array([25.0] * 300 + [35.0] * 30 + [45.0] * 5, np.float32)
+    macro = assess(estimates_with(ages, np.ones(335)), ages, {})["macro_mae"]
+    assert (macro["decades"], macro["of"]) == (["20-29", "30-39"], 3)
+    assert assess(estimates_with(ages[:300], np.ones(300)), ages[:300], {})["macro_mae"] is None
+    few = np.concatenate([ages[:300], ages[330:]])
+    assert assess(estimates_with(few, np.ones(305)), few, {})["macro_mae"] is None
+
+
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        (2, "2 of 2 decades, each counting the same"),
+        (3, "2 of 3 decades (the others have fewer than 30 rows), each counting the same"),
+    ],
+)
+def test_what_a_mean_over_decades_is_called(of, words):
+    record = {"macro_mae": {"decades": ["20-29", "30-39"], "of": of}, "smallest_group": 30}
+    assert tables.over_groups(record) == words
 
 
 def test_intervals_are_over_subjects_where_there_are_some(estimates_with):

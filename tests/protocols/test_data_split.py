@@ -38,7 +38,7 @@ def test_a_file_for_each_fold(table, tmp_path, capsys):
     assert fold["subject"].to_pylist() == pq.read_table(table)["subject"].to_pylist()
     assert fold["split"].to_pylist() == ["train"] * 6 + ["test"] * 3 + ["train"] * 3
     assert fold["id"].to_pylist() == fold["path"].to_pylist()
-    assert examine(fold, "")["reason"].null_count == 12
+    assert examine(fold)["reason"].null_count == 12
     said = capsys.readouterr().out
     assert "fgnet-lopo: 4 folds" in said
     assert "Leakage: 0 of 12 tested rows (0.0%)" in " ".join(said.split())

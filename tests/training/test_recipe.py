@@ -4,8 +4,10 @@ import pytest
 import yaml
 from tiny_training import RECIPE
 
+from cilf.card import read_card
 from cilf.cli import main
 from cilf.errors import UsageError
+from cilf.storage import model_folder
 from cilf.training.recipe import Recipe, read_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
@@ -91,3 +93,32 @@ def test_a_folder_with_another_recipe_is_refused(recipe_file, tmp_path):
     with pytest.raises(UsageError, match=r"another recipe \(other: learning_rate\)"):
         prepare(recipe.model_copy(update={"learning_rate": 1.0}), output)
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["workers"] == 2
+
+
+def test_a_recipe_that_goes_on_from_a_model_takes_from_it_what_it_leaves_out(tmp_path):
+    path = tmp_path / "corrections.yaml"
+    path.write_text("start: cilf-ciae-lite0\ndata:\n  - {path: base}\n  - {path: corrected.parquet, repeat: 3}\n")
+    recipe, card = read_recipe(path), read_card(model_folder("cilf-ciae-lite0"))
+    assert recipe.model == card.model
+    before = card.training["recipe"]
+    assert (recipe.seed, recipe.held_out) == (before["seed"], before["held_out"])
+    assert recipe.learning_rate == pytest.approx(before["learning_rate"] / 5)
+    assert not recipe.train_text
+    assert recipe.licence == card.licence
+    assert (recipe.data.path, recipe.data.fit, recipe.data.choose) == ("base", "train", "val")
+    assert [(more.path, more.fit, more.repeat) for more in recipe.data.more] == [("corrected.parquet", None, 3)]
+    path.write_text("start: cilf-ciae-lite0\ndata: {path: base}\nepochs: 9\nmodel: {mirrored: false}\n")
+    assert read_recipe(path).epochs == 9
+    assert read_recipe(path).model == card.model.model_copy(update={"mirrored": False})
+
+
+def test_a_recipe_is_read_back_as_it_was_written_down(tmp_path):
+    for data in ({"path": "p"}, [{"path": "p", "choose": "test"}, {"path": "q", "fit": "train"}]):
+        recipe = Recipe.model_validate({**RECIPE, "data": data})
+        assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+    assert "more" not in Recipe.model_validate({**RECIPE, "data": {"path": "p"}}).model_dump()["data"]
+
+
+def test_further_data_takes_only_what_is_learned_from(recipe_file):
+    with pytest.raises(UsageError, match=r"data\.more\.0\.choose"):
+        read_recipe(recipe_file([{"path": "p"}, {"path": "q", "choose": "val"}]))

@@ -65,6 +65,17 @@ def test_every_layout_gives_the_same_rows(kind, rows, tmp_path):
     assert found.index["id"].to_pylist() == [row["id"] for row in found.good.take_all()]
 
 
+@pytest.mark.parametrize("kind", ["parquet", "tar", "csv"])
+def test_rows_keep_the_order_of_their_files(kind, tmp_path):
+    rows = labelled(400)
+    for part in range(4):
+        (tmp_path / f"{part}").mkdir()
+        layout(kind, rows[100 * part : 100 * part + 100], tmp_path / f"{part}")
+    found = read_rows(str(tmp_path), "train", Model())
+    assert found.index["id"].to_pylist() == [row["id"] for row in rows if row["split"] == "train"]
+    assert [row["id"] for row in found.good.take_all()] == found.index["id"].to_pylist()
+
+
 def photograph() -> bytes:
     """Two faces that only their boxes tell of, a red and a blue one, each above a body of half its colour."""
     pixels = np.full((300, 400, 3), 128, np.uint8)
@@ -112,9 +123,9 @@ def test_bodies_are_cut_out_for_who_looks_at_them():
     table = pa.table(
         {"age": [30.0] * 3, "image": [photograph()] * 3, "box": pa.array(BOXES[:3], pa.list_(pa.float64()))}
     )
-    assert examine(table, "/")["body"].null_count == 3
+    assert examine(table)["body"].null_count == 3
     model = Model(system=MiVolo(), images=Images(size=64, body=True))
-    first, second, none = examine(table, "/", model)["body"].to_pylist()
+    first, second, none = examine(table, model)["body"].to_pylist()
     assert none is None
     for body, colour in ((first, [100, 0, 0]), (second, [0, 0, 100])):
         np.testing.assert_allclose(decode(body, 64, 10**6).crop[40:56, 24:40].mean(axis=(0, 1)), colour, atol=3)
@@ -140,7 +151,7 @@ def test_each_kind_of_bad_row_is_named():
             "image": pa.array([good, good, good, good, None, b"junk", good[: len(good) // 2]], pa.binary()),
         }
     )
-    reasons = dict(zip(table["id"].to_pylist(), examine(table, "/")["reason"].to_pylist(), strict=True))
+    reasons = dict(zip(table["id"].to_pylist(), examine(table)["reason"].to_pylist(), strict=True))
     assert reasons["good"] is None
     assert reasons["old"] == "an age of 250 years"
     assert reasons["unborn"] == "an age of -1 years"
@@ -162,13 +173,13 @@ def test_a_group_without_an_age_is_learned_as_its_middle():
     names, ages, low, high, learned = map(list, zip(*rows, strict=True))
     columns = {"age": pa.array(ages, pa.float32()), "age_low": low, "age_high": pa.array(high, pa.float64())}
     table = pa.table({"id": names, "image": [image] * len(rows), **columns})
-    examined = examine(table, "/")
+    examined = examine(table)
     assert examined["reason"].null_count == len(rows)
     assert examined["age"].to_pylist() == learned
     assert examined["age_low"].to_pylist() == [25, 70, None, 3, 110]
     assert examined["age_high"].to_pylist() == [32, None, None, 3, None]
-    assert examine(table, "/", Model(ages=Ages(oldest=80)))["age"].to_pylist()[1] == 75
-    without = examine(table.drop_columns(["age"]), "/")
+    assert examine(table, Model(ages=Ages(oldest=80)))["age"].to_pylist()[1] == 75
+    without = examine(table.drop_columns(["age"]))
     assert without["age"].to_pylist() == [28.5, 85, 45, 3, 110]
 
 
@@ -184,7 +195,7 @@ def test_a_group_without_an_age_is_learned_as_its_middle():
 )
 def test_bad_groups_are_named(low, high, reason):
     table = pa.table({"id": ["x"], "age_low": [low], "age_high": [high], "image": [labelled(1)[0]["image"]]})
-    assert examine(table, "/")["reason"].to_pylist() == [reason]
+    assert examine(table)["reason"].to_pylist() == [reason]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "tar"])

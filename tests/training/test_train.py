@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_training import RECIPE, labelled, metrics
+import yaml
+from tiny_training import RECIPE, face, labelled, metrics
 
 from cilf.cli import main
 from cilf.cluster import Cluster
@@ -34,8 +35,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def trained(ray_session, faces, tmp_path_factory):
     """The run folder of a recipe with folds, on one worker."""
-    import yaml
-
     folder = tmp_path_factory.mktemp("trained")
     (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": {"path": str(faces)}, "folds": 2}))
     assert main(["train", str(folder / "recipe.yaml"), str(folder / "run")]) == 0
@@ -120,13 +119,23 @@ def test_age_groups_are_learned_and_measured(ray_session, recipe_file, tmp_path)
     assert figures["accuracy"] > 30  # chance: 20
 
 
-def test_a_run_goes_on_from_a_model(trained, faces, recipe_file, tmp_path):
+def test_a_run_goes_on_from_a_model(trained, faces, tmp_path, capsys):
     from safetensors.numpy import load_file
 
-    recipe = recipe_file(
-        {"path": str(faces)}, start=str(trained), train_text=False, epochs=1, learning_rate=1e-4, workers=2
-    )
+    more = [{"age": 30, "image": face(30, 1000 + number)} for number in range(10)]
+    pq.write_table(pa.Table.from_pylist(more), tmp_path / "more.parquet")
+    data = [{"path": str(faces)}, {"path": str(tmp_path / "more.parquet"), "repeat": 2}]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"start": str(trained), "data": data, "epochs": 1, "workers": 2}))
     assert main(["train", str(recipe), str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "epoch 1 of 1: loss" in said
+    assert "faces/s" in said
+    before, after = (json.loads((folder / "model.json").read_text()) for folder in (trained, tmp_path / "run"))
+    assert after["model"] == before["model"]
+    assert after["training"]["fitted_faces"] == before["training"]["fitted_faces"] + 20
+    assert after["training"]["held_out_faces"] == before["training"]["held_out_faces"]
+    assert set(before["training"]["learned_from"]) < set(after["training"]["learned_from"])
     fresh, _ = metrics((trained / "metrics.jsonl").read_text())
     steps, [epoch] = metrics((tmp_path / "run" / "metrics.jsonl").read_text())
     assert steps[0]["l1"] < 0.9 * fresh[0]["l1"]
@@ -163,6 +172,38 @@ def test_a_start_that_does_not_fit_is_refused(change, complaint, trained, faces,
     changes = {"start": str(trained), "train_text": False, "folds": 0, **change}
     assert main(["train", str(recipe_file({"path": str(faces)}, **changes)), str(tmp_path / "run")]) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_faces_learned_from_are_known_again_under_another_name(trained, faces, recipe_file, tmp_path, capsys):
+    (tmp_path / "link.parquet").symlink_to(faces)
+    pq.write_table(pq.read_table(faces).slice(1), tmp_path / "copy.parquet")
+    for name, complaint in (
+        ("link.parquet", "its seed is 0"),
+        ("copy.parquet", "that this run would calibrate on (at"),
+    ):
+        recipe = recipe_file({"path": str(tmp_path / name)}, start=str(trained), train_text=False, seed=1)
+        assert main(["train", str(recipe), str(tmp_path / name.partition(".")[0])]) == 2
+        assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_a_run_soon_and_says_so(number, faces, recipe_file, tmp_path):
+    recipe = recipe_file({"path": str(faces)}, epochs=1000)
+    driver = subprocess.Popen(
+        [sys.executable, str(ROOT / "jobs" / "train.py"), str(recipe), str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert any("starting 1 workers" in line for line in driver.stdout)
+    time.sleep(2)
+    sent = time.monotonic()
+    driver.send_signal(number)
+    _, error = driver.communicate(timeout=60)
+    assert time.monotonic() - sent < 15
+    assert driver.returncode == 130
+    assert "interrupted; the same command again goes on where it was" in error
 
 
 def _descendants(name: str) -> list[int]:
@@ -226,9 +267,6 @@ def test_neither_a_killed_driver_nor_a_killed_worker_loses_or_repeats_a_step(fac
 
 
 def test_too_many_bad_rows_stop_the_run_before_it_starts(recipe_file, tmp_path, capsys):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows = labelled(40)
     for row in rows[11:15]:
         row["age"] = None
@@ -241,9 +279,6 @@ def test_too_many_bad_rows_stop_the_run_before_it_starts(recipe_file, tmp_path, 
 
 
 def test_too_few_people_to_calibrate_on_stop_the_run_before_it_starts(recipe_file, tmp_path, capsys):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.Table.from_pylist(labelled(100)), tmp_path / "faces.parquet")
     assert main(["train", str(recipe_file({"path": str(tmp_path / "faces.parquet")})), str(tmp_path / "run")]) == 2
     assert "36 of 90 subjects are held out, and to calibrate on them takes at least 172" in capsys.readouterr().err

@@ -1,0 +1,102 @@
+"""Lists of labelled photographs: CSV and JSON lines, with a column `uri` or `path`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from cilf.errors import UsageError
+from cilf.storage import Location, problem
+from cilf.training.raw import LABELS, PLACES, Row
+
+_AS_FLOAT = re.compile(r"-?\d+\.0")
+
+
+def csv_columns(file: Location) -> list[str]:
+    """The names in the first line.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    with _lines(file) as lines:
+        return _header(csv.reader(lines, strict=True))
+
+
+def csv_rows(file: Location) -> Iterator[Row]:
+    """The rows of a CSV file as text, only what is known by name; cells without text are None.
+
+    Raises:
+        UsageError: it cannot be read, or it is not CSV from some line on; the line is named.
+    """
+    floats = {name for name in ("id", "subject") if _are_floats(file, name)}
+    for row in _csv(file):
+        yield {name: _whole(cell) if name in floats else cell for name, cell in row.items()}
+
+
+def _are_floats(file: Location, name: str) -> bool:
+    """Whether a column is of whole numbers that pandas has written as floats, as it does where values are missing."""
+    values = [row.get(name) for row in _csv(file)]
+    given = [value for value in values if value is not None]
+    return None in values and bool(given) and all(_AS_FLOAT.fullmatch(value) for value in given)
+
+
+def _whole(cell: str | None) -> str | None:
+    return cell and cell.removesuffix(".0")
+
+
+def _csv(file: Location) -> Iterator[dict[str, str | None]]:
+    with _lines(file) as lines:
+        reader = csv.reader(lines, strict=True)
+        try:
+            header = _header(reader)
+            known = [(place, name) for place, name in enumerate(header) if name in (*LABELS, *PLACES)]
+            for cells in reader:
+                if len(cells) not in (0, len(header)):
+                    raise csv.Error(f"{len(cells)} columns, where the first line has {len(header)}")
+                if cells:
+                    yield {name: cells[place].strip() or None for place, name in known}
+        except csv.Error as error:
+            where = f"line {reader.line_num}, or in a quote that opens before it"
+            raise UsageError(f"{file.url} is not CSV in {where}: {error}") from error
+
+
+def _header(lines: Iterator[list[str]]) -> list[str]:
+    return [name.strip() for name in next(lines, [])]
+
+
+def json_rows(file: Location) -> Iterator[Row]:
+    """The rows of JSON lines. A line that is none is a row with `wrong`.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    with _lines(file) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield json_labels(line, f"{file.url}, line {number}")
+
+
+def json_labels(text: str | bytes, name: str) -> dict[str, Any]:
+    """The labels in a JSON object; what is none gets the id `name`, and `wrong`."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return {"id": name, "wrong": f"not JSON: {error}"}
+    if not isinstance(found, dict):
+        return {"id": name, "wrong": "JSON, but no object with labels"}
+    return {key: value for key, value in found.items() if key in (*LABELS, *PLACES)}
+
+
+@contextmanager
+def _lines(file: Location) -> Iterator[IO[str]]:
+    try:
+        with file.fs.open(file.path, "r", encoding="utf-8-sig", newline="", compression="infer") as opened:
+            yield opened
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"cannot read labelled photographs: {problem(error, file.url)}") from error

@@ -1,0 +1,70 @@
+"""Labelled rows as they were found, whatever file they come from, before anybody has looked at an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from cilf.datasets.age_groups import years
+from cilf.datasets.identifiers import identifier
+from cilf.datasets.known_boxes import BOX_COLUMNS, box_of
+from cilf.errors import UsageError
+from cilf.manifest.reading import absolute
+from cilf.storage import Location
+
+YEARS = ("age", "age_low", "age_high", "age_std")
+LABELS = ("id", "subject", "split", *YEARS, *BOX_COLUMNS)
+"""Names that labels may have, in columns or in JSON."""
+PLACES = ("uri", "path")
+"""Columns that say where an image is; the first that has something counts."""
+
+RAW = pa.schema(
+    [
+        ("id", pa.string()),
+        ("subject", pa.string()),
+        ("split", pa.string()),
+        *((name, pa.float32()) for name in YEARS),
+        ("box", pa.list_(pa.float32())),
+        ("uri", pa.string()),
+        ("image", pa.large_binary()),
+        ("wrong", pa.string()),
+    ]
+)
+"""`uri` is absolute. `wrong` says why nothing can be learned from a row of which that is known already."""
+
+Row = Mapping[str, Any]
+
+
+def raw_table(rows: Iterable[Row], file: Location) -> pa.Table:
+    """Rows of a file by the names of their labels -> RAW. What `uri` or `path` names is relative to the file."""
+    return pa.Table.from_pylist([_raw(row, file.parent) for row in rows], RAW)
+
+
+def wanted(row: Row, split: str | None) -> bool:
+    """Whether a row is of a split; None takes every row."""
+    return split is None or identifier(row.get("split")) == split
+
+
+def _raw(row: Row, folder: Location) -> dict[str, Any]:
+    uri, wrong = _place(row, folder)
+    return {
+        **{name: identifier(row.get(name)) for name in ("id", "subject", "split")},
+        **{name: years(row.get(name)) for name in YEARS},
+        "box": box_of(row),
+        "uri": uri,
+        "image": row.get("image"),
+        "wrong": row.get("wrong") or wrong,
+    }
+
+
+def _place(row: Row, folder: Location) -> tuple[str | None, str | None]:
+    """The URI of a row's image, and what is wrong with it."""
+    given = next(filter(None, (identifier(row.get(name)) for name in PLACES)), None)
+    if given is None:
+        return None, None
+    try:
+        return absolute(pa.array([given]), folder)[0].as_py(), None
+    except UsageError:
+        return given, f"its uri leads out of the bucket of {folder.url}"

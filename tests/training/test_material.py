@@ -1,0 +1,197 @@
+"""What a recipe's sources come to: what is learned from, what is kept back, and what is told before Ray starts."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tiny_training import RECIPE, face, labelled
+
+from cilf.cli import main
+from cilf.errors import UsageError
+from cilf.storage import locate
+from cilf.training.calibrate import check_subjects, is_enough
+from cilf.training.material import gather
+from cilf.training.progress import Board, Teller
+from cilf.training.recipe import Recipe
+from cilf.training.rows import subject_keys
+from cilf.training.run_folder import check_is_ours, prepare
+from cilf.training.sketch import SIZE, met, sketch
+from cilf.training.start import _place
+from cilf.training.survey import survey
+
+
+def recipe_of(data, **changes):
+    return Recipe.model_validate({**RECIPE, "data": data, **changes})
+
+
+def test_further_faces_are_learned_from_alone(ray_session, tmp_path):
+    base = labelled(500)
+    pq.write_table(pa.Table.from_pylist(base), tmp_path / "base.parquet")
+    alone = gather(recipe_of({"path": str(tmp_path / "base.parquet")}), locate(str(tmp_path)))
+    held, chosen = alone.held_index["id"].to_pylist(), alone.chosen.index["id"].to_pylist()
+    images = {row["id"]: row["image"] for row in base}
+    more = [{"id": f"new-{n}", "age": 30, "image": face(30, 1000 + n)} for n in range(20)]
+    more += [{"id": f"copy of {name}", "age": 30, "image": images[name]} for name in (held[0], chosen[0])]
+    more.append({"id": "ageless", "age": None, "image": face(30, 1)})
+    pq.write_table(pa.Table.from_pylist(more), tmp_path / "more.parquet")
+    data = [{"path": str(tmp_path / "base.parquet")}, {"path": str(tmp_path / "more.parquet"), "repeat": 3}]
+    both = gather(recipe_of(data), locate(str(tmp_path)))
+    assert both.held_index.equals(alone.held_index)
+    assert both.chosen.index.equals(alone.chosen.index)
+    added = both.fitted.slice(len(alone.fitted))
+    assert added["id"].to_pylist() == [f"new-{n}{copy}" for copy in ("", "\0copy 1", "\0copy 2") for n in range(20)]
+    assert len(subject_keys(added).unique()) == 20
+    assert [row["id"] for row in both.fit.select_columns(["id"]).take_all()] == both.fitted["id"].to_pylist()
+    assert "ageless" in (tmp_path / "bad_rows.csv").read_text()
+    assert both.left_out == 1
+
+
+def test_a_person_who_is_held_out_is_not_learned_from(ray_session, tmp_path):
+    rows = [{**row, "subject": f"s{number // 2}"} for number, row in enumerate(labelled(1000))]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "base.parquet")
+    more = [{"age": 30, "image": face(30, 5000 + n), "subject": f"s{n}"} for n in range(500)]
+    pq.write_table(pa.Table.from_pylist(more), tmp_path / "more.parquet")
+    data = [{"path": str(tmp_path / "base.parquet")}, {"path": str(tmp_path / "more.parquet")}]
+    material = gather(recipe_of(data), locate(str(tmp_path)))
+    kept = set(material.held_index["subject"].to_pylist()) | set(material.chosen.index["subject"].to_pylist())
+    learned = material.fitted["subject"].to_pylist()[-10:]
+    assert not kept & set(learned)
+    assert not set(material.held_index["subject"].to_pylist()) & set(material.fitted["subject"].to_pylist())
+
+
+@pytest.fixture
+def before_ray(monkeypatch):
+    """Ray must not start: a fault is told before it would."""
+    monkeypatch.setattr("cilf.training.job.running", lambda *_: pytest.fail("Ray was started"))
+
+
+FEW = "36 of 90 subjects are held out, and to calibrate on them takes at least 172"
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_too_few_people_are_told_before_ray_starts(before_ray, kind, recipe_file, tmp_path, capsys):
+    rows = pa.Table.from_pylist(labelled(100))
+    if kind == "parquet":
+        pq.write_table(rows, tmp_path / "faces.parquet")
+    else:
+        names = pa.array([f"{n}.png" for n in range(100)])
+        lists = rows.drop_columns(["image"]).append_column("path", names)
+        if kind == "csv":
+            pyarrow.csv.write_csv(lists, tmp_path / "faces.csv")
+        else:
+            (tmp_path / "faces.jsonl").write_text("\n".join(map(json.dumps, lists.to_pylist())))
+    file = recipe_file({"path": str(tmp_path / f"faces.{kind}")})
+    began = time.monotonic()
+    assert main(["train", str(file), str(tmp_path / "run")]) == 2
+    assert time.monotonic() - began < 20
+    error = capsys.readouterr().err
+    assert FEW in error
+    assert "corrections.yaml" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_people_are_counted_not_rows(tmp_path):
+    rows = [{**row, "subject": f"{number % 400}"} for number, row in enumerate(labelled(3000))]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "faces.parquet")
+    with pytest.raises(UsageError, match="144 of 360 subjects"):
+        survey(recipe_of({"path": str(tmp_path / "faces.parquet")}))
+    rows = [{**row, "subject": f"{number % 500}"} for number, row in enumerate(labelled(3000))]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "faces.parquet")
+    survey(recipe_of({"path": str(tmp_path / "faces.parquet")}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"data": {"path": "{}/none"}}, "there are no labelled photographs"),
+        ({"data": {"path": "{}/faces.parquet", "fit": "learn"}}, "no rows with split = 'learn'"),
+        ({"data": {"path": "{}/faces.parquet", "choose": "dev"}}, "no rows with split = 'dev'"),
+        ({"data": [{"path": "{}/faces.parquet"}, {"path": "{}/gone.csv"}]}, "gone.csv"),
+    ],
+)
+def test_data_that_is_not_there_is_told_before_ray_starts(before_ray, changes, complaint, tmp_path):
+    pq.write_table(pa.Table.from_pylist(labelled(500)), tmp_path / "faces.parquet")
+    recipe = json.loads(json.dumps({**RECIPE, **changes}).replace("{}", str(tmp_path)))
+    with pytest.raises(UsageError, match=complaint):
+        survey(Recipe.model_validate(recipe))
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_enough_people_are_those_that_the_check_lets_pass(folds):
+    for held, fitted in ((171, 300), (172, 300), (60, 300), (59, 300), (172, 59), (172, 60)):
+        try:
+            check_subjects(held, fitted, folds)
+        except UsageError:
+            assert not is_enough(held, fitted, folds)
+        else:
+            assert is_enough(held, fitted, folds)
+
+
+@pytest.mark.parametrize("there", ["notes.txt", "recipe.yaml", "model.json", "photographs/a.jpg"])
+def test_a_folder_of_somebody_else_is_left_alone(before_ray, there, faces, recipe_file, tmp_path, capsys):
+    output = tmp_path / "run"
+    (output / there).parent.mkdir(parents=True)
+    (output / there).write_text("mine")
+    assert main(["train", str(recipe_file({"path": str(faces)})), str(output)]) == 2
+    assert "holds something else than a training run" in capsys.readouterr().err
+    assert (output / there).read_text() == "mine"
+    assert [path.name for path in output.iterdir()] == [there.partition("/")[0]]
+
+
+def test_a_run_of_our_own_and_an_empty_folder_are_taken(tmp_path):
+    recipe = recipe_of({"path": "p"})
+    prepare(recipe, locate(str(tmp_path)))
+    prepare(recipe, locate(str(tmp_path)))
+    with pytest.raises(UsageError, match="another recipe"):
+        prepare(recipe_of({"path": "q"}), locate(str(tmp_path)))
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="is a file"):
+        check_is_ours(locate(str(tmp_path / "file")))
+
+
+def test_places_are_the_same_however_they_are_written(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    written = ["data", "./data", "data/", "link", "x/../data", f"{tmp_path}/data", f"file://{tmp_path}/data"]
+    assert len(set(map(_place, written))) == 1
+    assert _place("s3://bucket/data/") == _place("s3://bucket/./data") != _place("s3://bucket/other")
+
+
+def test_a_sketch_meets_what_it_has_seen():
+    draw = torch.Generator().manual_seed(0)
+    seen, other = (
+        pa.chunked_array([torch.randint(-(2**62), 2**62, (20_000,), generator=draw).numpy()]) for _ in range(2)
+    )
+    noted = sketch(seen)
+    assert len(noted) == SIZE
+    assert met(noted, other) == 0
+    assert met(noted, seen) == SIZE
+    assert met(noted, seen.slice(0, 2000)) > SIZE / 20
+    assert met(sketch(other, noted), seen) > SIZE / 3
+
+
+def test_the_terminal_hears_of_steps_epochs_and_the_time_left(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("cilf.training.progress.time.monotonic", lambda: clock[0])
+    board = Board()
+    teller = Teller(board.say, 20, steps=10, epochs=5, unit="years")
+    teller.step(21, 3.0, 50.0)  # too soon for another line
+    clock[0] += 40
+    teller.step(24, 2.5, 64.0)
+    clock[0] += 60
+    teller.epoch(30, 2.0, 1064.0, mae=7.125)
+    teller.epoch(50, 1.0, 64.0, mae=5.0)
+    assert board.since(0) == [
+        "goes on from step 20 of 50",
+        "epoch 3 of 5, step 4 of 10: loss 2.500, 64 faces/s, about 0:04:20 left",
+        "epoch 3 of 5: loss 2.000, MAE 7.12 years, 1,064 faces/s, about 0:03:20 left",
+        "epoch 5 of 5: loss 1.000, MAE 5.00 years, 64 faces/s",
+    ]
+    assert board.since(3) == ["epoch 5 of 5: loss 1.000, MAE 5.00 years, 64 faces/s"]
