@@ -28,6 +28,7 @@ _UNPACK = "unpack it, and give the folder that holds its photographs"
 _OF_MANY = {
     **dict.fromkeys((".tar.gz", ".tgz", ".zip"), _UNPACK),
     ".tsv": "make it a manifest, as CSV, JSON lines or Parquet with a column `uri`",
+    ".json": "make it a manifest, as JSON lines (.jsonl), an object with a key `uri` in each line",
 }
 """What files that hold more than one object are called, and what to do with them."""
 
