@@ -115,8 +115,13 @@ COUNTS = pa.schema(
 )
 """What the sink reports for each block it has committed: sums by status, and of what is BROKEN one reason."""
 
-RESERVED = frozenset({*LABELS.names, *FETCHED.names, *JUDGED.names, "model", THUMBNAILS.name} - set(MANIFEST.names))
-"""Names that a column carried through from a user's manifest may not have."""
+FILE = "cilf_file"
+"""The column of the report's view of the labels that names the file of a row."""
+
+RESERVED = frozenset(
+    {*LABELS.names, *FETCHED.names, *JUDGED.names, "model", THUMBNAILS.name, FILE} - set(MANIFEST.names)
+)
+"""Names, in lower case, that a column carried through from a user's manifest may not have in any case."""
 
 
 def carried(table_schema: pa.Schema) -> list[pa.Field]:

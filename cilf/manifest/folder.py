@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 
 from cilf import schema
 from cilf.errors import UsageError
+from cilf.manifest.columns import check_own, fitted, plain, settled
 from cilf.manifest.failures import told
-from cilf.manifest.reading import TABLE_ROWS, UNREADABLE, Manifest
+from cilf.manifest.formats import TABLE_ROWS
+from cilf.manifest.reading import UNREADABLE, Manifest
 from cilf.storage import Location, read
 
 RECORD = "_manifest.json"
@@ -45,19 +47,22 @@ def open_folder(folder: Location) -> Manifest | None:
         raise UsageError(f"{folder.url} is a listing that was not finished: run the same cilf list again")
     if record["schema"] != schema.VERSION:
         raise UsageError(f"{folder.url} was written by another version of CILF: list it again")
-    parts = [partial(_tables, folder / part["name"], part["objects"]) for part in record["parts"]]
     carried: list[pa.Field] = []
     if record["parts"]:
         file = folder / record["parts"][0]["name"]
         with told(UNREADABLE, file), file.fs.open(file.path, "rb") as opened:
             carried = schema.carried(pq.read_schema(opened))
+        check_own(carried, file.url)  # Other versions may have written it.
+    carried = [pa.field(field.name, settled(plain(field.type))) for field in carried]
+    parts = [partial(_tables, folder / part["name"], part["objects"], carried) for part in record["parts"]]
     return Manifest(record["listing"], carried, parts, distinct=True)
 
 
-def _tables(file: Location, objects: int) -> Iterator[pa.Table]:
+def _tables(file: Location, objects: int, carried: list[pa.Field]) -> Iterator[pa.Table]:
+    wanted = schema.extend(schema.MANIFEST, carried)
     with told(UNREADABLE, file), file.fs.open(file.path, "rb") as opened:
         parquet = pq.ParquetFile(opened)
         if parquet.metadata.num_rows != objects:
             raise UsageError(f"{file.url} holds {parquet.metadata.num_rows} objects, and {RECORD} says {objects}")
         for batch in parquet.iter_batches(TABLE_ROWS):
-            yield pa.Table.from_batches([batch])
+            yield pa.table([fitted(batch[field.name], field.type) for field in wanted], schema=wanted)

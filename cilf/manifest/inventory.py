@@ -21,9 +21,11 @@ import pyarrow.parquet as pq
 
 from cilf.errors import UsageError
 from cilf.manifest.failures import told
+from cilf.manifest.formats import TABLE_ROWS
 from cilf.manifest.ids import UNIDENTIFIED
 from cilf.manifest.keys import decoded
-from cilf.manifest.reading import TABLE_ROWS, UNREADABLE, Manifest
+from cilf.manifest.reading import UNREADABLE, Manifest
+from cilf.manifest.values import converted
 from cilf.storage import Location, filesystem, read
 
 _NAME = "manifest.json"
@@ -81,12 +83,15 @@ def _tables(
         local = Path(folder) / data.path.rpartition("/")[2]
         data.fs.get_file(data.path, str(local))
         _check_md5(local, file.get("MD5checksum"), data)
+        before = 0
         for batch in _csv(local, names) if names else _parquet(local):
             columns = {name.lower().replace("_", ""): batch[name] for name in batch.schema.names}
             keys = columns["key"].to_pylist()
             if names:  # Keys are URL-encoded in CSV only.
                 keys = decoded(keys)
-            yield _latest([f"s3://{description['sourceBucket']}/{key}" for key in keys], columns)
+            uris = [f"s3://{description['sourceBucket']}/{key}" for key in keys]
+            yield _latest(uris, columns, data.url, before)
+            before += batch.num_rows
 
 
 def _place(source: Location, description: dict[str, Any], file: dict[str, Any]) -> Location:
@@ -125,12 +130,12 @@ def _parquet(file: Path) -> Iterator[pa.RecordBatch]:
         yield from opened.iter_batches(TABLE_ROWS, columns=names)
 
 
-def _latest(uris: list[str], columns: dict[str, pa.Array]) -> pa.Table:
-    """schema.MANIFEST without `id`: the latest versions that are no delete markers."""
+def _latest(uris: list[str], columns: dict[str, pa.Array], url: str, before: int) -> pa.Table:
+    """schema.MANIFEST without `id`: the latest versions that are no delete markers, in rows that so many are before."""
     count = len(uris)
     found = [pa.array(uris, pa.string()), *(columns.get(name, pa.nulls(count)) for name in _DESCRIBING)]
-    cast = [column.cast(field.type) for column, field in zip(found, UNIDENTIFIED, strict=True)]
-    table = pa.table(cast, schema=UNIDENTIFIED)
+    ours = [converted(column, name, url, before) for column, name in zip(found, UNIDENTIFIED.names, strict=True)]
+    table = pa.table(ours, schema=UNIDENTIFIED)
     latest = _flags(columns.get("islatest"), count, missing=True)
     deleted = _flags(columns.get("isdeletemarker"), count, missing=False)
     return table.filter(pc.and_not(latest, deleted))

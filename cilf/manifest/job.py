@@ -16,6 +16,7 @@ from cilf.config import ListOptions
 from cilf.errors import JobError, StoreError, UsageError
 from cilf.labelling.lease import Lease, check_lease
 from cilf.manifest import walking, walking_s3
+from cilf.manifest.columns import check_own
 from cilf.manifest.draft import Draft, State, read_state
 from cilf.manifest.failures import counted, tell, told
 from cilf.manifest.folder import RECORD, read_record
@@ -49,10 +50,10 @@ def run(options: ListOptions) -> int:
                 _list(inputs, include, wanted, draft)
             draft.publish(_record(options, draft.state))
         except Exception as error:
-            if isinstance(error, UsageError) and not isinstance(error, StoreError):
-                raise
-            cause = error if isinstance(error, StoreError | JobError) else problem(error, target.url)
             done = f"listing stopped after {counted(draft.state.objects, 'object')}"
+            if isinstance(error, UsageError) and not isinstance(error, StoreError):
+                raise UsageError(f"{done}: {error}") from error
+            cause = error if isinstance(error, StoreError | JobError) else problem(error, target.url)
             advice = "once that is mended, the same command again goes on from there"
             raise JobError(f"{done}: {cause} ({advice})") from error
     state = draft.state
@@ -101,7 +102,7 @@ def _columns(inputs: Iterable[Input]) -> pa.Schema:
     """What will be written: schema.MANIFEST and all columns that any of the INPUTs carries.
 
     Raises:
-        UsageError: two of them carry different columns of the same name.
+        UsageError: two of them carry different columns of the same name, or of names that only differ by case.
     """
     carried: dict[str, pa.Field] = {}
     for source, manifest in inputs:
@@ -109,6 +110,7 @@ def _columns(inputs: Iterable[Input]) -> pa.Schema:
             if carried.setdefault(field.name, field).type != field.type:
                 types = f"{carried[field.name].type} and {field.type}"
                 raise UsageError(f"column {field.name} of {source.url} differs from another INPUT's: {types}")
+    check_own(list(carried.values()), "the list of all INPUTs")
     return schema.extend(schema.MANIFEST, list(carried.values()))
 
 

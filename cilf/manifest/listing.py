@@ -28,10 +28,16 @@ _UNPACK = "unpack it, and give the folder that holds its photographs"
 _LIST = "make it a manifest, as CSV, JSON lines or Parquet with a column `uri`"
 _ARCHIVES = (".tgz", ".tbz2", ".txz", ".tzst", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
 _LISTS = (
-    *(".tsv", ".txt", ".lst", ".list", ".json", ".xlsx", ".xls", ".ods", ".avro", ".orc", ".feather", ".arrow", ".ipc"),
-    *(".tsv.gz", ".txt.gz", ".lst.gz", ".json.gz", ".yaml", ".yml", ".xml", ".db", ".sqlite", ".pkl"),
+    *(".tsv", ".txt", ".lst", ".list", ".xlsx", ".xls", ".ods", ".avro", ".orc", ".feather", ".arrow", ".ipc"),
+    *(".tsv.gz", ".txt.gz", ".lst.gz", ".yaml", ".yml", ".xml", ".db", ".sqlite", ".pkl"),
 )
-_OF_MANY = {**dict.fromkeys(_LISTS, _LIST), **dict.fromkeys(_ARCHIVES, _UNPACK)}
+_OF_MANY = {
+    **dict.fromkeys(_LISTS, _LIST),
+    **dict.fromkeys(_ARCHIVES, _UNPACK),
+    **dict.fromkeys(
+        (".json", ".json.gz"), "make it a manifest, as JSON lines (.jsonl), an object with a key `uri` in each line"
+    ),
+}
 """What files that hold more than one object are called, and what to do with them."""
 
 

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from cilf.images.packed import DAMAGED, member_uri, packed_url, row_uri
 from cilf.manifest.failures import told
+from cilf.manifest.formats import TABLE_ROWS
 from cilf.manifest.ids import UNIDENTIFIED
 from cilf.manifest.members import Entry, entry, followed
-from cilf.manifest.reading import TABLE_ROWS, UNREADABLE, Manifest, ManifestFile, manifest_files, version
+from cilf.manifest.reading import UNREADABLE, Manifest, ManifestFile, manifest_files, version
 from cilf.storage import Location
 
 _BESIDE = (

@@ -6,31 +6,28 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cilf import schema
 from cilf.errors import UsageError
 from cilf.images.version import local_version
+from cilf.manifest import formats
+from cilf.manifest.columns import check, fitted, plain, settled
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED, object_ids
+from cilf.manifest.partitions import extended, partition, with_partition
 from cilf.manifest.uris import absolute
+from cilf.manifest.values import converted
 from cilf.storage import Location
 
-TABLE_ROWS = 32_768
 UNREADABLE = "cannot read the manifest"
-_CSV = (".csv", ".csv.gz")
-_JSON = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-_NOTHING = ("", "NA", "N/A", "NULL", "null", "NaN", "nan")
-"""How other programs write a number or a time that is not there."""
-_JSON_BLOCK = 1 << 24
-"""Bytes of JSON lines whose types are found at once."""
+_THREADS = 16
+"""Files that are looked at at once."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Manifest:
 
 def is_named_manifest(source: Location) -> bool:
     """Whether the name says that this is a manifest."""
-    return source.path.lower().endswith((".parquet", *_CSV, *_JSON))
+    return source.path.lower().endswith((".parquet", *formats.CSV, *formats.JSON))
 
 
 def open_manifest(source: Location) -> Manifest:
@@ -59,19 +56,20 @@ def open_manifest(source: Location) -> Manifest:
     Relative URIs are taken from the manifest's folder. An etag makes a changed object new; a manifest may go
     without. A column `id` must be ours, as in the files that `cilf list` writes. Of CSV and JSON lines, which have no
     types of their own, text is carried as it is written: in CSV that is every column of the user's, in JSON lines
-    every string.
+    every string. Of Parquet types are carried as cilf.manifest.columns.plain has them, and the folders that files are
+    in, `camera=X`, are text.
 
     Raises:
-        UsageError: no such file, no `uri` column, one of our names for a column, or an unreadable file; and while
-            the parts are read, a row without URI, a value of a wrong type, or files with different columns.
+        UsageError: no such file, no `uri` column, a column that the labels cannot have, files with different columns,
+            or a file that cannot be read, CSV and JSON lines to their end; and while the parts are read, a row
+            without URI or a value of a wrong type.
     """
     files = manifest_files(source)
-    with told(UNREADABLE, files[0].place), files[0].place.fs.open(files[0].place.path, "rb") as opened:
-        columns = _columns(files[0].place.path, opened)
-        _check_columns(columns, files[0].place)
-    carried = [_own(field) for field in schema.carried(columns)]
-    parts = [partial(_tables, file.place, source.parent, columns, carried) for file in files]
-    return Manifest(version(files), carried, parts)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        columns = list(threads.map(partial(_columns, source), files))
+    carried = _carried(files, columns)
+    known = zip(files, columns, strict=True)
+    return Manifest(version(files), carried, [partial(_tables, source, *one, carried) for one in known])
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def _local_files(source: Location) -> dict[str, Any]:
             path = info["name"]
             if info["type"] != "directory":
                 found[path] = info
-            elif not path.rpartition("/")[2].startswith(("_", ".")):
+            elif not _is_hidden(path.rpartition("/")[2]):
                 waiting.append(path)
     return found
 
@@ -150,118 +148,89 @@ def _local_files(source: Location) -> dict[str, Any]:
 def _is_data(path: str, folder: Location) -> bool:
     """Whether a file below a folder is one of its Parquet files; others' logs and temporary files start as ours do."""
     below = path[len(folder.path) :].strip("/").split("/")
-    return path.lower().endswith(".parquet") and not any(name.startswith(("_", ".")) for name in below)
+    return path.lower().endswith(".parquet") and not any(map(_is_hidden, below))
 
 
-def _columns(path: str, opened: Any) -> pa.Schema:
-    """The columns of a file. Of JSON lines all are read, as any may bring another column or type."""
-    if not path.lower().endswith(_JSON):
-        return _reader(path, opened, None)[0]
-    from pyarrow import json
-
-    found, rest = pa.schema([]), b""
-    stream = _unpacked(path, opened)
-    while block := stream.read(_JSON_BLOCK):
-        lines, _, rest = (rest + block).rpartition(b"\n")
-        if lines.strip():
-            found = _both(found, json.read_json(pa.BufferReader(lines)).schema)
-    return _both(found, json.read_json(pa.BufferReader(rest)).schema) if rest.strip() else found
+def _is_hidden(name: str) -> bool:
+    """As Spark has it: `_camera=X` is a partition."""
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
-def _both(before: pa.Schema, more: pa.Schema) -> pa.Schema:
-    """The columns of two blocks of JSON lines, of types that hold both."""
-    written = pa.schema([pa.field(field.name, _as_written(field.type)) for field in more])
-    return pa.unify_schemas([before, written], promote_options="permissive")
+def _columns(source: Location, file: ManifestFile) -> pa.Schema:
+    """The columns of a file and of its folders, in the types that the file has."""
+    with told(UNREADABLE, file.place):
+        columns = extended(formats.columns(file.place), partition(file.place.path, source.path))
+        check(columns, file.place.url)
+    return columns
 
 
-def _as_written(kind: pa.DataType) -> pa.DataType:
-    """A type that Arrow found in JSON, with text where it took text for a time."""
-    if pa.types.is_list(kind):
-        return pa.list_(_as_written(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _as_written(field.type)) for field in kind])
-    return pa.string() if pa.types.is_timestamp(kind) else kind
+def _carried(files: Sequence[ManifestFile], columns: Sequence[pa.Schema]) -> list[pa.Field]:
+    """The user's own columns, of types that hold what is in all files.
+
+    Raises:
+        UsageError: the files differ by more than that.
+    """
+    first, common = files[0].place.url, pa.schema([])
+    for file, found in zip(files, columns, strict=True):
+        own = pa.schema([pa.field(field.name, plain(field.type)) for field in schema.carried(found)])
+        if differing := {field.name for field in schema.carried(columns[0])}.symmetric_difference(own.names):
+            names = ", ".join(sorted(differing))
+            raise UsageError(f"{file.place.url} and {first} differ: not both of them have the columns {names}")
+        try:
+            common = pa.unify_schemas([common, own], promote_options="permissive")
+        except pa.ArrowException as error:
+            name = next(f.name for f in own if not _go_together(common.field(f.name), f))
+            types = f"{common.field(name).type} and {own.field(name).type}"
+            raise UsageError(f"column {name} of {file.place.url} differs from {first}: {types}") from error
+    return [pa.field(field.name, settled(field.type)) for field in common]
 
 
-def _reader(path: str, opened: Any, columns: pa.Schema | None) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The columns of a file and its rows; of JSON lines, rows of the `columns` that were found in it."""
-    if path.lower().endswith(_CSV):
-        from pyarrow import csv
-
-        # A type guessed from the first block may not fit the second, and 0042 is no number; nothing at all is null.
-        text = csv.ConvertOptions(
-            default_column_type=pa.string(),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        )
-        quoted = csv.ParseOptions(newlines_in_values=True)
-        lines = csv.open_csv(_unpacked(path, opened), parse_options=quoted, convert_options=text)
-        return lines.schema, iter(lines)
-    if path.lower().endswith(_JSON):
-        from pyarrow import json
-
-        known = json.ParseOptions(explicit_schema=columns)
-        lines = json.open_json(_unpacked(path, opened), parse_options=known)
-        return lines.schema, iter(lines)
-    file = pq.ParquetFile(opened)
-    return file.schema_arrow, file.iter_batches(TABLE_ROWS)
+def _go_together(one: pa.Field, other: pa.Field) -> bool:
+    try:
+        pa.unify_schemas([pa.schema([one]), pa.schema([other])], promote_options="permissive")
+    except pa.ArrowException:
+        return False
+    return True
 
 
-def _unpacked(path: str, opened: Any) -> Any:
-    return pa.input_stream(opened, compression="gzip" if path.lower().endswith(".gz") else None)
+def _tables(source: Location, file: ManifestFile, columns: pa.Schema, carried: list[pa.Field]) -> Iterator[pa.Table]:
+    place, before = file.place, 0
+    folders = partition(place.path, source.path)
+    with told(UNREADABLE, place):
+        for batch in formats.rows(place, columns):
+            yield _table(with_partition(batch, folders), carried, place, source.parent, before)
+            before += batch.num_rows
 
 
-def _tables(file: Location, folder: Location, known: pa.Schema, carried: list[pa.Field]) -> Iterator[pa.Table]:
-    with told(UNREADABLE, file), file.fs.open(file.path, "rb") as opened:
-        columns, batches = _reader(file.path, opened, known)
-        _check_columns(columns, file)
-        for batch in batches:
-            table = _completed(batch, folder, carried)
-            if "id" in columns.names:
-                ids = object_ids(table)
-                if not np.array_equal(batch["id"].to_numpy(zero_copy_only=False), ids):
-                    raise UsageError(f"{file.url} has a column `id`, which the labels have too; rename it")
-                table = table.add_column(0, schema.MANIFEST.field("id"), pa.array(ids))
-            yield table
-
-
-def _check_columns(columns: pa.Schema, file: Location) -> None:
-    if "uri" not in columns.names:
-        images = " nor one of images" if file.path.lower().endswith(".parquet") else ""
-        raise UsageError(f"{file.url} has no column `uri`{images} (its columns: {', '.join(columns.names)})")
-    clash = schema.RESERVED.intersection(columns.names)
-    if clash:
-        raise UsageError(f"{file.url} has columns that the labels have too: {', '.join(sorted(clash))}; rename them")
-
-
-def _own(field: pa.Field) -> pa.Field:
-    """A carried field: nullable, without metadata, and never of type null, which few readers can read."""
-    return pa.field(field.name, pa.string() if pa.types.is_null(field.type) else field.type)
-
-
-def _completed(batch: pa.RecordBatch, folder: Location, carried: list[pa.Field]) -> pa.Table:
-    wanted = schema.extend(UNIDENTIFIED, carried)
-    columns = []
+def _table(batch: pa.RecordBatch, carried: list[pa.Field], file: Location, folder: Location, before: int) -> pa.Table:
+    """Rows of a file that has so many before them, as a manifest's."""
+    wanted, columns = schema.extend(UNIDENTIFIED, carried), []
     for field in wanted:
-        if field.name in batch.schema.names:
-            columns.append(_cast(batch[field.name], field.type))
-        elif field.name in schema.MANIFEST.names:
-            columns.append(pa.nulls(len(batch), field.type))
+        if field.name not in batch.schema.names:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+        elif field.name in UNIDENTIFIED.names:
+            columns.append(converted(batch[field.name], field.name, file.url, before))
         else:
-            raise UsageError(f"the manifest's files differ: not all of them have the column {field.name}")
+            columns.append(_own(batch[field.name], field, file))
     columns[0] = absolute(columns[0], folder)
-    columns[1] = pc.utf8_trim(columns[1], '"')  # S3 has quotes around it, and listings leave them out.
-    return pa.table(columns, schema=wanted)
+    table = pa.table(columns, schema=wanted)
+    return _with_ids(table, batch["id"], file) if "id" in batch.schema.names else table
 
 
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column as another type; numbers and times may be text, times without a zone are UTC."""
-    if not pa.types.is_string(column.type) or pa.types.is_string(kind):
-        return column.cast(kind)
-    column = pc.if_else(pc.is_in(column, pa.array(_NOTHING)), None, column)
-    if pa.types.is_integer(kind):
-        return column.cast(pa.float64()).cast(kind)  # Where values are missing, some write 12.0.
-    zoned = pc.match_substring_regex(column, r":.*(Z|[+-][\d:]+)$")
-    naive = pc.if_else(zoned, None, column).cast(pa.timestamp("us")).cast(kind)
-    return pc.coalesce(pc.if_else(zoned, column, None).cast(kind), naive)
+def _own(column: pa.Array, field: pa.Field, file: Location) -> pa.Array:
+    try:
+        return fitted(column, field.type)
+    except pa.ArrowException as error:
+        raise UsageError(f"{file.url}: column {field.name} holds what is no {field.type}: {error}") from error
+
+
+def _with_ids(table: pa.Table, found: pa.Array, file: Location) -> pa.Table:
+    """With its column `id`, which has to be ours."""
+    ids = pa.array(object_ids(table))
+    try:
+        same = found.cast(ids.type).equals(ids)
+    except pa.ArrowException:
+        same = False
+    if not same:
+        raise UsageError(f"{file.url} has a column `id`, which the labels have too; rename it")
+    return table.add_column(0, schema.MANIFEST.field("id"), ids)

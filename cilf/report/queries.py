@@ -23,15 +23,15 @@ OLDEST = 125
 """Years; older estimates go into the last bin."""
 
 _MEMORY = "3GB"
-_FILE = "cilf_file"
 _EXAMPLES = 3
 _SHORT = 300  # characters of a text that somebody else wrote
 
 _VIEW = f"""
 CREATE VIEW labels AS
-SELECT *, regexp_extract({_FILE}, 'model=([^/]*)/[^/]*$', 1) AS model
+-- A column Model of the user's own, which runs refuse by now, cannot be told from ours.
+SELECT COLUMNS(lambda name: lower(name) <> 'model'), regexp_extract({schema.FILE}, 'model=([^/]*)/[^/]*$', 1) AS model
 -- Hive partitioning would take fingerprints for numbers, and any = further up in the path for a column.
-FROM read_parquet(getvariable('files'), union_by_name = true, hive_partitioning = false, filename = '{_FILE}')
+FROM read_parquet(getvariable('files'), union_by_name = true, hive_partitioning = false, filename = '{schema.FILE}')
 """
 
 _OBJECTS = """
@@ -81,7 +81,7 @@ class Labels:
                 "they are no labels, or of another version of CILF"
             )
         self.has_thumbnails = schema.THUMBNAILS.name in columns
-        known = {*schema.LABELS.names, schema.THUMBNAILS.name, _FILE, "model"}
+        known = {*schema.LABELS.names, schema.THUMBNAILS.name, schema.FILE, "model"}
         self.own = [name for name in columns if name not in known]
         """Columns carried through from the user's manifest."""
 

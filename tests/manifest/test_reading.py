@@ -221,7 +221,7 @@ def test_a_csv_whose_columns_change_after_the_first_megabyte(tmp_path):
 
 @pytest.mark.parametrize("block", [1 << 24, 1 << 16])
 def test_json_lines_whose_fields_come_late(tmp_path, monkeypatch, block):
-    monkeypatch.setattr("cilf.manifest.reading._JSON_BLOCK", block)
+    monkeypatch.setattr("cilf.manifest.json_rows._BLOCK", block)
     rows = [{"uri": f"/{number}", "day": "2024-05-01", "score": 1, "none": None} for number in range(40_000)]
     rows.append({"uri": "/last", "day": "unknown", "score": 1.5, "note": "late", "tags": {"at": "2024-05-01"}})
     table = read(write(tmp_path, ".jsonl", rows))

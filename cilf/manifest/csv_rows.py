@@ -1,0 +1,126 @@
+"""CSV as RFC 4180 has it, all of it text: every byte of a field comes through, and what is no CSV is refused by line.
+
+pyarrow reads text behind a closing quote, and a quote that is never closed, as a part of the field, rows and all; and
+where a line break in a field lies across two of its blocks, it loses a byte. So it is given whole rows, whose quotes
+have been looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv
+
+from cilf.errors import UsageError
+from cilf.manifest.lines import MARK, breaks, check_utf8
+
+_BLOCK = 1 << 20
+"""Bytes that are read at once."""
+_LONGEST = 1 << 26
+"""Bytes of a row; of more, a quote has not been closed."""
+_SHOWN = 60
+"""Bytes of a row or field in a message."""
+
+_QUOTED = rb'"(?:[^"]++|"")*+"'
+_FIELD = rb'(?:%b|[^",\r\n][^,\r\n]*+)?+' % _QUOTED
+# A CR that ends what has been read may have its LF in what comes next.
+_ROW = re.compile(rb"(?:%b,)*+%b(?:\r\n|\n|\r(?!\n|\Z))" % (_FIELD, _FIELD))
+_ROWS = re.compile(rb"(?:%b)*+" % _ROW.pattern)
+_FIELDS = re.compile(rb"(?:%b,)*+" % _FIELD)
+_TEXT_BEHIND = re.compile(rb'%b[^",\r\n]' % _QUOTED)
+
+
+def read(stream: Any, url: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The columns of a file, and its rows. A field with nothing in it is null, and `""` is empty.
+
+    Args:
+        stream: bytes, no longer packed.
+        url: of the file.
+
+    Raises:
+        UsageError: the file is no CSV, also while its rows are read.
+    """
+    blocks = ((block, line) for block, line in _blocks(stream, url) if block.strip(b"\r\n"))
+    first, line = next(blocks, (b"", 1))
+    if not first:
+        raise UsageError(f"{url} is empty: expected the names of columns, and a line for each object")
+    head = _parsed(first, line, url, None)
+    names = head.schema.names
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from head.to_batches()
+        for block, line in blocks:
+            yield from _parsed(block, line, url, names).to_batches()
+
+    return head.schema, batches()
+
+
+def _parsed(block: bytes, line: int, url: str, names: list[str] | None) -> pa.Table:
+    """Whole rows; where no names are given, the first one has them."""
+    wrong: list[csv.InvalidRow] = []
+
+    def told(row: csv.InvalidRow) -> str:
+        wrong.append(row)
+        return "error"
+
+    check_utf8(block, line, url)
+    text = csv.ConvertOptions(
+        default_column_type=pa.string(),
+        column_types=dict.fromkeys(names or (), pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    at_once = csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names)
+    quoted = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=told)
+    try:
+        return csv.read_csv(pa.BufferReader(block), at_once, quoted, text)
+    except pa.ArrowInvalid as error:
+        if not wrong:
+            raise
+        expected, found = (f"{n} field{'s'[: n != 1]}" for n in (wrong[0].expected_columns, wrong[0].actual_columns))
+        line += _row_breaks(block, wrong[0].number)
+        raise UsageError(
+            f"{url}: line {line} has {found}, and the names of columns are {expected}: {wrong[0].text[:_SHOWN]!r}"
+        ) from error
+
+
+def _row_breaks(block: bytes, number: int) -> int:
+    """How many lines end before a row, of those that are not blank, from 1."""
+    rows = [row for row in _ROW.finditer(block + b"x") if row.group().strip(b"\r\n")]  # A CR may end the last one.
+    return breaks(block[: rows[number - 1].start()])
+
+
+def _blocks(stream: Any, url: str) -> Iterator[tuple[bytes, int]]:
+    """Whole rows, and the number of the line that each block begins with."""
+    rest, line, more = stream.read(len(MARK)).removeprefix(MARK), 1, b"\n"
+    while more:
+        more = stream.read(max(_BLOCK, len(rest)))
+        rest += more or b"\n"
+        whole = rest[: _ROWS.match(rest).end()]  # type: ignore[union-attr]  # It fits nothing at all, too.
+        yield whole, line
+        line += breaks(whole)
+        rest = rest[len(whole) :]
+        _check_quotes(rest, line, url, ended=not more)
+
+
+def _check_quotes(row: bytes, line: int, url: str, ended: bool) -> None:
+    """Make sure that the beginning of a row goes on well, or can.
+
+    Raises:
+        UsageError: text stands behind a quote that closes, or a quote is not closed.
+    """
+    start = _FIELDS.match(row).end()  # type: ignore[union-attr]
+    behind = _TEXT_BEHIND.match(row, start)
+    if not behind and not (ended and row) and len(row) < _LONGEST:
+        return
+    line += breaks(row[:start])
+    found = "is not closed"
+    if behind:
+        found = f"is closed in line {line + breaks(behind.group())}, with text behind it"
+    shown = row[start : start + _SHOWN].decode(errors="replace").partition("\n")[0].rstrip()
+    advice = 'expected a comma or the end of the line there; a quote that is part of a field is written ""'
+    raise UsageError(f"{url}: the quote in line {line} that begins the field {shown} {found}: {advice}")

@@ -1,0 +1,147 @@
+"""What stands in the columns of schema.MANIFEST in a manifest that others have made: text, sizes and times as they
+come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cilf import schema
+from cilf.errors import UsageError
+from cilf.manifest.columns import fitted, plain, settled
+
+_TIME = schema.MANIFEST.field("modified").type
+_NOTHING = ("", "NA", "N/A", "NULL", "null", "None", "NaN", "nan", "NaT", "<NA>")
+"""How other programs write a number or a time that is not there."""
+_WHOLE, _BROKEN = r"^[+-]?\d+$", r"^[+-]?\d+(\.\d*([eE][+-]?\d+)?|[eE][+-]?\d+)$"
+_DAYS = 10_000_000, 99_999_999
+"""Numbers that may be days, such as 20240501."""
+_EXPECTED = {
+    "uri": "text",
+    "etag": "text",
+    "bytes": "a whole number, or nothing",
+    "modified": "a time such as 2024-05-01T10:11:12Z, seconds since 1970, or nothing",
+}
+
+
+def converted(column: pa.Array, name: str, url: str, before: int) -> pa.Array:
+    """A column of a manifest as the one of schema.MANIFEST.
+
+    Args:
+        column: of any type.
+        name: `uri`, `etag`, `bytes` or `modified`.
+        url: of the file.
+        before: how many rows of the file come before these.
+
+    Raises:
+        UsageError: a value means nothing, or a row has no URI.
+    """
+    convert = _CONVERT[name]
+    try:
+        found = convert(column)
+    except (pa.ArrowException, ValueError) as error:
+        number = next(number for number in range(len(column)) if not _works(convert, column.slice(number, 1)))
+        found = f"`{name}` of row {before + number + 1} is {_told(column[number])}"
+        raise UsageError(f"{url}: {found}, not {_EXPECTED[name]}") from error
+    if name == "uri" and pc.any(pc.fill_null(pc.equal(found, ""), True)).as_py():
+        number = pc.index(pc.fill_null(pc.equal(found, ""), True), True).as_py()
+        raise UsageError(f"{url}: row {before + number + 1} is without uri")
+    return found
+
+
+def _told(value: pa.Scalar) -> str:
+    try:
+        return repr(str(value.as_py()))[:80]
+    except (ValueError, OverflowError):  # a time that Python has none for
+        return f"a {value.type} out of range"
+
+
+def _works(convert: Callable[[pa.Array], pa.Array], column: pa.Array) -> bool:
+    try:
+        convert(column)
+    except (pa.ArrowException, ValueError):
+        return False
+    return True
+
+
+def _plainly(column: pa.Array) -> pa.Array:
+    return fitted(column, settled(plain(column.type)))
+
+
+def _text(column: pa.Array) -> pa.Array:
+    return _plainly(column).cast(pa.string())
+
+
+def _etag(column: pa.Array) -> pa.Array:
+    return pc.utf8_trim(_text(column), '"')  # S3 has quotes around it, and listings leave them out.
+
+
+def _size(column: pa.Array) -> pa.Array:
+    column = _something(_plainly(column))
+    if pa.types.is_string(column.type):
+        column = column.cast(pa.float64())  # Where values are missing, some write 12.0.
+    return _without_nan(column).cast(pa.int64())
+
+
+def _time(column: pa.Array) -> pa.Array:
+    column = _something(_plainly(column))
+    if pa.types.is_string(column.type):
+        return _time_of_text(column)
+    if pa.types.is_integer(column.type):
+        return _since_1970(column.cast(pa.int64()))
+    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+        return _since_1970(_without_nan(column.cast(pa.float64())))
+    return column.cast(pa.timestamp("us")).cast(_TIME)
+
+
+def _time_of_text(column: pa.Array) -> pa.Array:
+    """Numbers, and times as ISO 8601 has them, which are UTC without a zone."""
+    whole, broken = pc.match_substring_regex(column, _WHOLE), pc.match_substring_regex(column, _BROKEN)
+    numbers = _only(whole, column).cast(pa.int64()), _only(broken, column).cast(pa.float64())
+    written = _only(pc.invert(pc.or_(whole, broken)), pc.utf8_trim_whitespace(column))
+    for pattern, instead in ((r"(\.\d{6})\d+", r"\1"), (r"\s*(UTC|GMT)$", "Z"), (r"(:[\d.]+)\s+([+-])", r"\1\2")):
+        written = pc.replace_substring_regex(written, pattern, instead)
+    zoned = pc.match_substring_regex(written, r":.*(Z|[+-][\d:]+)$")
+    naive = _only(pc.invert(zoned), written).cast(pa.timestamp("us")).cast(_TIME)
+    return pc.coalesce(*map(_since_1970, numbers), _only(zoned, written).cast(_TIME), naive)
+
+
+def _since_1970(number: pa.Array) -> pa.Array:
+    """Seconds, or what is too large for them (they would be of the year 5138): milli-, micro- or nanoseconds.
+
+    Raises:
+        ValueError: a number may be a day, such as 20240501.
+    """
+    size = pc.abs(number)
+    if pc.any(pc.and_(pc.greater_equal(size, _DAYS[0]), pc.less_equal(size, _DAYS[1]))).as_py():
+        raise ValueError("a day, or seconds?")
+    number_of = float if pa.types.is_floating(number.type) else int
+    nano, micro, milli = (pc.greater_equal(size, number_of(limit)) for limit in (1e17, 1e14, 1e11))
+    micros = pc.case_when(
+        pc.make_struct(nano, micro, milli),
+        pc.divide(number, number_of(1000)),
+        number,
+        pc.multiply(number, number_of(1000)),
+        pc.multiply(number, number_of(1_000_000)),
+    )
+    return (pc.round(micros) if number_of is float else micros).cast(pa.int64()).cast(_TIME)
+
+
+def _something(column: pa.Array) -> pa.Array:
+    """Without the words for nothing."""
+    if not pa.types.is_string(column.type):
+        return column
+    return _only(pc.invert(pc.is_in(column, pa.array(_NOTHING))), column)
+
+
+def _without_nan(column: pa.Array) -> pa.Array:
+    return _only(pc.invert(pc.is_nan(column)), column) if pa.types.is_floating(column.type) else column
+
+
+def _only(wanted: pa.Array, column: pa.Array) -> pa.Array:
+    return pc.if_else(wanted, column, pa.scalar(None, column.type))
+
+
+_CONVERT = {"uri": _text, "etag": _etag, "bytes": _size, "modified": _time}
