@@ -25,6 +25,7 @@ import cilf
 from cilf.card import ModelFolderError
 from cilf.errors import BusyError, JobError, UsageError
 from cilf.own_process import hide_warnings
+from cilf.startup import settle
 
 DONE, FAILED, WRONG_USAGE, BUSY, INTERRUPTED = 0, 1, 2, 75, 130
 
@@ -124,6 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     hide_warnings()
     command = next((f"cilf {job}" for job in JOBS if arguments[: job.count(" ") + 1] == job.split()), "cilf")
     try:
+        settle()
         with _interruptible():
             return _app().meta(arguments, exit_on_error=False, print_error=False) or DONE
     except CycloptsError as error:
@@ -137,9 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(command, "interrupted; the same command again goes on where it was", INTERRUPTED)
     except Exception as error:
-        with tempfile.NamedTemporaryFile("w", prefix="cilf-", suffix=".log", delete=False) as log:
-            traceback.print_exc(file=log)
-        return _fail(command, f"{type(error).__name__}: {error} (traceback in {log.name})", FAILED)
+        return _fail(command, f"{type(error).__name__}: {error} (traceback {_traceback()})", FAILED)
 
 
 @contextmanager
@@ -170,6 +170,17 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _traceback() -> str:
+    """Where the traceback of the exception in hand is, for a message."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="cilf-", suffix=".log", delete=False) as log:
+            traceback.print_exc(file=log)
+    except OSError:  # There is no room for it, which may be what is wrong.
+        traceback.print_exc()
+        return "above"
+    return f"in {log.name}"
 
 
 def _fail(command: str, message: str, code: int) -> int:

@@ -9,13 +9,16 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from cilf.errors import JobError, UsageError
+from cilf.local_ray import cpus, local_ray
+from cilf.ray_failures import not_joined, not_started
+from cilf.startup import open_streams
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Cluster:
 
 
 def this_machine() -> Cluster:
-    """The cluster that a local Ray would be. At least two CPUs are claimed: one core is enough to work on."""
-    return Cluster(cpus=max(2, len(os.sched_getaffinity(0))), gpus=0, nodes=1)
+    """The cluster that a local Ray would be."""
+    return Cluster(cpus=cpus(), gpus=0, nodes=1)
 
 
 @contextmanager
@@ -44,22 +47,27 @@ def running(address: str | None) -> Iterator[Cluster]:
     """
     # Workers run at niceness 15 by default, which starves them on a machine that does anything else.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Its backend prints an error for every actor with arguments that may be restarted (ray#53727); ours are small.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
-    started = not ray.is_initialized()
-    try:
-        if started:
-            _start(address)
+    open_streams()
+    _obey_environment()
+    with ExitStack() as ours:
+        if not ray.is_initialized():
+            _start(address, ours)
         _configure()
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         total = ray.cluster_resources()
         yield Cluster(total.get("CPU", 0), total.get("GPU", 0), max(1, len(nodes)))
-    finally:
-        if started:
-            ray.shutdown()
+
+
+def _obey_environment() -> None:
+    """Ray has read this variable when it was imported, which may have been before CILF."""
+    from ray._private import ray_constants
+
+    if os.environ.get("RAY_ENABLE_UV_RUN_RUNTIME_ENV") == "0":
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
 
 
 def living() -> frozenset[str]:
@@ -111,69 +119,35 @@ def _reads(url: str) -> str | None:
         return f"{type(error).__name__}: {error}"
 
 
-def _start(address: str | None) -> None:
-    import ray
-
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+def _start(address: str | None, ours: ExitStack) -> None:
     if address and address.startswith("http"):
         raise UsageError(
             f"{address} is where jobs are submitted, not a cluster to join: use `ray job submit --address {address} "
             "--working-dir . -- python jobs/label.py …`, or unset RAY_ADDRESS to run on this machine"
         )
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         _knock(address)
         with _stderr_hidden(), _interrupts_later():
-            if address:
-                ray.init(address, **quiet)
-            else:
-                _start_here(num_cpus=int(this_machine().cpus), include_dashboard=False, **quiet)
+            ours.enter_context(_joined(address, **quiet) if address else local_ray(**quiet))
+    except JobError:
+        raise
     except Exception as error:
-        text = _reason(error)
         if address:
-            raise UsageError(f"no Ray cluster at {address} ({text}): check --cluster or RAY_ADDRESS") from error
-        raise JobError(f"Ray did not start on this machine, which may be overloaded ({text})") from error
-
-
-def _reason(error: BaseException) -> str:
-    """What is at the bottom of a failed start, in one line; Ray puts the traceback of one in the text of another."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1].strip()[:500]
-
-
-def _start_here(**settings: Any) -> None:
-    import ray
-
-    # Ray ends workers that have been idle for a second where there are more than cores, and starts others a moment
-    # later: of small blocks on two cores that took half of the time.
-    settings["_system_config"] = {"idle_worker_killing_time_threshold_ms": 600_000}
-    # Ray gives its processes 30 s to come up, and no setting more. On a busy machine that is not enough every time.
-    for last in (False, False, True):
-        try:
-            with _batch_scheduling():
-                ray.init("local", **settings)
-            return
-        except Exception:
-            if last:
-                raise
+            text = f"cannot join a Ray cluster at {address}: {not_joined(error)}; check --cluster or RAY_ADDRESS"
+            raise UsageError(text) from error
+        raise JobError(f"Ray did not start on this machine: {not_started(error)}") from error
 
 
 @contextmanager
-def _batch_scheduling() -> Iterator[None]:
-    """Processes started here wait their turn when they wake up, instead of taking a core from one that computes.
+def _joined(address: str, **settings: Any) -> Iterator[None]:
+    import ray
 
-    Each process of Ray wakes up a hundred times a second to see whether there is a signal. On two cores what idles
-    that way took an eighth of the model's speed, and a third less when it waits.
-    """
-    policy = os.sched_getscheduler(0)
-    with suppress(OSError):  # A sandbox may forbid it.
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    ray.init(address, **settings)
     try:
         yield
     finally:
-        with suppress(OSError):
-            os.sched_setscheduler(0, policy, os.sched_param(0))
+        ray.shutdown()
 
 
 @contextmanager

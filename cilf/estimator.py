@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cilf.card import Images, ModelFolderError
+from cilf.cores import cores
 from cilf.models.checkpoint import load_model
 from cilf.models.corrector import Judged
 from cilf.models.evidence import Predictions
@@ -94,7 +95,7 @@ class Estimator:
             fuse_relus(self.model, image)
         self.corrector = corrector.to(self.device)
         self.normalise = Normalise(self.images).to(self.device)
-        self.threads = 1 if self.device.type == "cuda" else threads or torch.get_num_threads()
+        self.threads = 1 if self.device.type == "cuda" else threads or min(torch.get_num_threads(), cores())
         self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
 
     @property

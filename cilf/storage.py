@@ -21,6 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cilf.cache import cache, cached
 from cilf.card import CARD_FILE, WEIGHTS_FILE
 from cilf.errors import UsageError
 from cilf.urls import KNOWN, check_local, split
@@ -52,7 +53,6 @@ CONNECTIONS = 64
 """Requests in flight to one store from one process."""
 
 _BUNDLED = Path(__file__).parent / "bundled"
-_CACHE = Path("~/.cache/cilf/models")
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def is_bundled(model: str) -> bool:
 def model_folder(model: str) -> Path:
     """A local folder for a bundled model's name, a path or a URL.
 
-    A URL is downloaded once per version of its files and machine, to ~/.cache/cilf/models.
+    A URL is downloaded once per version of its files and machine, to ~/.cache/cilf/models or as cilf.cache says.
 
     Raises:
         UsageError: there is no such model.
@@ -276,10 +276,10 @@ def _downloaded(url: str) -> Path:
     wanted = [source / CARD_FILE, source / WEIGHTS_FILE]
     try:
         version = [url, *(str(_version(file)) for file in wanted)]
-        folder = _CACHE.expanduser() / hashlib.sha256("\0".join(version).encode()).hexdigest()[:16]
-        if folder.is_dir():
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256("\0".join(version).encode()).hexdigest()[:16]
+        if there := [place / name for place in cached("models") if (place / name).is_dir()]:
+            return there[0]
+        folder = _room_for_models(url) / name
         with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
             for file in wanted:
                 file.fs.get_file(file.path, f"{unfinished}/{Path(file.path).name}")
@@ -289,8 +289,21 @@ def _downloaded(url: str) -> Path:
                 shutil.move(Path(unfinished) / Path(file.path).name, ready)
             with suppress(OSError):  # Another process was faster; its copy is the same.
                 ready.rename(folder)
+    except UsageError:
+        raise
     except Exception as error:
         raise UsageError(f"cannot get model {url}: {problem(error, url)}") from error
+    return folder
+
+
+def _room_for_models(url: str) -> Path:
+    try:
+        folder = cache("models")
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot keep model {url} ({error}): set XDG_CACHE_HOME to a folder that can be written to"
+        ) from error
     return folder
 
 

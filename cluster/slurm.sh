@@ -23,10 +23,12 @@ port=$((20000 + SLURM_JOB_ID % 20000))
 
 # Importing Ray from a shared file system takes longer than the 30 s that it waits for its nodes.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
-# Without a token of its own, the head takes the one that a Ray on one machine has left in this home, and refuses the
-# other nodes, which do not. It also keeps everybody else on the network from running code here.
+# Without a token of its own, the head takes one that it finds in this home, and refuses the other nodes, which do not.
+# It also keeps everybody else on the network from running code here.
 RAY_AUTH_TOKEN="$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')"
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
+# Ray sends usage statistics otherwise, and where they are off, a note that says so.
+export RAY_USAGE_STATS_ENABLED=0 RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9
 # RAY_ADDRESS is the job's alone: `ray start` would take it for a cluster to join.
 exec srun ray symmetric-run \
     --address "${nodes[0]}:${port}" \

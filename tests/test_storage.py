@@ -63,7 +63,7 @@ def test_files_are_listed_without_hidden_ones(tmp_path, bucket):
 
 
 def test_a_model_is_downloaded_once_per_version(bucket, model_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     weights, card = ((model_folder / name).read_bytes() for name in (WEIGHTS_FILE, CARD_FILE))
     url = bucket({f"m/{WEIGHTS_FILE}": weights, f"m/{CARD_FILE}": card}) + "/m"
     first = storage.model_folder(url)
@@ -74,7 +74,7 @@ def test_a_model_is_downloaded_once_per_version(bucket, model_folder, tmp_path, 
     second = storage.model_folder(url)
     assert second != first
     assert (second / WEIGHTS_FILE).read_bytes() == weights + b"!"
-    assert {path.name for path in (tmp_path / "cache").iterdir()} == {first.name, second.name}
+    assert {path.name for path in (tmp_path / "cilf" / "models").iterdir()} == {first.name, second.name}
 
 
 def test_a_model_url_without_model(bucket):

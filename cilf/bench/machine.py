@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from cilf.cores import cores
 from cilf.provenance import versions
 
 _BUSY = 0.25
@@ -40,7 +41,7 @@ def this_machine() -> Machine:
     models = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = next((line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "MemTotal: 0 kB")
     return Machine(
-        cores=len(os.sched_getaffinity(0)),
+        cores=cores(),
         cpu=models[0].partition(":")[2].strip() if models else platform.machine(),
         gpus=[torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         memory_gb=round(int(memory.split()[1]) * 1024 / 1e9, 1),

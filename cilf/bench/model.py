@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from cilf.bench.correction import BATCH, Correction, batches, corrections, measure, views_per_row
 from cilf.bench.objects import Corpus
 from cilf.config import LabelOptions
+from cilf.cores import cores
 from cilf.estimator import Estimator
 from cilf.images.faces import find, whole
 from cilf.memory import keep_freed_memory
@@ -38,7 +38,7 @@ class ModelAlone:
 
     def __init__(self, corpus: Corpus, model: str) -> None:
         keep_freed_memory()  # as in labelling
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_num_threads(cores())
         self._estimator = Estimator(model_folder(model))
         cut_out = find if corpus.faces == "detect" else whole
         seen = [cut_out(path.read_bytes(), self._estimator.images, LabelOptions.max_pixels) for path in corpus.sample()]

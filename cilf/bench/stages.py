@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilf.card import Images
 from cilf.config import LabelOptions
+from cilf.cores import cores
 from cilf.errors import JobError
 from cilf.images.decode import decode
 from cilf.images.faces import find
@@ -23,7 +24,7 @@ from cilf.own_process import settle
 if TYPE_CHECKING:
     from cilf.bench.objects import Corpus
 
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 
 _START_S = 600  # until all processes are there, on a machine that does something else as well
 _WORK_S = 2.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
 import traceback
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from cilf import schema
+from cilf.cores import cores
 from cilf.labelling.batch_size import fastest
 from cilf.memory import keep_freed_memory
 from cilf.storage import model_folder
@@ -38,7 +38,7 @@ class AgeActor:
         """
         keep_freed_memory()
         # Ray gives every worker OMP_NUM_THREADS=1, so torch knows of no more.
-        threads = max(1, len(os.sched_getaffinity(0)) // actors_per_node)
+        threads = max(1, cores() // actors_per_node)
         self.estimator = self.load(model, precision, compiled, threads)
         self.batch_size = batch_sizes[0] if len(batch_sizes) == 1 else fastest(self.estimator, batch_sizes)
         gc.freeze()  # Ray has every process collect garbage now and then, and what is here by now stays.

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from cilf import schema
+from cilf.cores import cores
 from cilf.errors import JobError, UsageError
 from cilf.storage import Location, files, folders
 
@@ -220,6 +221,7 @@ def open_labels(output: Location) -> Iterator[Labels]:
     with tempfile.TemporaryDirectory() as spill:
         config: dict[str, Any] = {
             "memory_limit": _MEMORY,
+            "threads": cores(),
             "temp_directory": spill,
             "autoinstall_known_extensions": False,  # Nothing is fetched from anywhere.
             "autoload_known_extensions": False,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
 from cilf.card import CARD_FILE, ModelFolderError
 from cilf.cluster import Cluster, running
 from cilf.config import EvaluateOptions
+from cilf.cores import cores
 from cilf.errors import JobError, UsageError
 from cilf.models.systems import build_network
 from cilf.storage import CHECKING, Location, check_output, locate, read
@@ -34,7 +34,7 @@ class Trainer:
         import torch
 
         # Ray gives an actor that claims no CPU one thread; the workers rest while it calibrates and measures.
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // sharing))
+        torch.set_num_threads(max(1, cores() // sharing))
 
     def train(self, run: Run, url: str) -> str | None:
         """Train and measure a run; None, or why that cannot be done."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cilf.card import Images
+from cilf.cores import cores
 from cilf.errors import JobError
 from cilf.evaluation.metrics import summarise
 from cilf.evaluation.scale import scale_of
@@ -100,7 +100,7 @@ class Worker:
         self.device = ray.train.torch.get_device()
         if self.device.type == "cpu":
             # Ray gives a worker one thread for each CPU it claims, and they claim half.
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size()))
+            torch.set_num_threads(max(1, cores() // context.get_local_world_size()))
         self.share = self.recipe.batch_size // self.world
         """Rows of a batch that are this worker's."""
         self.steps = len(task.ages_N) // (self.share * self.world)

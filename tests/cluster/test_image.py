@@ -107,3 +107,8 @@ def test_jobs_can_be_submitted():
     assert len(wanted) > 5
     for requirement in wanted:
         assert requirement.specifier.contains(here[canonicalize_name(requirement.name)], prereleases=True)
+
+
+def test_ray_sends_no_statistics():
+    settings = " ".join(arguments for name, arguments in instructions(DOCKERFILE) if name == "ENV").split()
+    assert {"RAY_USAGE_STATS_ENABLED=0", "RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9"} <= set(settings)

@@ -89,6 +89,7 @@ def test_every_job_has_a_token_of_its_own(submit, tmp_path):
         variables = dict(line.split("=", 1) for line in lines if line)
         assert variables["RAY_AUTH_MODE"] == "token"
         tokens.append(variables["RAY_AUTH_TOKEN"])
+        assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
         assert re.fullmatch("[0-9a-f]{64}", tokens[-1])
     assert tokens[0] != tokens[1]
 

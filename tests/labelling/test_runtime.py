@@ -89,7 +89,7 @@ def test_retries_are_bounded():
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:9", "UsageError no Ray cluster at 127.0.0.1:9"),
+        ("127.0.0.1:9", "UsageError cannot join a Ray cluster at 127.0.0.1:9"),
         ("http://head:8265", "UsageError http://head:8265 is where jobs are submitted"),
     ],
 )
