@@ -8,7 +8,7 @@ _LONGEST_TEXT = 16 * 2**20
 """Bytes of one text in a PNG, such as XMP; Pillow allows 1 MiB by itself."""
 
 
-def settle() -> None:
+def prepare() -> None:
     """Set up this process, a worker of Ray, for decoding. Can be repeated.
 
     A process that belongs to somebody else, who imports CILF, is to be left as it is.

@@ -19,7 +19,7 @@ from cilf.images.decode import decode
 from cilf.images.faces import find
 from cilf.images.fetch import FetchError, fetch
 from cilf.labelling.runtime import BATCH_SIZES, block_rows
-from cilf.own_process import settle
+from cilf.own_process import prepare
 
 if TYPE_CHECKING:
     from cilf.bench.objects import Corpus
@@ -65,7 +65,7 @@ def _on_all_cores(work: Callable[[list[Any]], None], parts: list[list[Any]], cor
 def _prepare(barrier: Barrier, environment: Mapping[str, str]) -> None:
     global _all_ready
     _all_ready = barrier
-    settle()
+    prepare()
     os.environ.update(environment)
 
 

@@ -70,7 +70,7 @@ def name_first(output: Location, current: Current) -> None:
     create(output / _NAME, current.data())
 
 
-def settle(output: Location, candidate: Candidate) -> None:
+def name_before(output: Location, candidate: Candidate) -> None:
     """Before a run: see to it that a model is named that has labels, or this one."""
     place, models = output / _NAME, _models(output)
     before = read(place)

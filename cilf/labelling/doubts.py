@@ -16,9 +16,10 @@ from cilf.config import LabelOptions
 from cilf.images.decode import DecodeError, read
 from cilf.images.faces import confirmed, look
 from cilf.images.fetch import fetch
-from cilf.labelling.progress import Progress, counted
-from cilf.own_process import settle
+from cilf.labelling.progress import Progress
+from cilf.own_process import prepare
 from cilf.storage import Location, files
+from cilf.words import counted
 
 _THREADS = 32
 _SAMPLE, _MOST_BYTES = 32, 8_000_000
@@ -79,7 +80,7 @@ def looked_at(rows: pa.Table, options: LabelOptions, progress: Progress) -> Iter
 
 def faceless(rows: pa.Table, options: LabelOptions) -> str | None:
     """What to say where --faces none takes photographs for faces; None where most of these images are crops."""
-    settle()
+    prepare()
     wanted = [row for row in rows.to_pylist() if (row["bytes"] or 0) <= _MOST_BYTES]
     answers = fetch([row["uri"] for row in wanted], [row["bytes"] for row in wanted], _MOST_BYTES)
     seen = [_shows_a_large_face(data, options.max_pixels) for data in answers if isinstance(data, bytes)]

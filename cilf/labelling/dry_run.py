@@ -14,8 +14,9 @@ from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.labelling.passes import count
 from cilf.labelling.pipeline import Work, labelling
-from cilf.labelling.progress import Progress, clock, counted
+from cilf.labelling.progress import Progress, clock
 from cilf.labelling.runtime import FETCH_CPUS, Plan, block_rows, plan
+from cilf.words import counted
 
 SAMPLE = 1_000
 

@@ -17,7 +17,7 @@ from cilf.card import Images
 from cilf.images.decode import DecodeError
 from cilf.images.faces import LEAST_SIDE, Faces, find, whole_or_found, whole_unless_blank
 from cilf.images.fetch import FetchError, fetch
-from cilf.own_process import settle
+from cilf.own_process import prepare
 
 _BYTES_AT_ONCE = 256_000_000  # encoded bytes a task holds; together with one decoded image, its memory
 _GUESS = 32_000_000  # bytes of an object whose size the manifest does not tell, until the first have come
@@ -62,7 +62,7 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
     Returns:
         schema.FETCHED and the user's own columns, with schema.THUMBNAILS where asked; rows in the order of `table`.
     """
-    settle()
+    prepare()
     outcomes: list[_Outcome] = []
     held: list[int | None] = []
     seconds: list[tuple[float, float]] = []

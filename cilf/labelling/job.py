@@ -17,13 +17,13 @@ from cilf.images.decode import DECODE_VERSION
 from cilf.images.faces import FACES_VERSION
 from cilf.labelling.columns import agree
 from cilf.labelling.compaction import recover
-from cilf.labelling.current import Candidate, Prefix, settle, take_over
+from cilf.labelling.current import Candidate, Prefix, name_before, take_over
 from cilf.labelling.doubts import looked_at, without_thumbnails
 from cilf.labelling.dry_run import SAMPLE, forecast, sample, try_out
 from cilf.labelling.lease import Lease, check_lease
 from cilf.labelling.passes import label_all, tables
 from cilf.labelling.pipeline import Work
-from cilf.labelling.progress import Progress, counted
+from cilf.labelling.progress import Progress
 from cilf.labelling.raised_bounds import Raised
 from cilf.labelling.runtime import plan
 from cilf.labelling.summary import Summary
@@ -34,6 +34,7 @@ from cilf.manifest.pending import contains, forget, labelled, outdated, without
 from cilf.provenance import fingerprint, new_run_id
 from cilf.storage import CHECKING, check_output, is_bundled, lies_inside, locate, model_folder, remove_folder
 from cilf.urls import split
+from cilf.words import counted
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 """There where the machine has any. Ray counts them when it starts, and only then can the plan be checked."""
@@ -63,7 +64,7 @@ def label_new(options: LabelOptions, given: Sequence[Prefix] | None = None) -> S
     with Progress() as progress:
         try:
             with Lease(work.lease, work.run, progress.say):
-                settle(locate(options.output), candidate)
+                name_before(locate(options.output), candidate)
                 _label(work, options, progress, summary)
                 if options.limit is None or progress.total < options.limit:
                     given = _given(options) if given is None else given

@@ -23,12 +23,13 @@ from cilf.config import LabelOptions
 from cilf.errors import StageError
 from cilf.labelling.metrics import publish
 from cilf.labelling.pipeline import Work, blocks, labelling
-from cilf.labelling.progress import Progress, counted
+from cilf.labelling.progress import Progress
 from cilf.labelling.runtime import Plan, block_rows
 from cilf.labelling.sink import write_labels
 from cilf.manifest.listing import write_manifest
 from cilf.manifest.pending import labelled, without
 from cilf.storage import Location, files
+from cilf.words import counted
 
 if TYPE_CHECKING:
     from ray.data import Dataset

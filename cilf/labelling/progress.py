@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
+from cilf.words import counted
+
 _EVERY_S = 30
 
 _LEAST_SPAN_S = 1.0
@@ -118,11 +120,6 @@ class Progress:
             task = bars.add_task(self.line(), total=self.total or None)
             while not self._stop.wait(0.25):
                 bars.update(task, total=self.total or None, completed=self.counts.total(), description=self.line())
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun, such as "1 object" and "2,000 objects"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def clock(seconds: float) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 from cilf.cluster import Cluster
 from cilf.config import LabelOptions
-from cilf.labelling.progress import Progress, counted
+from cilf.labelling.progress import Progress
 from cilf.provenance import versions
 from cilf.storage import Location, write
+from cilf.words import counted
 
 
 @dataclass

@@ -29,7 +29,7 @@ from cilf.models.fused_relu import fuse_relus
 from cilf.models.pixels import Normalise
 from cilf.models.same_padding import fix_same_padding
 from cilf.models.views import views
-from cilf.own_process import settle
+from cilf.own_process import prepare
 
 VIEWS = 4
 """Of each face, each with its mirror image: what correction may ask for. Heads learn from all of them."""
@@ -96,7 +96,7 @@ def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -
 def _network(folder: Path) -> tuple[CILF, Normalise]:
     """Kept for the life of the process."""
     keep_freed_memory()
-    settle()
+    prepare()
     model, _, card = load_model(folder)
     if not isinstance(model, CILF):
         raise UsageError(f"{folder} is a {type(model).__name__}; heads are fitted on a CILF-CIAE's frozen features")

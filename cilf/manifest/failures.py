@@ -1,4 +1,4 @@
-"""What users are told: counts, and failures of a store in words."""
+"""What users are told on stderr, and failures of a store in words."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ import pyarrow as pa
 
 from cilf.errors import JobError, StoreError, UsageError
 from cilf.storage import Location, problem
-
-
-def counted(number: int, what: str) -> str:
-    """So many of them: 1 object, 1,234 objects."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def tell(line: str) -> None:

@@ -18,13 +18,14 @@ from cilf.labelling.lease import Lease, check_lease
 from cilf.manifest import walking, walking_s3
 from cilf.manifest.columns import check_own
 from cilf.manifest.draft import Draft, State, read_state
-from cilf.manifest.failures import counted, tell, told
+from cilf.manifest.failures import tell, told
 from cilf.manifest.folder import RECORD, read_record
 from cilf.manifest.ids import Seen
 from cilf.manifest.keys import Include
 from cilf.manifest.listing import Input, check_input, identified, open_input, read
 from cilf.provenance import new_run_id
 from cilf.storage import CHECKING, Location, check_output, lies_inside, locate, problem, write
+from cilf.words import counted
 
 _THREADS = 32
 _TELL_EVERY_S = 30

@@ -13,11 +13,11 @@ from cilf.errors import UsageError
 from cilf.labelling.current import name_first, read_current
 from cilf.report.corrections import Corrected, training_rows
 from cilf.report.night import Night, look
-from cilf.report.page import counted
 from cilf.report.queries import open_labels
 from cilf.report.review_files import export, parquet
 from cilf.report.sections import page
 from cilf.storage import CHECKING, Location, check_output, locate, problem, read, write
+from cilf.words import counted
 
 _OURS = b"<title>Ages in "
 """In the head of every page."""

@@ -98,11 +98,6 @@ def cut(text: str, longest: int = _LONGEST) -> str:
     return f"{text[:half]}…{text[-half:]}"
 
 
-def counted(number: float, noun: str) -> str:
-    """So many of something, in words: `1 face`, `2,000 faces`."""
-    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
-
-
 def words(text: str | None) -> Cell:
     """A text of ours."""
     return Cell(text or "–")

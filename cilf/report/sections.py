@@ -11,11 +11,12 @@ from cilf.config import ReportOptions
 from cilf.errors import INTERRUPTED
 from cilf.report.estimates import ages, by_value, judgement, models
 from cilf.report.night import QUEUED, RUNS, Night
-from cilf.report.page import Cell, Page, Section, Table, amount, code, count, counted, cut, image, share, words, years
+from cilf.report.page import Cell, Page, Section, Table, amount, code, count, cut, image, share, words, years
 from cilf.report.plots import Plot, Series, dates
 from cilf.report.queries import Row
 from cilf.report.review import POOL, RULES
 from cilf.report.runs import Record
+from cilf.words import counted
 
 
 def page(night: Night, options: ReportOptions) -> Page:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from cilf.card import Images
 from cilf.images.body import with_body
 from cilf.images.decode import decode
-from cilf.own_process import settle
+from cilf.own_process import prepare
 from cilf.training.augment import MARGIN, augment
 from cilf.training.sources import TASK_CPUS
 
@@ -38,7 +38,7 @@ class Views:
 
     def __call__(self, table: pa.Table) -> dict[str, np.ndarray]:
         """ROW -> `image` uint8 [B, S, S, C], `age` float32 [B] years, `weight` float32 [B]."""
-        settle()
+        prepare()
         ages_B = table["age"].to_numpy().astype(np.float32)
         images = [self.view(*row) for row in self.encoded(table)]
         return {

@@ -19,7 +19,7 @@ from cilf.datasets.labels import OLDEST
 from cilf.images.decode import DecodeError, decode
 from cilf.images.faces import BoxError, known
 from cilf.images.fetch import FetchError, fetch
-from cilf.own_process import settle
+from cilf.own_process import prepare
 from cilf.training.augment import MARGIN
 from cilf.training.raw import YEARS
 
@@ -48,7 +48,7 @@ def examine(table: pa.Table, model: Model = _DEFAULT) -> pa.Table:
         table: cilf.training.raw.RAW, or some of its columns.
         model: what is to learn from them.
     """
-    settle()
+    prepare()
 
     def given(name: str) -> list[Any]:
         return table[name].to_pylist() if name in table.column_names else [None] * len(table)

@@ -13,7 +13,7 @@ import pytest
 from made_up_labels import MODEL, face, photograph
 
 from cilf import cli
-from cilf.labelling.current import Candidate, Prefix, read_current, settle, take_over
+from cilf.labelling.current import Candidate, Prefix, name_before, read_current, take_over
 from cilf.storage import locate
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -44,7 +44,7 @@ def run(tmp_path, write_run) -> Callable[..., str | None]:
 
     def label(name: str, numbers: range, model: str, *given: str, ended: bool = True) -> str | None:
         candidate = Candidate(model, "made-up", name)
-        settle(output, candidate)
+        name_before(output, candidate)
         age = 50.0 if model == NEW else 30.0
         write_run(str(tmp_path), name, rows_of(numbers, age), model=model, error=None if ended else "interrupted")
         return take_over(output, candidate, [Prefix(url) for url in given]) if ended else None
@@ -155,10 +155,10 @@ def test_tables_are_filtered_as_readme_says(tmp_path, run, monkeypatch):
 
 
 def test_the_first_model_is_named_before_its_first_row(tmp_path):
-    settle(locate(str(tmp_path)), Candidate(MODEL, "made-up", FIRST))
+    name_before(locate(str(tmp_path)), Candidate(MODEL, "made-up", FIRST))
     assert current(tmp_path).items() >= {"model": MODEL, "name": "made-up", "run": FIRST}.items()
     # Its run died at once, and another model comes.
-    settle(locate(str(tmp_path)), Candidate(NEW, "made-up", SECOND))
+    name_before(locate(str(tmp_path)), Candidate(NEW, "made-up", SECOND))
     assert current(tmp_path)["model"] == NEW
 
 
@@ -181,7 +181,7 @@ def test_an_output_of_before_is_named_by_its_newest_whole_run(tmp_path, write_ru
     assert "40 objects" in capsys.readouterr().out
     assert current(tmp_path).items() >= {"model": MODEL, "run": FIRST}.items()
     (tmp_path / "current.json").unlink()
-    settle(locate(str(tmp_path)), Candidate(NEW, "made-up", THIRD))
+    name_before(locate(str(tmp_path)), Candidate(NEW, "made-up", THIRD))
     assert current(tmp_path)["model"] == MODEL
 
 
@@ -200,7 +200,7 @@ def test_on_s3(write_run, bucket):
     output = bucket({})
     place = locate(output)
     for name, model, numbers in ((FIRST, MODEL, PHOTOS), (SECOND, NEW, PHOTOS[:30]), (THIRD, NEW, PHOTOS[30:])):
-        settle(place, Candidate(model, "made-up", name))
+        name_before(place, Candidate(model, "made-up", name))
         write_run(output, name, rows_of(numbers), model=model)
         take_over(place, Candidate(model, "made-up", name), [])
         assert read_current(place).run == (THIRD if name == THIRD else FIRST)
