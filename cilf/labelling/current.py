@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field, ValidationError
 
 from cilf.claims import create, replace_if
+from cilf.labelling.records import Record, read_records
 from cilf.manifest.keys import without_braces
-from cilf.report.runs import Record, read_records
 from cilf.storage import Location, files, folders, read
 
 _NAME = "current.json"
@@ -142,10 +142,10 @@ def _missing(output: Location, before: str, after: str, given: Sequence[Prefix])
     """Photographs that one model has labelled and another has not, and that are not gone."""
     if before not in _models(output):
         return 0
-    from cilf.report.queries import open_labels  # DuckDB, for an upgrade alone
+    from cilf.labelling.database import open_database  # DuckDB, for an upgrade alone
 
     gone, values = _gone(given)
-    with open_labels(output) as labels:
+    with open_database(output) as labels:
         found = labels.rows(
             f"""SELECT count(DISTINCT uri) AS n FROM labels
             WHERE model = ? AND uri NOT IN (SELECT uri FROM labels WHERE model = ?) AND NOT ({gone})""",

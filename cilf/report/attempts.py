@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cilf.report.runs import Record
+from cilf.labelling.records import Record
 
 
 def attempts(runs: Iterable[tuple[str, str]], records: Mapping[str, Record], at_most: int) -> list[list[str]]:

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from cilf import schema
 from cilf.errors import UsageError
+from cilf.labelling.database import Row
 from cilf.report.answers import Answers, read_answers
-from cilf.report.queries import OLDEST, Labels, Row
+from cilf.report.queries import OLDEST, Labels
 from cilf.storage import Location
 
 _NAMED = 5  # of the lines that are wrong

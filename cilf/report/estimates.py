@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cilf.labelling.database import Row
 from cilf.report.drift import RULE
 from cilf.report.night import RUNS, Night
 from cilf.report.page import Cell, Section, Table, code, count, cut, share, statistic, words, years
 from cilf.report.plots import Plot, Series, dates
-from cilf.report.queries import BINS_PER_YEAR, Row
+from cilf.report.queries import BINS_PER_YEAR
 
 _PLOTTED = 90
 """Years; hardly anybody is older."""

@@ -10,12 +10,13 @@ import pyarrow as pa
 from cilf.config import ReportOptions
 from cilf.errors import UsageError
 from cilf.labelling.current import Current, chosen, read_current
+from cilf.labelling.database import Row
+from cilf.labelling.records import Record, read_records
 from cilf.report.answers import answered
 from cilf.report.attempts import attempts
 from cilf.report.drift import Drift, judge
-from cilf.report.queries import BINS_PER_YEAR, Labels, Row
+from cilf.report.queries import BINS_PER_YEAR, Labels
 from cilf.report.review import queue, thumbnails
-from cilf.report.runs import Record, read_records
 from cilf.storage import Location
 
 RUNS = 60

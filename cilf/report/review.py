@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from cilf.report.queries import Labels, Row
+from cilf.labelling.database import Row
+from cilf.report.queries import Labels
 
 POOL = 50
 """The queue is drawn from the newest runs that together hold this many faces for each one in the queue."""

@@ -9,13 +9,13 @@ from rich.filesize import decimal
 
 from cilf.config import ReportOptions
 from cilf.errors import INTERRUPTED
+from cilf.labelling.database import Row
+from cilf.labelling.records import Record
 from cilf.report.estimates import ages, by_value, judgement, models
 from cilf.report.night import QUEUED, RUNS, Night
 from cilf.report.page import Cell, Page, Section, Table, amount, code, count, cut, image, share, words, years
 from cilf.report.plots import Plot, Series, dates
-from cilf.report.queries import Row
 from cilf.report.review import POOL, RULES
-from cilf.report.runs import Record
 from cilf.words import counted
 
 

@@ -10,8 +10,8 @@ import pytest
 from made_up_labels import MODEL, face, photograph
 
 from cilf import cli
+from cilf.labelling.records import Record
 from cilf.report.attempts import attempts
-from cilf.report.runs import Record
 
 INTERRUPTED = "KeyboardInterrupt: "
 """As records of former versions have it."""

@@ -1,0 +1,99 @@
+"""The labels of an OUTPUT as the table `labels` of an in-memory DuckDB, with a column `model`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from cilf import schema
+from cilf.cores import cores
+from cilf.errors import JobError, UsageError
+from cilf.storage import Location, files, folders
+
+_MEMORY = "3GB"
+
+_VIEW = f"""
+CREATE VIEW labels AS
+-- A column Model of the user's own, which runs refuse by now, cannot be told from ours.
+SELECT COLUMNS(lambda name: lower(name) <> 'model'), regexp_extract({schema.FILE}, 'model=([^/]*)/[^/]*$', 1) AS model
+-- Hive partitioning would take fingerprints for numbers, and any = further up in the path for a column.
+FROM read_parquet(getvariable('files'), union_by_name = true, hive_partitioning = false, filename = '{schema.FILE}')
+"""
+
+Row = dict[str, Any]
+
+
+class Database:
+    """Statements over the labels of one OUTPUT."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+
+    def give(self, name: str, table: pa.Table) -> None:
+        """Let statements read a table by this name; another one takes its place."""
+        self.connection.register(name, table)
+
+    def run(self, sql: str, *values: Any) -> None:
+        """Execute a statement."""
+        with _as_job_errors():
+            self.connection.execute(sql, values)
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        """The rows of a small result."""
+        with _as_job_errors():
+            executed = self.connection.execute(sql, values)
+            names = [column[0] for column in executed.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in executed.fetchall()]
+
+    def table(self, sql: str, *values: Any) -> pa.Table:
+        """A small result as a pyarrow.Table."""
+        with _as_job_errors():
+            return self.connection.sql(sql, params=list(values)).to_arrow_table()
+
+
+@contextmanager
+def _as_job_errors() -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
+        text = " ".join(str(error).split())
+        raise JobError(
+            f"the labels could not be read to their end ({text}): where a run or `cilf compact` was just replacing "
+            "files, the same command again reads the new ones"
+        ) from error
+
+
+@contextmanager
+def open_database(output: Location) -> Iterator[Database]:
+    """The labels below `output`, for as long as the context lasts. Nothing but their columns is read yet.
+
+    Raises:
+        UsageError: there are no labels.
+        JobError: a file is none of Parquet.
+    """
+    found = [file.url for model in folders(output / "labels") for file in files(model, ".parquet")]
+    if not found:
+        raise UsageError(
+            f"there are no labels under {output.url}: expected Parquet files in {output.url}/labels/model=…/, as "
+            "`cilf label INPUT OUTPUT` writes them"
+        )
+    with tempfile.TemporaryDirectory() as spill:
+        config: dict[str, Any] = {
+            "memory_limit": _MEMORY,
+            "threads": cores(),
+            "temp_directory": spill,
+            "autoinstall_known_extensions": False,  # Nothing is fetched from anywhere.
+            "autoload_known_extensions": False,
+        }
+        with duckdb.connect(config=config) as connection:
+            if output.scheme != "file":
+                connection.register_filesystem(output.fs)
+            connection.execute("SET VARIABLE files = ?", [found])
+            with _as_job_errors():
+                connection.execute(_VIEW)
+            yield Database(connection)
