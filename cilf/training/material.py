@@ -84,16 +84,23 @@ def gather(recipe: Recipe, output: Location) -> Material:
     for source, rows in zip(data.more, more, strict=True):
         parts += [_added(rows, number, kept) for number in range(source.repeat)]
         logger.info("%d faces are added from %s, %d times each", len(parts[-1][1]), source.path, source.repeat)
-    (fit, _), *others = parts
     return Material(
         known,
         chosen,
-        (fit.union(*(rows for rows, _ in others)) if others else fit).materialize(),
+        _joined([rows for rows, _ in parts]),
         pa.concat_tables([index for _, index in parts]),
         known.of(keys.filter(~fitted_N)),
         held_index,
         left_out,
     )
+
+
+def _joined(parts: list[Dataset]) -> Dataset:
+    """Rows one part after the other, materialised: a run that goes on has to find the same order."""
+    first, *others = parts
+    whole = first.union(*others) if others else first
+    whole.context.execution_options.preserve_order = True
+    return whole.materialize()
 
 
 def _read(url: str, split: str | None, recipe: Recipe) -> Rows:
