@@ -119,8 +119,12 @@ def _refusal(folder: str) -> str | None:
 
 def _has_token() -> bool:
     """Whether Ray finds a token. A process keeps the first that it finds, also for clusters that it joins later."""
-    named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
-    return bool(named) or os.access(os.path.expanduser("~/.ray/auth_token"), os.R_OK)  # noqa: PTH111
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return True
+    try:
+        return bool(Path(os.path.expanduser("~/.ray/auth_token")).read_bytes().strip())  # noqa: PTH111
+    except OSError:
+        return False
 
 
 @contextmanager

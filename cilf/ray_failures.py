@@ -30,7 +30,8 @@ _STARTING = {
     r"Too many open files": _FILES,
     r"can't start new thread|Resource temporarily unavailable": _PROCESSES,
     r"AF_UNIX path": "the path of its folder is too long: set RAY_TMPDIR to a folder of at most 25 characters",
-    r"/dev/shm size": "/dev/shm is too small: free or enlarge it, in Docker with `--shm-size=2g`",
+    r"/dev/shm size|space in /dev/shm": "its object store does not fit: free or enlarge /dev/shm (in Docker with "
+    "`--shm-size=2g`), or raise the limit of memory (`ulimit -v`)",
     r"Cannot allocate memory|amount of memory on this node|memory store|object store memory": _MEMORY,
     r"Address already in use": "a port is taken that it was told to use: unset RAY_GCS_SERVER_PORT and the like",
     r"home directory": "it finds no home directory: set HOME to a folder",
@@ -38,9 +39,10 @@ _STARTING = {
     "and RAY_AUTH_MODE",
     r"Package size": "it was told to copy a folder to its workers that is too large: unset RAY_RUNTIME_ENV_HOOK and "
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV",
+    r"Check failed: .*": r"one of its processes crashed: \g<0>",
     r"[Tt]imed out|overloaded|DEADLINE_EXCEEDED": _LATE,
 }
-"""Causes that Ray tells as text only; the first that fits counts."""
+"""Causes that Ray tells as text only, with templates of `re.Match.expand`; the first that fits counts."""
 
 _JOINING = {
     r"[Aa]uth\w* token|AuthToken": "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
@@ -82,7 +84,8 @@ def _remedy(chain: list[BaseException], by_number: dict[int, str], by_text: dict
     if isinstance(first, OSError) and first.errno in by_number:
         return by_number[first.errno]
     text = "\n".join([str(first), *(note for error in chain for note in getattr(error, "__notes__", []))])
-    return next((remedy for pattern, remedy in by_text.items() if re.search(pattern, text)), None)
+    found = ((re.search(pattern, text), remedy) for pattern, remedy in by_text.items())
+    return next((match.expand(remedy) for match, remedy in found if match), None)
 
 
 def _bottom(error: BaseException) -> str:

@@ -48,6 +48,14 @@ def test_what_ray_leaves_out_stands_in_its_logs():
     assert not_started(error).startswith("no space is left")
 
 
+def test_a_crash_of_a_server_is_no_overload():
+    error = RuntimeError("The current node timed out during startup.")
+    error.add_note("gcs.cc:79: You may have found a bug. Check failed: x > 0 y is missing\n*** StackTrace")
+    assert not_started(error).startswith("one of its processes crashed: Check failed: x > 0 y is missing (")
+    error.add_note("Check failed: allocation.has_value() It's likely we don't have enough space in /dev/shm")
+    assert not_started(error).startswith("its object store does not fit: free or enlarge /dev/shm")
+
+
 def test_only_what_may_be_late_is_tried_again():
     assert is_late(RuntimeError("The current node timed out during startup."))
     assert is_late(RuntimeError("nobody knows"))
