@@ -36,7 +36,7 @@ class Material:
     fit: Dataset
     """To learn from, those added to the base set included: ROW; materialised."""
     fitted: pa.Table
-    """The same but for the images."""
+    """The same but for the images, the base set's first."""
     held: Dataset
     """To calibrate on: ROW."""
     held_index: pa.Table
@@ -96,7 +96,7 @@ def gather(recipe: Recipe, output: Location) -> Material:
 
 
 def _joined(parts: list[Dataset]) -> Dataset:
-    """Rows one part after the other, materialised: a run that goes on has to find the same order."""
+    """All parts, materialised. Their blocks alternate in the same order each time, as a resumed run requires."""
     first, *others = parts
     whole = first.union(*others) if others else first
     whole.context.execution_options.preserve_order = True
