@@ -47,7 +47,8 @@ Picture  {sheet}   (the photographs with their ages)
 
 Ask the labels anything, for example with DuckDB in Python:
     import duckdb
-    duckdb.sql("SELECT uri, unnest(faces).age AS age FROM '{files}'").show()"""
+    current = "(SELECT model FROM '{output}/current.json')"
+    duckdb.sql(f"SELECT uri, unnest(faces).age AS age FROM '{files}' WHERE model = {{current}}").show()"""
     )
     return code
 

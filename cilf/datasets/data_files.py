@@ -8,17 +8,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cilf.errors import UsageError
+from cilf.manifest.table_formats import check_is_no_table
 from cilf.storage import Location
 
 logger = logging.getLogger(__name__)
-
-_TABLES = {
-    "Delta": re.compile(r"(.*/)?_delta_log/.*"),
-    "Iceberg": re.compile(r"(.*/)?metadata/[^/]+\.metadata\.json"),
-    "Hudi": re.compile(r"(.*/)?\.hoodie/.*"),
-}
-"""Kinds of tables, and what below their folder gives each away."""
 
 
 def data_files(source: Location) -> list[Location]:
@@ -40,7 +33,7 @@ def data_files(source: Location) -> list[Location]:
         listed = below
     else:
         raise FileNotFoundError("no file and no folder of that name")
-    _check_is_no_table([_relative(path, folder) for path in listed], folder)
+    check_is_no_table((_relative(path, folder) for path in listed), folder)
     shown = [path for path in below if not _is_hidden(_relative(path, folder))]
     return [replace(source, path=path) for path in sorted(shown)]
 
@@ -67,13 +60,3 @@ def _relative(path: str, folder: Location) -> str:
 
 def _is_hidden(relative: str) -> bool:
     return any(name.startswith((".", "_")) for name in relative.split("/"))
-
-
-def _check_is_no_table(relative: list[str], source: Location) -> None:
-    for kind, sign in _TABLES.items():
-        if any(sign.fullmatch(path) for path in relative):
-            raise UsageError(
-                f"{source.url} is a table of {kind}, whose files also hold rows that were deleted or replaced since: "
-                f"write its current rows into a Parquet file, for example with DuckDB: COPY (SELECT * FROM "
-                f"{kind.lower()}_scan('{source.url}')) TO 'faces.parquet'"
-            )

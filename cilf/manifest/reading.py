@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +21,7 @@ from cilf.manifest.columns import check, fitted, plain, settled
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED, object_ids
 from cilf.manifest.partitions import extended, partition, with_partition
+from cilf.manifest.table_formats import check_is_no_table
 from cilf.manifest.uris import absolute
 from cilf.manifest.values import converted
 from cilf.storage import Location
@@ -93,6 +94,7 @@ def manifest_files(source: Location) -> list[ManifestFile]:
     with told(UNREADABLE, source):
         if "*" in name and not source.fs.exists(source.path):
             listed = {info["name"]: info for info in source.fs.ls(source.parent.path or "/", detail=True)}
+            check_is_no_table((path.rpartition("/")[2] for path in listed), source.parent)
             paths = sorted(path for path in listed if _fits(path, name) and listed[path]["type"] != "directory")
             if not paths:
                 raise UsageError(f"no file fits INPUT {source.url}")
@@ -100,10 +102,18 @@ def manifest_files(source: Location) -> list[ManifestFile]:
             listed = _local_files(source) if source.scheme == "file" else source.fs.find(source.path, detail=True)
             if not listed and not source.fs.exists(source.path):
                 raise UsageError(f"INPUT {source.url} does not exist")
+            if source.path not in listed:
+                _check_folder(source, listed)
             paths = [source.path] if source.path in listed else sorted(p for p in listed if _is_data(p, source))
             if not paths:
                 raise UsageError(f"{source.url} is named like a manifest and holds no Parquet file")
     return [_described(replace(source, path=path), listed[path]) for path in paths]
+
+
+def _check_folder(source: Location, listed: Iterable[str]) -> None:
+    """Refuse a table. Of a local folder `listed` leaves out what is hidden, so its log is looked for."""
+    at_top = [info["name"] for info in source.fs.ls(source.path, detail=True)]
+    check_is_no_table((path[len(source.path) :].lstrip("/") for path in (*listed, *at_top)), source)
 
 
 def _fits(path: str, pattern: str) -> bool:

@@ -11,7 +11,7 @@ from cilf.datasets.age_groups import years
 from cilf.datasets.identifiers import identifier
 from cilf.datasets.known_boxes import BOX_COLUMNS, box_of
 from cilf.errors import UsageError
-from cilf.manifest.reading import absolute
+from cilf.manifest.uris import absolute
 from cilf.storage import Location
 
 YEARS = ("age", "age_low", "age_high", "age_std")

@@ -333,3 +333,22 @@ def test_google_storage_without_its_package(tmp_path):
             check_input(locate(f"{tmp_path}/m.parquet"))
     else:
         check_input(locate(f"{tmp_path}/m.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("sign", "kind", "name"),
+    [
+        ("_delta_log/00000000000000000000.json", "Delta", ""),
+        ("_delta_log/00000000000000000000.json", "Delta", "/*.parquet"),
+        ("metadata/00000-0.metadata.json", "Iceberg", ""),
+        (".hoodie/hoodie.properties", "Hudi", ""),
+        (".hoodie/hoodie.properties", "Hudi", "/*.parquet"),
+    ],
+)
+def test_a_table_whose_log_says_what_counts_is_refused(tmp_path, sign, kind, name):
+    folder = tmp_path / "m.parquet"
+    (folder / sign).parent.mkdir(parents=True)
+    (folder / sign).write_text("{}")
+    pq.write_table(pa.table({"uri": ["/a"]}), folder / "part-0.parquet")
+    with pytest.raises(UsageError, match=f"is a table of {kind}"):
+        check_input(locate(f"{folder}{name}"))
