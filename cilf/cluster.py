@@ -143,8 +143,8 @@ def _start(address: str | None, ours: ExitStack) -> None:
 def _joined(address: str, **settings: Any) -> Iterator[None]:
     import ray
 
-    ray.init(address, **settings)
     try:
+        ray.init(address, **settings)
         yield
     finally:
         ray.shutdown()

@@ -393,7 +393,7 @@ class NightlyOptions:
     _: KW_ONLY
 
     again: Annotated[bool, _Flag] = False
-    """Where the night of today is done, begin another one on the same date. Without, a start then does nothing."""
+    """If tonight's night is done, begin another one of the same date. Without this option nothing is done then."""
 
 
 @Parameter(name="*")

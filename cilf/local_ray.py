@@ -43,8 +43,8 @@ def local_ray(**settings: Any) -> Iterator[None]:
     import ray
 
     with _folder() as folder:
-        _start(folder, settings)
         try:
+            _start(folder, settings)
             yield
         finally:
             ray.shutdown()

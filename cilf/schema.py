@@ -116,7 +116,7 @@ COUNTS = pa.schema(
 """What the sink reports for each block it has committed: sums by status, and of what is BROKEN one reason."""
 
 FILE = "cilf_file"
-"""The column of the report's view of the labels that names the file of a row."""
+"""The column of cilf.labelling.database's view of the labels that names the file of a row."""
 
 RESERVED = frozenset(
     {*LABELS.names, *FETCHED.names, *JUDGED.names, "model", THUMBNAILS.name, FILE} - set(MANIFEST.names)

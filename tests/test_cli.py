@@ -263,7 +263,7 @@ def test_an_interrupt_waits_until_ray_has_started(number, times, interruptible, 
     """Half of it can hang, and outlives its command; whoever interrupts twice does not wait."""
     happened: list[str] = []
 
-    def start(**_: object) -> None:
+    def start(*_: object) -> None:
         for _ in range(times):
             signal.raise_signal(number)
         happened.append("started")
@@ -272,7 +272,7 @@ def test_an_interrupt_waits_until_ray_has_started(number, times, interruptible, 
         with cluster.running(None):
             raise AssertionError
 
-    monkeypatch.setattr(cluster, "_start_here", start)
+    monkeypatch.setattr("cilf.local_ray._start", start)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.shutdown", lambda: happened.append("ended"))
     monkeypatch.setattr("cilf.labelling.label", starts_ray)

@@ -130,7 +130,7 @@ def _read_rows(scheme: str, wants: list[_Wanted], max_bytes: int) -> list[_Answe
 
 
 def _damaged(kind: str) -> FetchError:
-    reason = f"the {kind} is damaged, compressed or cannot be opened; what it tells of has rows of its own"
+    reason = f"the {kind} is damaged, compressed or cannot be opened; objects found in it have their own rows"
     return FetchError("unreadable", reason)
 
 

@@ -24,7 +24,7 @@ from cilf.words import counted
 _THREADS = 32
 _SAMPLE, _MOST_BYTES = 32, 8_000_000
 _PATIENCE_S = 30
-"""For an answer that is not there when all has been labelled."""
+"""Seconds to wait for the answer once everything is labelled."""
 _LOOK = 448
 """Longer side, pixels, at which faces are looked for."""
 _LARGE = 0.4

@@ -25,7 +25,7 @@ def _in_words(error: Any) -> Any:
 
 
 class Record(BaseModel):
-    """Of a run's record, what the page tells; see cilf.labelling.summary."""
+    """What later runs and the page use of a run's record; see cilf.labelling.summary."""
 
     run: str
     model: str

@@ -18,7 +18,7 @@ _BLOCK = 1 << 24
 _LONGEST = 1 << 28
 """Bytes of a line."""
 _MANY = 30
-"""Brackets in a line. Some ten thousand within each other kill the process in Arrow."""
+"""Brackets in a line, at most. Lines nested some ten thousand levels deep crash Arrow."""
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LARGE = re.compile(rb"[:\[,]\s*-?\d{16}")
 """The beginning of a whole number that floating point may not hold."""
@@ -57,7 +57,7 @@ def read(stream: Any, found: pa.Schema, url: str) -> Iterator[pa.RecordBatch]:
 
 
 def _may_kill(block: bytes) -> bool:
-    """So does a block that begins with null."""
+    """Whether Arrow may crash on this block: it begins with null, or a line has more than _MANY brackets."""
     return block.lstrip().startswith(b"null") or max(map(_brackets, block.split(b"\n"))) > _MANY
 
 

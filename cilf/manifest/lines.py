@@ -5,7 +5,7 @@ from __future__ import annotations
 from cilf.errors import UsageError
 
 MARK = b"\xef\xbb\xbf"
-"""What some editors begin UTF-8 with."""
+"""The byte order mark that some editors write at the start of a UTF-8 file."""
 
 
 def breaks(text: bytes) -> int:

@@ -46,7 +46,7 @@ def check_reachable(place: Location, what: str) -> None:
     """Make sure that a store answers, and that the bucket is there.
 
     Args:
-        what: is not possible otherwise, as messages say.
+        what: the action that messages name after "cannot", such as "open the Delta table".
 
     Raises:
         UsageError: it does not, or is not.
@@ -63,7 +63,7 @@ def check_reachable(place: Location, what: str) -> None:
 
 
 def check_writable(place: Location, what: str) -> None:
-    """Make sure that files can be written below a folder; one that readers of tables do not see is.
+    """Make sure that files can be written below a folder, by writing one that readers of tables ignore.
 
     Raises:
         UsageError: they cannot.

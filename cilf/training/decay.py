@@ -13,7 +13,7 @@ def decays(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay acts on a module's own parameter of that name.
 
     Vectors and scalars, whatever their shape (LayerScale is [C, 1, 1]), the parameters of norms, and what stands for a
-    place, a token or a prompt would only be drawn to 0 by it.
+    place, a token or a prompt are left out, as decay would only pull them to 0.
     """
     if isinstance(module, _MAPS):
         return name == "weight"

@@ -21,7 +21,8 @@ from cilf.config import LabelOptions, NightlyOptions, TrainOptions
 from cilf.errors import UsageError
 from cilf.labelling.runtime import plan
 from cilf.nightly.config import Config, read_config
-from cilf.training.recipe import Recipe
+from cilf.training.defaults import filled
+from cilf.training.recipe import Recipe, read_yaml
 from cilf.training.trainer import worker_resources
 
 FOLDER = ROOT / "cluster" / "kuberay"
@@ -230,7 +231,7 @@ def test_training_has_room_for_its_workers(path):
     [group] = job(manifest)["rayClusterSpec"]["workerGroupSpecs"]
     workers = (group["minReplicas"], group["maxReplicas"])
     assert f"workers: [{workers[0]}, {workers[1]}]" in (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
-    recipe = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) | {"workers": workers})
+    recipe = Recipe.model_validate(filled(read_yaml(path)) | {"workers": workers})
     assert worker_resources(recipe, smallest(manifest)) == (1, 1)
     with pytest.raises(UsageError, match="GPUs"):
         worker_resources(recipe.model_copy(update={"workers": 3}), smallest(manifest))
