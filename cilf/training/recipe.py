@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -36,7 +37,7 @@ class More(BaseModel):
 
 
 class Data(BaseModel):
-    """Labelled photographs: see cilf.training.sources for the layouts. A list in YAML is one of these, and `more`."""
+    """Labelled photographs: see cilf.training.sources for the layouts. In a recipe, a list is one of these and more."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,13 +51,6 @@ class Data(BaseModel):
     """Where those rows are, if not at `path`."""
     more: tuple[More, ...] = ()
     """Further rows to learn from, such as corrections from the review."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _listed(cls, given: Any) -> Any:
-        if not (isinstance(given, list) and given and isinstance(given[0], dict)):
-            return given
-        return {**given[0], "more": [*given[0].get("more", ()), *given[1:]]}
 
     @model_validator(mode="after")
     def _apart(self) -> Data:
@@ -138,6 +132,14 @@ class Recipe(BaseModel):
     max_failures: int = Field(default=3, ge=0)
     """Worker deaths after which the run goes on from its last checkpoint by itself."""
     seed: int = 0
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        """A list is the base set and `more`."""
+        if not (isinstance(given, list) and given and isinstance(given[0], dict)):
+            return given
+        return {**given[0], "more": [*given[0].get("more", ()), *given[1:]]}
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
