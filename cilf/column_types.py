@@ -162,12 +162,15 @@ def _struct(first: pa.StructType, second: pa.StructType) -> pa.StructType:
 
 
 def twins(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that most readers of tables take for one, if there are such."""
+    """Two names that most readers of tables take for one, if there are such: `Camera` and `camera`, or the same twice.
+
+    DuckDB, Spark, Delta and Iceberg compare names in lower case, so that `straße` and `STRASSE` are two.
+    """
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
+        if other := seen.get(name.lower()):
             return other, name
+        seen[name.lower()] = name
     return None
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cilf import schema
+from cilf.column_types import twins
 from cilf.errors import UsageError
 
 DEEPEST = 30
@@ -95,13 +96,11 @@ def _nested(kind: pa.DataType) -> Iterator[pa.Field]:
 
 
 def _check_different(names: Iterable[str], url: str, path: str = "") -> None:
-    seen: dict[str, str] = {}
-    for name in names:
-        if other := seen.get(name.lower()):
-            inside = f" in `{path}`" if path else ""
-            found = f"two columns `{name}`" if other == name else f"the columns `{other}` and `{name}`"
-            raise UsageError(f"{url} has {found}{inside}, which readers take for one: rename one of them")
-        seen[name.lower()] = name
+    if twice := twins(names):
+        first, second = twice
+        inside = f" in `{path}`" if path else ""
+        found = f"two columns `{first}`" if first == second else f"the columns `{first}` and `{second}`"
+        raise UsageError(f"{url} has {found}{inside}, which readers take for one: rename one of them")
 
 
 def plain(kind: pa.DataType) -> pa.DataType:

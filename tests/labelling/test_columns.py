@@ -294,6 +294,14 @@ def test_a_column_of_the_same_name_but_for_case(nights):
         nights.night({"camera": pa.array(["new"])})
 
 
+def test_names_that_differ_in_lower_case_are_two(nights):
+    """As they are to the readers, and to what checks the columns of a manifest."""
+    nights.night({"straße": pa.array(["a"]), "meta": pa.array([{"straße": 1}])})
+    nights.night({"STRASSE": pa.array(["b"]), "meta": pa.array([{"STRASSE": 2}])})
+    assert (nights.read("straße"), nights.read("STRASSE")) == (["a", None], [None, "b"])
+    assert nights.read("meta") == [{"straße": 1, "STRASSE": None}, {"straße": None, "STRASSE": 2}]
+
+
 @pytest.mark.parametrize("dies_at", range(4))
 def test_a_rewriting_that_was_killed_is_gone_on_with(nights, monkeypatch, dies_at):
     for value in range(3):
