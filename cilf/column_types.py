@@ -60,6 +60,21 @@ def is_list(kind: pa.DataType) -> bool:
     return views or pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether the values are bytes, however they are stored."""
+    is_ = pa.types
+    if is_.is_dictionary(kind):
+        return is_bytes(kind.value_type)
+    return (
+        is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_binary_view(kind) or is_.is_fixed_size_binary(kind)
+    )
+
+
+def has_bytes(kind: pa.DataType) -> bool:
+    """Whether the values are structs with a field `bytes` of such, as Hugging Face writes images."""
+    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and is_bytes(kind.field("bytes").type)
+
+
 _NO_FIELDS = "{}"
 """How a struct without fields, which Parquet does not have, stands in a column of text."""
 
