@@ -106,6 +106,25 @@ def known(values: pa.Array) -> pa.DataType:
     return pa.struct([]) if _of_no_fields(values) else kind
 
 
+def known_of_both(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    """What is known of a column from two arrays of its values, of each of which it is known.
+
+    Text stands for structs without fields only if it does in both.
+    """
+    if first == second or pa.types.is_null(second):
+        return first
+    if pa.types.is_null(first):
+        return second
+    if pa.types.is_map(first):
+        return pa.map_(first.key_type, known_of_both(first.item_type, second.item_type))
+    if is_list(first):
+        return pa.list_(known_of_both(first.value_type, second.value_type))
+    if pa.types.is_struct(first) and pa.types.is_struct(second):
+        pairs = zip(first, second, strict=True)
+        return pa.struct([one.with_type(known_of_both(one.type, other.type)) for one, other in pairs])
+    return pa.string()
+
+
 def _of_no_fields(values: pa.Array) -> bool:
     if not pa.types.is_string(values.type):
         return False
