@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cilf.errors import UsageError
 from cilf.publishing.s3 import check_reachable, s3_settings
-from cilf.storage import CHECKING, check_output, locate, split
+from cilf.storage import CHECKING, check_output, locate
+from cilf.urls import split
 
 _REFUSALS = (
     exceptions.UnauthorizedError,
