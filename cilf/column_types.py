@@ -84,7 +84,7 @@ def with_values(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind) and kind.num_fields:
         return pa.struct([field.with_type(with_values(field.type)) for field in kind])
     if pa.types.is_map(kind):
-        return pa.map_(kind.key_type, with_values(kind.item_type))
+        return pa.map_(with_values(kind.key_type), with_values(kind.item_type))
     if pa.types.is_list(kind):
         return pa.list_(with_values(kind.value_type))
     return pa.string() if pa.types.is_null(kind) or pa.types.is_struct(kind) else kind
