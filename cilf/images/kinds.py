@@ -74,9 +74,8 @@ def _boxes(data: bytes) -> str | None:
     """Of the family of MP4, and of RIFF."""
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "an AVI video"
-    if (
-        data[4:8] in (*_QUICKTIME, *_PADDING) and data[:1] < b"P"
-    ):  # No box is longer, and an image may begin `P5 #moov`.
+    # No box is as long as one that begins with "P" would be, and an image may begin with "P5 #moov".
+    if data[4:8] in (*_QUICKTIME, *_PADDING) and data[:1] < b"P":
         return _boxes(_behind_padding(data)) or "a QuickTime video"
     if data[4:8] != b"ftyp":
         return None
