@@ -60,6 +60,21 @@ def is_list(kind: pa.DataType) -> bool:
     return views or pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether the values are bytes, however they are stored."""
+    is_ = pa.types
+    if is_.is_dictionary(kind):
+        return is_bytes(kind.value_type)
+    return (
+        is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_binary_view(kind) or is_.is_fixed_size_binary(kind)
+    )
+
+
+def has_bytes(kind: pa.DataType) -> bool:
+    """Whether the values are structs with a field `bytes` of such, as Hugging Face writes images."""
+    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and is_bytes(kind.field("bytes").type)
+
+
 _NO_FIELDS = "{}"
 """How a struct without fields, which Parquet does not have, stands in a column of text."""
 
@@ -69,7 +84,7 @@ def with_values(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind) and kind.num_fields:
         return pa.struct([field.with_type(with_values(field.type)) for field in kind])
     if pa.types.is_map(kind):
-        return pa.map_(kind.key_type, with_values(kind.item_type))
+        return pa.map_(with_values(kind.key_type), with_values(kind.item_type))
     if pa.types.is_list(kind):
         return pa.list_(with_values(kind.value_type))
     return pa.string() if pa.types.is_null(kind) or pa.types.is_struct(kind) else kind
@@ -89,6 +104,25 @@ def known(values: pa.Array) -> pa.DataType:
     if is_list(kind):
         return pa.list_(known(values.flatten()))
     return pa.struct([]) if _of_no_fields(values) else kind
+
+
+def known_of_both(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    """What is known of a column from two arrays of its values, of each of which it is known.
+
+    Text stands for structs without fields only if it does in both.
+    """
+    if first == second or pa.types.is_null(second):
+        return first
+    if pa.types.is_null(first):
+        return second
+    if pa.types.is_map(first):
+        return pa.map_(first.key_type, known_of_both(first.item_type, second.item_type))
+    if is_list(first):
+        return pa.list_(known_of_both(first.value_type, second.value_type))
+    if pa.types.is_struct(first) and pa.types.is_struct(second):
+        pairs = zip(first, second, strict=True)
+        return pa.struct([one.with_type(known_of_both(one.type, other.type)) for one, other in pairs])
+    return pa.string()
 
 
 def _of_no_fields(values: pa.Array) -> bool:
@@ -162,12 +196,15 @@ def _struct(first: pa.StructType, second: pa.StructType) -> pa.StructType:
 
 
 def twins(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that most readers of tables take for one, if there are such."""
+    """Two names that most readers of tables take for one, if there are such: `Camera` and `camera`, or the same twice.
+
+    DuckDB, Spark, Delta and Iceberg compare names in lower case, so that `straße` and `STRASSE` are two.
+    """
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
+        if other := seen.get(name.lower()):
             return other, name
+        seen[name.lower()] = name
     return None
 
 

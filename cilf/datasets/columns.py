@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cilf.column_types import has_bytes, is_bytes
 from cilf.errors import UsageError
 
 
@@ -14,7 +15,7 @@ def check_image_column(kind: pa.DataType, url: str) -> None:
     Raises:
         UsageError: it is neither of bytes nor of structs with a field `bytes` of such.
     """
-    if not (_is_binary(kind) or _holds_bytes(kind)):
+    if not (is_bytes(kind) or has_bytes(kind)):
         raise UsageError(
             f"{url} has a column image of {kind}; expected binary, the encoded bytes, or a struct with a field `bytes`"
         )
@@ -22,7 +23,7 @@ def check_image_column(kind: pa.DataType, url: str) -> None:
 
 def encoded_images(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """What a checked column holds, large_binary [N]; null where an image has no bytes."""
-    if _holds_bytes(column.type):
+    if has_bytes(column.type):
         column = pc.struct_field(column, "bytes")
     return column.cast(pa.large_binary())
 
@@ -31,13 +32,3 @@ def without_views(table: pa.Table) -> pa.Table:
     """Texts and bytes as the types that every function of Arrow takes; views are what DataFusion and Polars write."""
     plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
     return table.cast(pa.schema([field.with_type(plain.get(field.type, field.type)) for field in table.schema]))
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_binary(kind.value_type)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)

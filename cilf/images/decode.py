@@ -14,7 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from cilf.images import jpeg, pillow, tiff, tiff_pages
-from cilf.images.kinds import not_read
+from cilf.images.kinds import not_known, not_read
 from cilf.images.squeeze import squeeze
 
 DECODE_VERSION = 5
@@ -127,7 +127,7 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError("unreadable", "not an image in a format that is known here") from None
+        raise DecodeError("unreadable", not_known(data)) from None
     except Image.DecompressionBombError as error:
         reason = f"{_first_number(error)} pixels, more than PIL.Image.MAX_IMAGE_PIXELS of this process allows"
         raise DecodeError("too_large", reason) from None

@@ -29,18 +29,34 @@ _BEGINNINGS = {
     b"%PDF-": "a PDF document",
     b"%!PS": "a PostScript document",
     b"PK\x03\x04": "a ZIP archive or an office document",
-    b"\x1f\x8b": "a gzip archive",
+    b"\x1f\x8b\x08": "a gzip archive",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!": "a RAR archive",
     b"\x1a\x45\xdf\xa3": "a Matroska or WebM video",
     b"\0\0\x01\xba": "an MPEG video",
+    b"\0\0\x01\xb3": "an MPEG video",
+    b"0&\xb2\x75\x8e\x66\xcf\x11": "a Windows Media video or sound (WMV or ASF)",
+    b"FLV\x01": "a Flash video",
+    b"OggS\0": "an Ogg video or sound",
+    b".RMF\0\0\0": "a RealMedia video",
+    b"\x06\x0e\x2b\x34\x02\x05\x01\x01": "an MXF video",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old office document or a Thumbs.db (OLE)",
+    b"{\\rtf": "an RTF document",
+    b"AT&TFORM": "a DjVu document",
     b"version https://git-lfs": "a Git LFS pointer (`git lfs pull` fetches the file)",
 }
 """What a file is by its first bytes."""
 
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1", b"miaf")
 _AVIF = (b"avif", b"avis")
-_QUICKTIME = (b"moov", b"mdat", b"wide", b"pnot")
+_QUICKTIME = (b"moov", b"mdat", b"pnot")
+_PADDING, _MOST_PADDING = (b"free", b"skip", b"wide"), 16
+"""Boxes that may stand before those that tell something, and how many are passed over."""
+_FEWEST_PACKETS, _MOST_PACKETS = 4, 16
+"""Of an MPEG transport stream, that are looked at: its beginning."""
+
+_NOT_READ = "{}, which is not read here"
+_UNKNOWN = "not an image in a format that is known here"
 _TEXT = 1000
 """Bytes in which a text says what it is."""
 
@@ -51,15 +67,16 @@ def not_read(data: bytes) -> str | None:
     kind = kind or _boxes(data) or _text(data)
     if kind is None and (raw := raw_kind(data)):
         kind = _RAW.format(raw)
-    return kind and f"{kind}, which is not read here"
+    return kind and _NOT_READ.format(kind)
 
 
 def _boxes(data: bytes) -> str | None:
     """Of the family of MP4, and of RIFF."""
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "an AVI video"
-    if data[4:8] in _QUICKTIME:
-        return "a QuickTime video"
+    # No box is as long as one that begins with "P" would be, and an image may begin with "P5 #moov".
+    if data[4:8] in (*_QUICKTIME, *_PADDING) and data[:1] < b"P":
+        return _boxes(_behind_padding(data)) or "a QuickTime video"
     if data[4:8] != b"ftyp":
         return None
     end = min(int.from_bytes(data[:4], "big"), _TEXT)
@@ -71,10 +88,39 @@ def _boxes(data: bytes) -> str | None:
     return "HEIF (HEIC)" if any(brand in _HEIF for brand in brands) else "a video or sound (MP4 or QuickTime)"
 
 
+def _behind_padding(data: bytes) -> bytes:
+    """The beginning of the first box that tells something."""
+    at = 0
+    for _ in range(_MOST_PADDING):
+        if data[at + 4 : at + 8] in _PADDING:
+            at += max(8, int.from_bytes(data[at : at + 4], "big"))
+    return b"" if data[at + 4 : at + 8] in (*_QUICKTIME, *_PADDING) else data[at : at + _TEXT]
+
+
+def not_known(data: bytes) -> str:
+    """Why a file in which Pillow finds no image has none, in words."""
+    return _NOT_READ.format("an MPEG video (transport stream)") if _is_transport_stream(data) else _UNKNOWN
+
+
+def _is_transport_stream(data: bytes) -> bool:
+    """Whether it is packets of 188 bytes, or of 192 in cameras' files, which all begin with `G`, but not with `GG`.
+
+    That is little: it is asked only of files that Pillow cannot read.
+    """
+    for start, length in ((0, 188), (4, 192)):
+        end = _MOST_PACKETS * length
+        first, second = data[start:end:length], data[start + 1 : end : length]
+        if len(second) >= _FEWEST_PACKETS and not first.strip(b"G") and b"G" not in second:
+            return True
+    return False
+
+
 def _text(data: bytes) -> str | None:
     start = data[:_TEXT].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if not start.startswith(b"<"):
+    if not start.startswith(b"<") or re.search(rb"[\0-\x08\x0e-\x1f]", start):
         return None
     if re.search(rb"<svg[\s>]", start):
         return "an SVG drawing"
-    return "an HTML page" if re.search(rb"<!doctype html|<html|<head|<body", start) else "an XML document"
+    if re.search(rb"<!doctype html|<html|<head|<body", start):
+        return "an HTML page"
+    return "an XML document" if b">" in start else None

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cilf import schema
-from cilf.column_types import fitted_table, known, twins, united, with_values
+from cilf.column_types import fitted_table, known, known_of_both, twins, united, with_values
 from cilf.errors import UsageError
 from cilf.labelling.lease import Lease, check_lease
 from cilf.labelling.pipeline import Work
@@ -86,7 +86,8 @@ def common(found: Found, made: Iterable[pa.Field] = ()) -> list[pa.Field]:
     if twice := twins(fields):
         raise TypeError(f"most readers take the columns {' and '.join(twice)}, which differ by case alone, for one")
     names = sorted(fields, key=lambda name: name == schema.THUMBNAILS.name)
-    return [pa.field(name, _type(name, found) or fields[name].type) for name in names]
+    types = {name: _type(name, found) for name in names}
+    return [fields[name] if kind is None else pa.field(name, kind) for name, kind in types.items()]
 
 
 def _type(name: str, found: Found) -> pa.DataType | None:
@@ -107,7 +108,7 @@ def _type(name: str, found: Found) -> pa.DataType | None:
 
 def _known(file: Location, name: str) -> pa.DataType:
     """The type of a column, with null where the file has no value of it."""
-    return reduce(united, (known(batch[name]) for batch in _batches(file, [name])), pa.null())
+    return reduce(known_of_both, (known(batch[name]) for batch in _batches(file, [name])), pa.null())
 
 
 def _batches(file: Location, names: list[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cilf import schema
+from cilf.column_types import is_list, twins
 from cilf.errors import UsageError
 
 DEEPEST = 30
@@ -95,13 +96,11 @@ def _nested(kind: pa.DataType) -> Iterator[pa.Field]:
 
 
 def _check_different(names: Iterable[str], url: str, path: str = "") -> None:
-    seen: dict[str, str] = {}
-    for name in names:
-        if other := seen.get(name.lower()):
-            inside = f" in `{path}`" if path else ""
-            found = f"two columns `{name}`" if other == name else f"the columns `{other}` and `{name}`"
-            raise UsageError(f"{url} has {found}{inside}, which readers take for one: rename one of them")
-        seen[name.lower()] = name
+    if twice := twins(names):
+        first, second = twice
+        inside = f" in `{path}`" if path else ""
+        found = f"two columns `{first}`" if first == second else f"the columns `{first}` and `{second}`"
+        raise UsageError(f"{url} has {found}{inside}, which readers take for one: rename one of them")
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
@@ -119,7 +118,7 @@ def plain(kind: pa.DataType) -> pa.DataType:
         return pa.struct([pa.field(field.name, plain(field.type)) for field in kind])
     if pa.types.is_map(kind):
         return pa.map_(plain(kind.key_type), plain(kind.item_type))
-    if _is_list(kind):
+    if is_list(kind):
         return pa.list_(plain(kind.value_type))
     return _plain_value(kind)
 
@@ -148,25 +147,8 @@ def _plain_value(kind: pa.DataType) -> pa.DataType:
     return pa.float64() if is_.is_duration(kind) else kind
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    is_ = pa.types
-    views = is_.is_list_view(kind) or is_.is_large_list_view(kind)
-    return views or is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind)
-
-
-def settled(kind: pa.DataType) -> pa.DataType:
-    """A plain type with text, at any depth, for what has no type of its own: nothing but nulls, structs of nothing."""
-    if pa.types.is_struct(kind) and kind.num_fields:
-        return pa.struct([pa.field(field.name, settled(field.type)) for field in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(settled(kind.key_type), settled(kind.item_type))
-    if pa.types.is_list(kind):
-        return pa.list_(settled(kind.value_type))
-    return pa.string() if pa.types.is_null(kind) or pa.types.is_struct(kind) else kind
-
-
 def fitted(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column as a plain and settled type, made of its own by `plain`, `settled` and what widens it.
+    """A column as a plain type with values, made of its own by `plain`, `with_values` and what widens it.
 
     Raises:
         pyarrow.ArrowInvalid: a value does not fit.
@@ -185,7 +167,7 @@ def fitted(column: pa.Array, kind: pa.DataType) -> pa.Array:
         offsets = pa.array(column.offsets.to_numpy())
         keys, items = fitted(column.keys, kind.key_type), fitted(column.items, kind.item_type)
         return pa.MapArray.from_arrays(offsets, keys, items, type=kind, mask=column.is_null())
-    return _fitted_list(column, kind) if _is_list(column.type) else _fitted_values(column, kind)
+    return _fitted_list(column, kind) if is_list(column.type) else _fitted_values(column, kind)
 
 
 def _storage(column: pa.ExtensionArray) -> pa.Array:

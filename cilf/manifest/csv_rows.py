@@ -16,6 +16,7 @@ from pyarrow import csv
 
 from cilf.errors import UsageError
 from cilf.manifest.lines import MARK, breaks, check_utf8
+from cilf.words import counted
 
 _BLOCK = 1 << 20
 """Bytes that are read at once."""
@@ -81,7 +82,7 @@ def _parsed(block: bytes, line: int, url: str, names: list[str] | None) -> pa.Ta
     except pa.ArrowInvalid as error:
         if not wrong:
             raise
-        expected, found = (f"{n} field{'s'[: n != 1]}" for n in (wrong[0].expected_columns, wrong[0].actual_columns))
+        expected, found = (counted(n, "field") for n in (wrong[0].expected_columns, wrong[0].actual_columns))
         line += _row_breaks(block, wrong[0].number)
         raise UsageError(
             f"{url}: line {line} has {found}, and the names of columns are {expected}: {wrong[0].text[:_SHOWN]!r}"

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cilf import schema
+from cilf.column_types import with_values
 from cilf.errors import UsageError
-from cilf.manifest.columns import check_own, fitted, plain, settled
+from cilf.manifest.columns import check_own, fitted, plain
 from cilf.manifest.failures import told
 from cilf.manifest.formats import TABLE_ROWS
 from cilf.manifest.reading import UNREADABLE, Manifest
@@ -53,7 +54,7 @@ def open_folder(folder: Location) -> Manifest | None:
         with told(UNREADABLE, file), file.fs.open(file.path, "rb") as opened:
             carried = schema.carried(pq.read_schema(opened))
         check_own(carried, file.url)  # Other versions may have written it.
-    carried = [pa.field(field.name, settled(plain(field.type))) for field in carried]
+    carried = [pa.field(field.name, with_values(plain(field.type))) for field in carried]
     parts = [partial(_tables, folder / part["name"], part["objects"], carried) for part in record["parts"]]
     return Manifest(record["listing"], carried, parts, distinct=True)
 

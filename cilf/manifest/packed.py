@@ -16,6 +16,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cilf.column_types import has_bytes, is_bytes
 from cilf.images.packed import DAMAGED, member_uri, packed_url, row_uri
 from cilf.manifest.failures import told
 from cilf.manifest.formats import TABLE_ROWS
@@ -172,14 +173,7 @@ def _image_column(files: Sequence[ManifestFile]) -> str | None:
 
 
 def _holds_images(field: pa.Field) -> bool:
-    kind = field.type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return _is_binary(kind.field("bytes").type)
-    return field.name.lower() in _IMAGE_COLUMNS and _is_binary(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return has_bytes(field.type) or (field.name.lower() in _IMAGE_COLUMNS and is_bytes(field.type))
 
 
 def _rows(parquet: ManifestFile, column: str) -> Iterator[pa.Table]:

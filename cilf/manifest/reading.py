@@ -14,10 +14,11 @@ from typing import Any
 import pyarrow as pa
 
 from cilf import schema
+from cilf.column_types import with_values
 from cilf.errors import UsageError
 from cilf.images.version import local_version
 from cilf.manifest import formats
-from cilf.manifest.columns import check, fitted, plain, settled
+from cilf.manifest.columns import check, fitted, plain
 from cilf.manifest.failures import told
 from cilf.manifest.ids import UNIDENTIFIED, object_ids
 from cilf.manifest.partitions import extended, partition, with_partition
@@ -192,7 +193,7 @@ def _carried(files: Sequence[ManifestFile], columns: Sequence[pa.Schema]) -> lis
             name = next(f.name for f in own if not _go_together(common.field(f.name), f))
             types = f"{common.field(name).type} and {own.field(name).type}"
             raise UsageError(f"column {name} of {file.place.url} differs from {first}: {types}") from error
-    return [pa.field(field.name, settled(field.type)) for field in common]
+    return [pa.field(field.name, with_values(field.type)) for field in common]
 
 
 def _go_together(one: pa.Field, other: pa.Field) -> bool:

@@ -15,6 +15,8 @@ _SIGNS = {
 }
 """Kinds of tables, and what below their folder gives each away."""
 
+_READ_BY_DUCKDB = ("Delta", "Iceberg")
+
 
 def check_is_no_table(below: Iterable[str], folder: Location) -> None:
     """Refuse a folder that is a table.
@@ -30,6 +32,11 @@ def check_is_no_table(below: Iterable[str], folder: Location) -> None:
         if any(sign.fullmatch(name) for name in names):
             raise UsageError(
                 f"{folder.url} is a table of {kind}, whose files also hold rows that were deleted or replaced since: "
-                f"write its current rows into a Parquet file, for example with DuckDB: COPY (SELECT * FROM "
-                f"{kind.lower()}_scan('{folder.url}')) TO 'rows.parquet'"
+                f"write its current rows into a Parquet file{_example(kind, folder)}"
             )
+
+
+def _example(kind: str, folder: Location) -> str:
+    if kind not in _READ_BY_DUCKDB:
+        return ""
+    return f", for example with DuckDB: COPY (SELECT * FROM {kind.lower()}_scan('{folder.url}')) TO 'rows.parquet'"

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cilf import schema
+from cilf.column_types import with_values
 from cilf.errors import UsageError
-from cilf.manifest.columns import fitted, plain, settled
+from cilf.manifest.columns import fitted, plain
 
 _TIME = schema.MANIFEST.field("modified").type
 _NOTHING = ("", "NA", "N/A", "NULL", "null", "None", "NaN", "nan", "NaT", "<NA>")
@@ -67,7 +68,7 @@ def _works(convert: Callable[[pa.Array], pa.Array], column: pa.Array) -> bool:
 
 
 def _plainly(column: pa.Array) -> pa.Array:
-    return fitted(column, settled(plain(column.type)))
+    return fitted(column, with_values(plain(column.type)))
 
 
 def _text(column: pa.Array) -> pa.Array:

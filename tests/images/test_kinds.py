@@ -208,6 +208,24 @@ def brands(*names: bytes) -> bytes:
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
         (b"%PDF-1.7\n" + bytes(99), "PDF"),
         (b"PK\x03\x04" + bytes(99), "ZIP"),
+        (b"\0\0\0\x08free\0\0\0\x10skip" + bytes(8) + b"\0\0\0\x40moov" + bytes(99), "QuickTime video"),
+        (b"\0\0\0\x0cskip" + bytes(99), "QuickTime video"),
+        (b"\0\0\xff\xfffree" + bytes(99), "QuickTime video"),
+        (b"\0\0\0\x08free" * 99, "QuickTime video"),
+        (b"\0\0\0\x08free" + brands(b"heic", b"mif1"), "HEIF"),
+        (b"\0\0\0\x08skip" + brands(b"isom", b"mp42"), "MP4"),
+        ((b"\x47" + bytes(187)) * 4, "MPEG video (transport stream)"),
+        ((b"\x47\x40\0\x10" + bytes(184)) * 20, "MPEG video (transport stream)"),
+        ((b"\x0a\x1b\x2c\x3d\x47\x40\0\x10" + bytes(184)) * 20, "MPEG video (transport stream)"),
+        (b"\0\0\x01\xb3\x14\0\xf0\x13" + bytes(99), "MPEG video"),
+        (b"0&\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\0\xaa\0\x62\xce\x6c" + bytes(99), "Windows Media"),
+        (b"FLV\x01\5\0\0\0\x09" + bytes(99), "Flash video"),
+        (b"OggS\0\2" + bytes(99), "Ogg video"),
+        (b".RMF\0\0\0\x12\0\1" + bytes(99), "RealMedia"),
+        (b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\1\2" + bytes(99), "MXF"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504), "Thumbs.db"),
+        (b"{\\rtf1\\ansi hello}", "RTF document"),
+        (b"AT&TFORM\0\0\1\0DJVU" + bytes(99), "DjVu"),
         (b"RIFF\0\0\0\0AVI LIST" + bytes(99), "AVI video"),
         (b"\x1a\x45\xdf\xa3" + bytes(99), "Matroska"),
         (b"\xef\xbb\xbf <!DOCTYPE html><html><body>404</body></html>", "HTML"),
@@ -219,6 +237,43 @@ def brands(*names: bytes) -> bytes:
 def test_what_is_no_photograph_is_named(data, kind):
     assert kind in reason(data)
     assert reason(data).endswith("which is not read here")
+
+
+@pytest.mark.parametrize("comment", [b"free", b"moov", b"mdat", b"wide"])
+def test_a_comment_in_an_image_is_no_box(comment):
+    assert read(b"P5\n#" + comment + b"\n8 8\n255\n" + bytes(64), 1, PLENTY).width == 8
+
+
+@pytest.mark.parametrize("form", ["BMP", "GIF", "TIFF", "PPM", "PSD"])
+def test_images_with_the_sign_of_transport_streams_at_each_packet_are_read(form):
+    whole = photographs(71)[form]
+    for start, length in ((0, 188), (4, 192)):
+        at = range(start + length * (5 if form in ("BMP", "PSD") else 1), len(whole) - 400, length)
+        data = bytearray(whole)
+        if form != "GIF":  # whose blocks would no longer fit
+            for place in at:
+                data[place] = 0x47
+        assert read(bytes(data), 1, PLENTY).width == 100
+
+
+def photographs(grey: int) -> dict[str, bytes]:
+    """One image in each format, uncompressed where it can be."""
+    image = Image.new("RGB", (100, 100), (grey, grey, grey))
+    made = {form: encoded(image, form) for form in ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000")}
+    psd = b"8BPS\0\1" + bytes(6) + struct.pack(">HLLHH", 3, 100, 100, 8, 3) + bytes(14) + bytes([grey]) * 30_000
+    return {**made, "PPM": encoded(image, "PPM"), "ICO": encoded(image, "ICO", sizes=[(100, 100)]), "PSD": psd}
+
+
+def test_what_is_before_an_image_names_nothing():
+    """Nor does what stands in it."""
+    rng = np.random.default_rng(0)
+    for form, data in photographs(0x47).items():
+        assert read(data, 1, PLENTY).width == 100, form
+        for length in [*range(1, 12), 188, 192, 1000]:
+            for _ in range(20):
+                before = rng.integers(0, 256, length, np.uint8).tobytes()
+                with suppress(DecodeError):
+                    assert reason(before + data) == "not an image in a format that is known here", (form, before)
 
 
 def test_avif_of_any_brand_is_read():

@@ -124,6 +124,27 @@ def test_structs_without_fields_that_get_some(nights, depth):
         nights.night({"meta": pa.array([["other {}"]]) if depth else pa.array(["other {}"])})
 
 
+@pytest.mark.parametrize("depth", [0, 1])
+def test_structs_without_fields_beside_a_column_without_values(nights, depth):
+    for column in (pa.array(["{}", "{}"]), pa.array([None, None], pa.float64())):
+        nights.night({"meta": pa.ListArray.from_arrays([0, 1, 2], column) if depth else column})
+    found = [value[0] if depth else value for value in nights.read("meta")]
+    assert found == ["{}", "{}", None, None]
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_text_that_begins_like_structs_without_fields(nights, depth, monkeypatch):
+    """Whether text stands for them is a matter of all rows, not of those that are read at once."""
+    monkeypatch.setattr(columns, "_BATCH", 2)
+    texts = ["{}", "{}", None, None, "hello", "{}"]
+    text = pa.array(texts)
+    for column in (text, pa.array([None], pa.int64())):
+        deep = pa.StructArray.from_arrays([pa.ListArray.from_arrays(range(len(column) + 1), column)], ["a"])
+        nights.night({"meta": deep if depth else column})
+    found = [value["a"][0] if depth else value for value in nights.read("meta")]
+    assert found == [*texts, None]
+
+
 TREES = st.recursive(
     st.sampled_from(["number", "text", "flag", "decimal"]),
     lambda inner: st.one_of(st.dictionaries(st.sampled_from("abc"), inner, min_size=1, max_size=3), st.tuples(inner)),
@@ -292,6 +313,14 @@ def test_a_column_of_the_same_name_but_for_case(nights):
     nights.night({"Camera": pa.array(["old"])})
     with pytest.raises(UsageError, match="Camera and camera, which differ by case alone"):
         nights.night({"camera": pa.array(["new"])})
+
+
+def test_names_that_differ_in_lower_case_are_two(nights):
+    """As they are to the readers, and to what checks the columns of a manifest."""
+    nights.night({"straße": pa.array(["a"]), "meta": pa.array([{"straße": 1}])})
+    nights.night({"STRASSE": pa.array(["b"]), "meta": pa.array([{"STRASSE": 2}])})
+    assert (nights.read("straße"), nights.read("STRASSE")) == (["a", None], [None, "b"])
+    assert nights.read("meta") == [{"straße": 1, "STRASSE": None}, {"straße": None, "STRASSE": 2}]
 
 
 @pytest.mark.parametrize("dies_at", range(4))

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cilf import cli, schema
+from cilf.column_types import with_values
 from cilf.errors import UsageError
-from cilf.manifest.columns import fitted, plain, settled
+from cilf.manifest.columns import fitted, plain
 from cilf.manifest.listing import check_input, objects
 from cilf.storage import locate
 
@@ -74,13 +75,13 @@ def test_types_at_any_depth(name):
     expected = expected[: len(column)]
     nested = in_struct(in_list(in_struct(column)))
     for odd, wanted in ((column, expected), (nested, [{"inner": [{"inner": v} for v in expected]}, {"inner": None}])):
-        kind = settled(plain(odd.type))
+        kind = with_values(plain(odd.type))
         found = fitted(odd, kind)
         found.validate(full=True)
         assert found.type == kind
         assert found.to_pylist() == wanted
         assert fitted(odd.slice(1), kind).to_pylist() == wanted[1:]
-        assert plain(kind) == settled(kind) == kind
+        assert plain(kind) == with_values(kind) == kind
         assert fitted(odd.slice(0, 0), kind).type == kind
 
 

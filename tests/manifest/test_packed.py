@@ -280,6 +280,27 @@ def test_images_in_parquet(tmp_path, struct):
     ]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.binary_view(),
+        pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())]),
+        pa.struct([("path", pa.large_string()), ("bytes", pa.large_binary())]),
+        pa.dictionary(pa.int32(), pa.binary()),
+        pa.binary(3),
+        pa.struct([("bytes", pa.binary(3))]),
+    ],
+    ids=str,
+)
+def test_bytes_of_every_type_are_images(tmp_path, kind):
+    images = [b"one", b"two", b"one"]
+    values = [{"bytes": data} for data in images] if pa.types.is_struct(kind) else images
+    column = pa.array(values, kind.value_type).cast(kind) if pa.types.is_dictionary(kind) else pa.array(values, kind)
+    pq.write_table(pa.table({"image": column}), tmp_path / "x.parquet")
+    assert pq.read_schema(tmp_path / "x.parquet").field("image").type == kind
+    assert read(listed(f"{tmp_path}/x.parquet")) == images
+
+
 def test_which_parquet_files_hold_images(tmp_path):
     file = tmp_path / "x.parquet"
     pq.write_table(pa.table({"photo": [b"1"], "caption": ["a"]}), file)

@@ -350,5 +350,9 @@ def test_a_table_whose_log_says_what_counts_is_refused(tmp_path, sign, kind, nam
     (folder / sign).parent.mkdir(parents=True)
     (folder / sign).write_text("{}")
     pq.write_table(pa.table({"uri": ["/a"]}), folder / "part-0.parquet")
-    with pytest.raises(UsageError, match=f"is a table of {kind}"):
+    with pytest.raises(
+        UsageError, match=f"is a table of {kind}.*write its current rows into a Parquet file"
+    ) as refused:
         check_input(locate(f"{folder}{name}"))
+    assert (f"{kind.lower()}_scan('{folder}')" in str(refused.value)) == (kind != "Hudi")  # DuckDB does not read Hudi.
+    assert ("DuckDB" in str(refused.value)) == (kind != "Hudi")

@@ -216,12 +216,15 @@ IMAGES = {
     "large": pa.large_binary(),
     "view": pa.binary_view(),
     "dictionary": pa.dictionary(pa.int32(), pa.binary()),
+    "fixed size": pa.binary(10_000),
 }
 
 
 def faces_file(path, kind, text=None):
     """Ten faces of ten people, whose images are of a type, texts of another."""
     images = [face(10 * n, n) for n in range(10)]
+    if pa.types.is_fixed_size_binary(kind):
+        images = [image.ljust(kind.byte_width, b"\0") for image in images]
     values = [{"bytes": image, "path": None} for image in images] if pa.types.is_struct(kind) else images
     texts = {"id": [f"0{n}" for n in range(10)], "subject": [f"00{n}" for n in range(10)], "split": ["val"] * 10}
     columns = {name: pa.array(column, text or pa.string()) for name, column in texts.items()}
