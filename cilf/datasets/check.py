@@ -22,9 +22,11 @@ from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.labels import TABLE, Labelled, Problem, Reason, reader
 from cilf.errors import UsageError
 from cilf.evaluation.metrics import BANDS
-from cilf.storage import CHECKING, Location, check_output, locate, problem, write
+from cilf.own_files import columns_of
+from cilf.storage import CHECKING, Location, check_output, locate, problem, read, write
 from cilf.urls import split
 
+_PROBLEM_COLUMNS = ("path", "reason", "detail", "kept")
 _EXAMPLES = 3
 _BAR = 30
 
@@ -61,16 +63,25 @@ def _output(url: str) -> Location:
 
 
 def _check_is_ours(output: Location) -> None:
-    """A table that this command has written before may be written anew; nothing else is overwritten."""
-    if not output.fs.exists(output.path):
-        return
-    try:
-        with output.fs.open(output.path, "rb") as opened:
-            ours = {*TABLE.names, "uri"} <= set(pq.read_schema(opened).names)
-    except (OSError, pa.ArrowException):
-        ours = False
-    if not ours:
+    """What this command has written before may be written anew; nothing else is overwritten."""
+    if output.fs.exists(output.path) and not {*TABLE.names, "uri"} <= set(columns_of(output)):
         raise UsageError(f"--output {output.url} is there and no table of `cilf data check`: name another file")
+    beside = _beside(output)
+    if beside.fs.exists(beside.path) and not _lists_problems(beside):
+        raise UsageError(
+            f"--output {output.url}: {beside.url}, where the problems go, is not of this command: name another file"
+        )
+
+
+def _lists_problems(file: Location) -> bool:
+    try:
+        return (read(file) or b"").splitlines()[:1] == [",".join(_PROBLEM_COLUMNS).encode()]
+    except OSError:
+        return False
+
+
+def _beside(output: Location) -> Location:
+    return output.parent / f"{output.path.rpartition('/')[2].removesuffix('.parquet')}.problems.csv"
 
 
 def _write(labelled: Labelled, folder: Path, output: Location) -> None:
@@ -79,9 +90,9 @@ def _write(labelled: Labelled, folder: Path, output: Location) -> None:
     parquet, problems = io.BytesIO(), io.StringIO(newline="")
     pq.write_table(labelled.table.append_column("uri", uris), parquet)
     lines = csv.writer(problems)
-    lines.writerow(["path", "reason", "detail", "kept"])
+    lines.writerow(_PROBLEM_COLUMNS)
     lines.writerows([p.path, p.reason.words, p.detail, str(p.reason.kept).lower()] for p in labelled.problems)
-    beside = output.parent / f"{output.path.rpartition('/')[2].removesuffix('.parquet')}.problems.csv"
+    beside = _beside(output)
     try:
         write(output, parquet.getvalue())
         write(beside, problems.getvalue().encode())

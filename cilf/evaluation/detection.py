@@ -21,7 +21,11 @@ from cilf.errors import UsageError
 from cilf.images.decode import DecodeError, read
 from cilf.images.detector import overlaps
 from cilf.images.faces import Faces, find
-from cilf.storage import CHECKING, check_output, locate, write
+from cilf.own_files import check_results
+from cilf.storage import CHECKING, check_output, locate, write_all
+
+FILES = ("faces.json", "faces.png")
+"""What is written."""
 
 LEAST_SIDE = 40.0
 """Pixels: smaller faces, known or found, count neither for nor against."""
@@ -50,6 +54,7 @@ def run(options: EvaluateOptions) -> int:
     """Show and write recall and precision, and the photographs with what was found in them."""
     target = locate(options.output or "runs/evaluate/faces", CHECKING)
     check_output(target)
+    check_results(target, FILES, "least_side", "photographs")
     tallies: list[Tally] = []
     cells: list[Image.Image] = []
     unreadable: list[dict[str, str]] = []
@@ -72,8 +77,7 @@ def run(options: EvaluateOptions) -> int:
         raise UsageError(f"{options.data}: not one photograph can be read (the first: {unreadable[0]['reason']})")
     picture = io.BytesIO()
     _sheet(cells).save(picture, "PNG")
-    write(target / "faces.json", json.dumps(record, indent=2).encode())
-    write(target / "faces.png", picture.getvalue())
+    write_all(target, dict(zip(FILES, (json.dumps(record, indent=2).encode(), picture.getvalue()), strict=True)))
     Console(highlight=False).print(_shown(record, tallies))
     for left_out in unreadable:
         print(f"{left_out['name']} is in no figure: {left_out['reason']}")

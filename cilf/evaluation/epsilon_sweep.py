@@ -28,7 +28,11 @@ from cilf.evaluation.metrics import cumulative_score
 from cilf.memory import keep_freed_memory
 from cilf.models.corrector import Corrector, Judged
 from cilf.models.evidence import Predictions
+from cilf.own_files import check_results
 from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
+
+FILES = ("epsilon.json", "epsilon.csv", "epsilon.md")
+"""What is written."""
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Of the faces that fail at first sight, at most: each makes an ε, beside the model's own. Many have the same error."""
@@ -68,6 +72,7 @@ def run(options: EvaluateOptions) -> int:
     if faces.age_groups is not None:
         raise UsageError(f"{faces.data} has age groups, and --epsilon-sweep measures errors in years: it needs ages")
     check_output(target)
+    check_results(target, FILES, "model", "skipped", "rows")
     keep_freed_memory()
     estimator = Estimator(folder)
     seen, ages_N = _seen(estimator, faces)
@@ -78,8 +83,8 @@ def run(options: EvaluateOptions) -> int:
     of = f"{len(ages_N):,} faces of split={faces.split}" + (f", {left_out:,} skipped" if left_out else "")
     command = f"cilf evaluate {options.model} {options.data} --split {options.split} --epsilon-sweep"
     page = f"# {estimator.card.name}: ε on {of}\n\n    {command}\n\n{_markdown(rows)}"
-    files = {"json": json.dumps(record | {"rows": [asdict(row) for row in rows]}, indent=2), "csv": _csv(rows)}
-    write_all(target, {f"epsilon.{kind}": text.encode() for kind, text in (files | {"md": page}).items()})
+    texts = json.dumps(record | {"rows": [asdict(row) for row in rows]}, indent=2), _csv(rows), page
+    write_all(target, {name: text.encode() for name, text in zip(FILES, texts, strict=True)})
     Console(highlight=False).print(_shown(rows))
     print(f"{of}; epsilon.md, epsilon.csv and epsilon.json are in {target.url}")
     return 0

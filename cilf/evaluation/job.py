@@ -18,16 +18,16 @@ from rich.console import Console, RenderableType
 from cilf.config import EvaluateOptions
 from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.faces import FaceSet
-from cilf.errors import UsageError
 from cilf.estimator import Estimator
 from cilf.evaluation import age_groups, group_plot, group_tables, groups, plots, tables
 from cilf.evaluation.measure import BATCH, measure
 from cilf.evaluation.scale import Scale, scale_of
 from cilf.evaluation.stream import Estimated, estimate_set
 from cilf.memory import keep_freed_memory
+from cilf.own_files import check_results
 from cilf.protocols.leakage import of_one_result
 from cilf.provenance import versions
-from cilf.storage import CHECKING, Location, check_output, locate, model_folder, read, write_all
+from cilf.storage import CHECKING, Location, check_output, locate, model_folder, write_all
 
 FILES = ("evaluation.json", "evaluation.md", "evaluation.png", "estimates.parquet")
 """What an evaluation leaves in its folder."""
@@ -106,13 +106,7 @@ def check_is_ours(output: Location) -> None:
     Raises:
         UsageError: files of the same names are of something else.
     """
-    there = [name for name in FILES if output.fs.exists((output / name).path)]
-    try:
-        record = json.loads(read(output / "evaluation.json") or b"null")
-    except ValueError:
-        record = None
-    if there and not (isinstance(record, dict) and "evaluated_at" in record):
-        raise UsageError(f"--output {output.url} has {', '.join(there)} of something else; name another folder")
+    check_results(output, FILES, "evaluated_at")
 
 
 def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str | None] | None = None) -> Evaluation:

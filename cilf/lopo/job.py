@@ -19,12 +19,13 @@ from cilf.lopo.fold import judged_rows
 from cilf.lopo.heads import SYSTEMS
 from cilf.lopo.material import Material
 from cilf.lopo.people import People, read_people
-from cilf.lopo.results import results
+from cilf.lopo.results import FILES, results
 from cilf.lopo.work import Work
 from cilf.models.checkpoint import load_model
 from cilf.models.cilf import CILF
 from cilf.models.corrector import Corrector
 from cilf.models.evidence import Predictions
+from cilf.own_files import check_results
 from cilf.provenance import fingerprint
 from cilf.storage import CHECKING, check_output, locate, model_folder
 
@@ -47,6 +48,8 @@ def run(options: LopoOptions) -> int:
     people = read_people(options.data)
     made_of = (fingerprint(folder, {"faces": FACES_VERSION, "views": VIEWS}), people.digest, options.seed, VERSION)
     work = Work(output / "work" / hashlib.sha256(repr(made_of).encode()).hexdigest()[:12])
+    if not work.begun:
+        check_results(output, FILES, "learned_from", "systems")
     systems = tuple(dict.fromkeys(options.systems)) or SYSTEMS
     with running(options.cluster) as cluster:
         frozen = work.features(folder, people)

@@ -26,6 +26,9 @@ from cilf.protocols.leakage import leakage, told
 from cilf.provenance import versions
 from cilf.storage import Location, write_all
 
+FILES = ("lopo.json", "lopo.md", "lopo.csv", "lopo.png", "estimates.parquet")
+"""What a leave-one-person-out leaves in its folder."""
+
 CORRECTED = f"{CIAE}, corrected"
 
 
@@ -47,11 +50,11 @@ class Results:
         parquet = io.BytesIO()
         pq.write_table(self.estimates, parquet)
         files = {
+            "lopo.json": json.dumps(self.record, indent=2, ensure_ascii=False, allow_nan=False).encode(),
             "estimates.parquet": parquet.getvalue(),
             "lopo.csv": _csv(self.record).encode(),
             "lopo.png": picture(self.record),
             "lopo.md": markdown(self.record).encode(),
-            "lopo.json": json.dumps(self.record, indent=2, ensure_ascii=False, allow_nan=False).encode(),
         }
         write_all(folder, files)
 

@@ -52,6 +52,11 @@ class Work:
         self.found = 0
         """Folds that this run has fitted, and found fitted."""
 
+    @property
+    def begun(self) -> bool:
+        """Whether an earlier run has left something to go on with."""
+        return bool(self.folder.fs.exists(self.folder.path))
+
     def features(self, model: Path, people: People) -> Frozen:
         """Of all photographs, in their order.
 

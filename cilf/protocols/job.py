@@ -20,12 +20,15 @@ from cilf.config import DataSplitOptions
 from cilf.datasets.labels import TABLE
 from cilf.errors import UsageError
 from cilf.images.fetch import FetchError, fetch
+from cilf.own_files import columns_of, is_record
 from cilf.protocols.folds import Fold, Split, subjects_of
 from cilf.protocols.known import make_split
 from cilf.protocols.leakage import Leakage, leakage, told
 from cilf.protocols.lists import Lists
-from cilf.storage import CHECKING, Location, check_output, locate, problem, write
+from cilf.storage import CHECKING, Location, check_output, lies_inside, locate, problem, write
 
+_OF_FOLDS = {*TABLE.names, "published_split", "id"}
+"""The columns that every fold has."""
 _SHOWN = 10
 _MAX_BYTES = 100_000_000
 _BATCH = 256
@@ -45,9 +48,7 @@ def split(options: DataSplitOptions) -> int:
     made = make_split(options.protocol, table, options.seed, lists)
     subjects_N = subjects_of(table)
     leaks = [leakage(fold, subjects_N) for fold in made.folds]
-    source = locate(options.table, CHECKING)
-    if source.url in [(output / f"{fold.name}.parquet").url for fold in made.folds]:
-        raise UsageError(f"the fold {source.path.rpartition('/')[2]} would overwrite TABLE: choose another OUTPUT")
+    _check_folds(made.folds, locate(options.table, CHECKING), output)
     try:
         for fold in made.folds:
             write(output / f"{fold.name}.parquet", _file(table, fold, options.images))
@@ -81,6 +82,26 @@ def _read(source: Location, images: bool) -> pa.Table:
             "expected a table that `cilf data check --output` has written"
         )
     return table
+
+
+def _check_folds(folds: Sequence[Fold], source: Location, output: Location) -> None:
+    """Make sure that the folds take the place of nothing but folds.
+
+    Raises:
+        UsageError: of TABLE, or of somebody else's files.
+    """
+    files = [output / f"{fold.name}.parquet" for fold in folds]
+    for file in files:
+        if lies_inside(source, file):
+            raise UsageError(f"the fold {file.url} would overwrite TABLE: choose another OUTPUT")
+    others = [file.url for file in files if file.fs.exists(file.path) and not _OF_FOLDS.issubset(columns_of(file))]
+    record = output / "split.json"
+    if record.fs.exists(record.path) and not is_record(record, "protocol", "seed", "folds"):
+        others.append(record.url)
+    if others:
+        raise UsageError(
+            f"{', '.join(others[:3])}: not written by cilf data split, which would replace it: choose another OUTPUT"
+        )
 
 
 def _existing(place: str) -> Path:

@@ -28,6 +28,14 @@ _EMPTY = ("", "-", "nan", "null", "none", "na", "n/a", "<na>")
 """How spreadsheets and data frames write that there is nothing, in lower case."""
 _DELIMITERS = ",;\t|"
 _THREADS = 16
+_NO_FACES = pa.schema([(name, pa.string()) for name in ("id", "face", "uri")]).empty_table()
+
+AS_ID = "CASE WHEN regexp_full_match(id, '-?[0-9]+') THEN TRY_CAST(id AS BIGINT) END"
+"""SQL: the column `id` of a file as int64, null where it is none."""
+ABOUT = "TRY_CAST(replace(id, ',', '.') AS DOUBLE)"
+"""SQL: the same where a spreadsheet may have rounded it."""
+ROUNDED = 0.005
+"""Relative error of an id that a spreadsheet has written as 1.23E+18, at most."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +76,19 @@ def read_answers(places: Sequence[Location]) -> tuple[list[Answers], list[str]]:
 
 
 def answered(output: Location) -> pa.Table:
-    """The faces that the review files of an OUTPUT have ages for: `id` (int64) and `number`, from 1 on (int32). What
-    cannot be read is left out, so that a file that somebody is working on stops no report."""
+    """The rows of an OUTPUT's review files that have ages, as they are written: `id`, `face` and `uri`, strings, null
+    where there is nothing. A file that cannot be read is left out, so that one that somebody is working on stops no
+    report."""
     there = [file for file in files(output, "") if file.path.rpartition("/")[2] in ("review.csv", "review.parquet")]
     found = [file for file in files(output / FOLDER, "") if file.path.lower().endswith(_SUFFIXES)]
     with ThreadPoolExecutor(_THREADS) as threads:
-        faces = {face for of_file in threads.map(_faces, [*there, *found]) for face in of_file}
-    ids, numbers = zip(*faces, strict=True) if faces else ((), ())
-    return pa.table([ids, numbers], pa.schema([("id", pa.int64()), ("number", pa.int32())]))
+        return pa.concat_tables([_NO_FACES, *threads.map(_faces, [*there, *found])])
 
 
-def _faces(file: Location) -> list[tuple[int, int]]:
-    with suppress(UsageError, ValueError):
-        rows = _read(file).rows
-        return [(int(row["id"]), int(row["face"] or 1)) for row in rows.to_pylist()]
-    return []
+def _faces(file: Location) -> pa.Table:
+    with suppress(UsageError, OSError):
+        return _read(file).rows.select(_NO_FACES.column_names)
+    return _NO_FACES
 
 
 def _in_folder(folder: Location) -> tuple[list[Answers], list[str]]:
@@ -128,7 +134,7 @@ def _columns(file: Location) -> tuple[Location, dict[str, list[str | None]]]:
         return file, _of_csv(data)
     except FileNotFoundError as error:
         raise UsageError(f"--corrections {file.url}: there is no such file") from error
-    except (pa.ArrowException, csv.Error, UnicodeError, OSError) as error:
+    except (pa.ArrowException, csv.Error, ValueError, LookupError, OverflowError, OSError) as error:
         raise UsageError(f"--corrections {file.url} cannot be read: {problem(error, file.url)}") from error
 
 

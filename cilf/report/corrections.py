@@ -10,19 +10,16 @@ import pyarrow as pa
 from cilf import schema
 from cilf.errors import UsageError
 from cilf.labelling.database import Row
-from cilf.report.answers import Answers, read_answers
+from cilf.report.answers import ABOUT, AS_ID, ROUNDED, Answers, read_answers
 from cilf.report.queries import OLDEST, Labels
 from cilf.storage import Location
 
 _NAMED = 5  # of the lines that are wrong
-_ROUNDED = 0.005
-"""Relative error of an id that a spreadsheet has written as 1.23E+18, at most."""
 
-_GIVEN = """
+_GIVEN = f"""
 CREATE TABLE given AS
 SELECT file, "row", face::INTEGER AS face, model, uri, replace(true_age, ',', '.')::FLOAT AS true_age,
-       CASE WHEN regexp_full_match(id, '-?[0-9]+') THEN TRY_CAST(id AS BIGINT) END AS id,
-       TRY_CAST(replace(id, ',', '.') AS DOUBLE) AS about,
+       {AS_ID} AS id, {ABOUT} AS about,
        TRY_CAST(replace("left", ',', '.') AS FLOAT) AS "left", TRY_CAST(replace(top, ',', '.') AS FLOAT) AS top,
        TRY_CAST(replace("right", ',', '.') AS FLOAT) AS "right", TRY_CAST(replace(bottom, ',', '.') AS FLOAT) AS bottom
 FROM texts
@@ -41,7 +38,7 @@ CREATE TABLE told AS WITH hits AS (
   FROM given JOIN labelled AS l ON l.id = given.id
   UNION ALL
   SELECT given.*, abs(l.id - given.about), l.id, l.uri, l.model, l.run, l.faces[given.face]
-  FROM given JOIN labelled AS l ON l.uri = given.uri AND abs(l.id - given.about) <= {_ROUNDED} * abs(given.about)),
+  FROM given JOIN labelled AS l ON l.uri = given.uri AND abs(l.id - given.about) <= {ROUNDED} * abs(given.about)),
 one AS (
   SELECT *, ((model IS NULL OR model = of_model) AND found IS NOT NULL) AS same FROM hits
   QUALIFY row_number() OVER (PARTITION BY file, "row" ORDER BY apart, same DESC, run DESC) = 1)
@@ -124,8 +121,8 @@ def _check(labels: Labels, answers: Answers) -> None:
     labels.give("texts", _numbered(0, answers))
     wrong = labels.rows(
         f"""SELECT "row", id, face, true_age, id_fits, face_fits FROM (
-          SELECT *, coalesce(regexp_full_match(id, '-?[0-9]+') AND TRY_CAST(id AS BIGINT) IS NOT NULL, false)
-            OR (uri IS NOT NULL AND TRY_CAST(replace(id, ',', '.') AS DOUBLE) IS NOT NULL) AS id_fits,
+          SELECT *, {AS_ID} IS NOT NULL
+            OR (uri IS NOT NULL AND {ABOUT} IS NOT NULL) AS id_fits,
             coalesce(TRY_CAST(face AS INTEGER) >= 1, false) AS face_fits,
             coalesce(TRY_CAST(replace(true_age, ',', '.') AS FLOAT) BETWEEN 0 AND {OLDEST}, false) AS age_fits
           FROM texts)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from cilf import schema
 from cilf.config import ReportOptions
 from cilf.errors import UsageError
 from cilf.labelling.current import name_first, read_current
+from cilf.own_files import columns_of
 from cilf.report.corrections import Corrected, training_rows
 from cilf.report.night import Night, look
 from cilf.report.queries import open_labels
@@ -108,14 +106,7 @@ def _check_rows(target: Location) -> None:
     Raises:
         UsageError: somebody else's file has its name.
     """
-    if not target.fs.exists(target.path):
-        return
-    try:
-        with target.fs.open(target.path, "rb") as file:
-            ours = pq.read_schema(file).names == schema.CORRECTED.names
-    except (pa.ArrowException, OSError):
-        ours = False
-    if not ours:
+    if target.fs.exists(target.path) and columns_of(target) != schema.CORRECTED.names:
         raise UsageError(f"--training-rows {target.url} exists and holds something else: choose another name")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cilf.labelling.database import Row
+from cilf.report.answers import ABOUT, AS_ID, ROUNDED
 from cilf.report.queries import Labels
 
 POOL = 50
@@ -49,12 +50,27 @@ ORDER BY queue.place, queue.rule, face.age
 """
 
 
-def queue(labels: Labels, model: str, length: int, answered: pa.Table) -> pa.Table:
+# As cilf.report.corrections finds them: by the id, or, where a spreadsheet has rounded that, by the photograph.
+_ANSWERED = f"""
+CREATE TABLE answered AS
+WITH given AS (
+  SELECT {AS_ID} AS id, {ABOUT} AS about, coalesce(TRY_CAST(face AS INTEGER), if(face IS NULL, 1, NULL)) AS number, uri
+  FROM answers),
+newest AS (SELECT id, uri FROM labels WHERE model = ? AND run >= ?)
+SELECT id, number FROM given
+UNION
+SELECT newest.id, number FROM (SELECT * FROM given ANTI JOIN newest USING (id)) AS given
+JOIN newest ON newest.uri = given.uri AND abs(newest.id - about) <= {ROUNDED} * abs(about)
+"""
+
+
+def queue(labels: Labels, model: str, length: int, answers: pa.Table) -> pa.Table:
     """The faces of a model most worth a look: `rule`, which of RULES has found it, `id`, `face` (its number in the
-    row's faces, from 1), what the labels say about it, and an empty `true_age`. None of `answered`, `id` and `number`
-    of faces, is among them."""
-    labels.give("answered", answered)
+    row's faces, from 1), what the labels say about it, and an empty `true_age`. None of
+    `answers`, see cilf.report.answers.answered, is among them."""
+    labels.give("answers", answers)
     since = _since(labels, model, length)
+    labels.run(_ANSWERED, model, since)
     found = ", ".join(
         f"max_by({{'id': id, 'number': number}}, {rule.score}, {length}) FILTER ({rule.applies}) AS {rule.name}"
         for rule in RULES

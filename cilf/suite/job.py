@@ -16,7 +16,7 @@ from cilf.storage import CHECKING, Location, check_output, locate, read
 from cilf.suite.measures import kind_of
 from cilf.suite.plan import Run, read_suite
 from cilf.suite.result import Result
-from cilf.suite.table import write_tables
+from cilf.suite.table import check_tables, write_tables
 from cilf.training.run_folder import check_recipe
 
 MEASURED = "evaluation.json"
@@ -64,6 +64,7 @@ def run(options: EvaluateOptions) -> int:
     for wrong in (name for name, there in given.items() if there):
         raise UsageError(f"--suite goes without {wrong}: cilf evaluate --suite SUITE OUTPUT is all it takes")
     check_output(output)
+    check_tables(runs, output)
     command = f"cilf evaluate --suite {options.model} {options.data}"
     left = [each for each in runs if not done(each, output)]
     for each in left:

@@ -12,6 +12,7 @@ from typing import Any
 from cilf.bench.machine import Machine, this_machine
 from cilf.evaluation.figures import SMALLEST
 from cilf.evaluation.layout import plain, with_ends
+from cilf.own_files import check_results
 from cilf.protocols.leakage import Shared, told
 from cilf.storage import Location, write_all
 from cilf.suite.differences import against, by_band, faces
@@ -25,7 +26,7 @@ _NAMED = 10
 
 
 def write_tables(runs: Sequence[Run], results: Sequence[Result], output: Location, command: str) -> list[str]:
-    """Write DATA.md, .csv, .json and .png for each data set; their names.
+    """Write DATA.json, .csv, .md and .png for each data set; their names.
 
     Args:
         runs: all of the suite, in its order.
@@ -38,14 +39,24 @@ def write_tables(runs: Sequence[Run], results: Sequence[Result], output: Locatio
         done = [result.run for system in systems for result in system.results]
         missing = [run.place for run in runs if run.data == data and run not in done]
         files = {
-            f"{data}.csv": as_csv(systems).encode(),
             f"{data}.json": as_json(data, systems, missing, command, machine).encode(),
+            f"{data}.csv": as_csv(systems).encode(),
             f"{data}.md": markdown(data, systems, reference, missing, command, machine).encode(),
             f"{data}.png": picture(data, systems),
         }
         write_all(output, files)
         written += list(files)
     return written
+
+
+def check_tables(runs: Sequence[Run], output: Location) -> None:
+    """Make sure that the tables take the place of nothing but tables of a suite.
+
+    Raises:
+        UsageError: files of their names are of something else.
+    """
+    for data in dict.fromkeys(run.data for run in runs):
+        check_results(output, [f"{data}.{kind}" for kind in ("json", "csv", "md", "png")], "command", "systems")
 
 
 def row(system: Entry) -> dict[str, Any]:

@@ -70,6 +70,19 @@ def test_only_a_table_of_its_own_is_overwritten(lay_out, tmp_path, photograph, c
     assert "no table of `cilf data check`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("mine", ["who,what\nAnna,all of it\n", ""])
+def test_only_problems_of_its_own_are_overwritten(lay_out, tmp_path, capsys, mine):
+    folder, output = lay_out(*FACES), tmp_path / "out"
+    command = ["data", "check", "fgnet", str(folder), "--output", str(output / "faces.parquet")]
+    output.mkdir()
+    (output / "faces.problems.csv").write_text(mine)
+    assert cli.main(command) == cli.WRONG_USAGE
+    assert "faces.problems.csv" in capsys.readouterr().err
+    assert {file.name: file.read_text() for file in output.iterdir()} == {"faces.problems.csv": mine}
+    (output / "faces.problems.csv").unlink()
+    assert [cli.main(command), cli.main(command)] == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

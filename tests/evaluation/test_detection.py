@@ -88,6 +88,22 @@ def test_photographs_are_read_found_and_shown(tmp_path, capsys):
     assert [row["name"] for row in record["unreadable"]] == ["torn.png"]
 
 
+@pytest.mark.parametrize("name", ["faces.json", "faces.png"])
+def test_only_an_earlier_search_is_overwritten(tmp_path, capsys, name):
+    image = io.BytesIO()
+    Image.fromarray(data.coffee()).save(image, "PNG")
+    pq.write_table(pa.table({"name": ["a"], "faces": [0], "image": [image.getvalue()]}), tmp_path / "p.parquet")
+    output = tmp_path / "mine"
+    command = ["evaluate", "unused", str(tmp_path / "p.parquet"), "--faces", "--output", str(output)]
+    output.mkdir()
+    (output / name).write_text('{"Anna": 3}')
+    assert cli.main(command) == cli.WRONG_USAGE
+    assert f"{name} of something else" in capsys.readouterr().err
+    assert {file.name: file.read_text() for file in output.iterdir()} == {name: '{"Anna": 3}'}
+    (output / name).unlink()
+    assert [cli.main(command), cli.main(command)] == [0, 0]
+
+
 def test_data_without_photographs_is_refused(tmp_path, capsys):
     assert cli.main(["evaluate", "unused", str(tmp_path), "--faces", "--output", str(tmp_path / "out")]) == 2
     pq.write_table(pa.table({"name": ["a"], "image": [b""]}), tmp_path / "a.parquet")

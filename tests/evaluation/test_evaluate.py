@@ -177,6 +177,14 @@ def test_wrong_usage_is_one_line(model_folder, tmp_path, capsys):
     assert "nowhere does not exist" in said.err
 
 
+def test_only_an_earlier_sweep_is_overwritten(model_folder, face_file, tmp_path, capsys):
+    (tmp_path / "epsilon.csv").write_text("mine")
+    command = ["evaluate", str(model_folder), str(face_file([20, 30], split=["val"] * 2)), "--epsilon-sweep"]
+    assert main([*command, "--output", str(tmp_path)]) == 2
+    assert "epsilon.csv of something else" in capsys.readouterr().err
+    assert (tmp_path / "epsilon.csv").read_text() == "mine"
+
+
 def test_only_an_earlier_evaluation_is_overwritten(evaluation, tmp_path):
     check_is_ours(locate(str(tmp_path)))
     (tmp_path / "notes.txt").write_text("mine")

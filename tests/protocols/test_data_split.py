@@ -94,3 +94,30 @@ def test_a_fold_never_takes_the_place_of_its_table(table, tmp_path, capsys):
     assert cli.main(["data", "split", "fgnet-lopo", str(named), str(tmp_path)]) == cli.WRONG_USAGE
     assert "would overwrite TABLE" in capsys.readouterr().err
     assert named.read_bytes() == before
+
+
+@pytest.mark.parametrize(("named", "given"), [("real", "link"), ("link", "real")])
+def test_a_fold_never_takes_the_place_of_its_table_by_a_link(table, tmp_path, capsys, named, given):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    before = table.rename(tmp_path / "real" / "002.parquet").read_bytes()
+    command = ["data", "split", "fgnet-lopo", f"{tmp_path}/{named}/002.parquet", f"{tmp_path}/{given}"]
+    assert cli.main(command) == cli.WRONG_USAGE
+    assert "would overwrite TABLE" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in (tmp_path / "real").iterdir()} == {"002.parquet": before}
+
+
+@pytest.mark.parametrize("name", ["002.parquet", "split.json"])
+@pytest.mark.parametrize("as_table", [False, True])
+def test_only_folds_of_its_own_are_overwritten(table, tmp_path, capsys, name, as_table):
+    output = tmp_path / "folds"
+    output.mkdir()
+    mine = table.read_bytes() if as_table else b'{"folds": "mine"}'
+    (output / name).write_bytes(mine)
+    command = ["data", "split", "fgnet-lopo", str(table), str(output)]
+    assert cli.main(command) == cli.WRONG_USAGE
+    assert f"{output}/{name}: not written by cilf data split" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in output.iterdir()} == {name: mine}
+    (output / name).unlink()
+    assert [cli.main(command), cli.main(command)] == [0, 0]
+    assert (output / "split.json").exists()

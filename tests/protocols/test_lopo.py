@@ -128,6 +128,14 @@ def test_people_that_cannot_be_used(model_folder, tmp_path, capsys, changes, mes
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["lopo.json", "lopo.md", "estimates.parquet"])
+def test_files_of_others_are_not_replaced(model_folder, fgnet, tmp_path, capsys, name):
+    (tmp_path / name).write_text('{"systems": "mine"}')
+    assert cli.main(["lopo", str(model_folder), str(fgnet), str(tmp_path)]) == cli.WRONG_USAGE
+    assert f"{name} of something else" in capsys.readouterr().err
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {name: '{"systems": "mine"}'}
+
+
 def test_an_image_that_is_none(ray_session, model_folder, tmp_path, capsys):
     rows = {"id": list("abcdefgh"), "subject": list("12345678"), "age": [1] * 8, "image": [b"no image"] * 8}
     pq.write_table(pa.table(rows), tmp_path / "faces.parquet")

@@ -157,6 +157,51 @@ def test_faces_with_an_answer_are_not_asked_for_again(output):
     report(output, "--review", "40")
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": ""},
+        {"id": "99999999999999999999"},
+        {"id": "7.5"},
+        {"id": "Anna"},
+        {"face": "99999999999"},
+        {"face": "0"},
+        {"face": "left"},
+    ],
+    ids=str,
+)
+def test_a_row_that_names_no_face_costs_only_itself(output, odd):
+    report(output, "--review", "40")
+    rows = rows_of(output / "review.csv")
+    answers = [{**rows[0], "true_age": "30", **odd}, {**rows[1], "true_age": "30"}]
+    (output / "review.csv").write_text(as_csv([*answers, *rows[2:]]))
+    report(output, "--review", "40")
+    asked = [(row["id"], row["face"]) for row in rows_of(output / "review" / f"{FIRST}.csv")]
+    assert len(asked) == 39
+    assert (rows[1]["id"], rows[1]["face"]) not in asked
+
+
+@pytest.mark.parametrize("written", ["{:.2E}", "{:.15g}", "{:.5E}"])
+@pytest.mark.parametrize("number", ["{}", "{}.0"])
+def test_a_face_whose_id_was_rounded_is_not_asked_for_again(output, written, number):
+    report(output, "--review", "40")
+    rows = rows_of(output / "review.csv")
+    rounded = written.format(float(rows[0]["id"])).replace(".", ",")
+    answers = [{**rows[0], "true_age": "30", "id": rounded}, {**rows[1], "true_age": "30"}]
+    answers = [{**answer, "face": number.format(answer["face"])} for answer in answers]
+    (output / "review.csv").write_text(as_csv([*answers, *rows[2:]], ";"))
+    report(output, "--review", "40")
+    asked = {(row["uri"], row["face"]) for row in rows_of(output / "review" / f"{FIRST}.csv")}
+    assert asked == {(row["uri"], row["face"]) for row in rows[2:]}
+
+
+def test_a_table_that_cannot_be_read_stops_no_report(output):
+    report(output)
+    columns = [pa.array(["1"]), pa.array(["2"]), pa.array(["30"])]
+    pq.write_table(pa.Table.from_arrays(columns, ["id", "id", "true_age"]), output / "review" / "twice.parquet")
+    report(output)
+
+
 @pytest.mark.parametrize("record", [b"{torn", b"{}", None])
 def test_a_file_that_nobody_remembers_to_have_written_stays(output, second_night, record):
     report(output)

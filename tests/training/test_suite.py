@@ -34,7 +34,7 @@ from cilf.suite import job
 from cilf.suite.differences import against, by_band, faces
 from cilf.suite.plan import Run, read_suite
 from cilf.suite.result import Entry, Result, by_data
-from cilf.suite.table import write_tables
+from cilf.suite.table import check_tables, write_tables
 
 SUITES = Path(__file__).parents[2] / "configs" / "suites"
 
@@ -201,6 +201,19 @@ def measured(
         **more,
     }
     return Result(run, record, {"training": {"parameters": 1234}}, pa.table(faces))
+
+
+def test_tables_replace_only_tables_of_a_suite(suite, tmp_path, capsys):
+    path, output = suite(), tmp_path / "out"
+    output.mkdir()
+    (output / "faces.csv").write_text("mine")
+    assert main(["evaluate", "--suite", str(path), str(output)]) == 2
+    assert "faces.csv of something else" in capsys.readouterr().err
+    assert (output / "faces.csv").read_text() == "mine"
+    (output / "faces.csv").unlink()
+    runs = read_suite(path)
+    write_tables(runs, [measured(run, 3) for run in runs], locate(str(output)), "the command")
+    check_tables(runs, locate(str(output)))
 
 
 def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_path):

@@ -1,0 +1,44 @@
+"""Which files a command may replace: those that it has written itself, and nobody else's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cilf.errors import UsageError
+from cilf.storage import Location, read
+
+
+def check_results(output: Location, names: Sequence[str], *keys: str) -> None:
+    """Make sure that results take the place of nothing but earlier results of the same command.
+
+    Args:
+        names: the files; the first is the record of the others, a JSON object with `keys`.
+
+    Raises:
+        UsageError: files of these names are there, and are of something else.
+    """
+    there = [name for name in names if (output / name).fs.exists((output / name).path)]
+    if there and not is_record(output / names[0], *keys):
+        raise UsageError(f"OUTPUT {output.url} has {', '.join(there)} of something else; name another folder")
+
+
+def is_record(file: Location, *keys: str) -> bool:
+    """Whether a file is a JSON object with these keys."""
+    try:
+        record = json.loads(read(file) or b"null")
+    except (ValueError, OSError):
+        return False
+    return isinstance(record, dict) and set(keys) <= record.keys()
+
+
+def columns_of(file: Location) -> list[str]:
+    """The names of the columns of a Parquet file; none where this is no such file."""
+    try:
+        with file.fs.open(file.path, "rb") as opened:
+            return list(pq.read_schema(opened).names)
+    except (OSError, pa.ArrowException):
+        return []
