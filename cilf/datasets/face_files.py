@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cilf.datasets.age_groups import BOUNDS, AgeGroup, distinct_bounds, group_of_row, years
-from cilf.datasets.columns import check_image_column, without_views
+from cilf.datasets.columns import check_image_column, check_names, without_views
 from cilf.datasets.data_files import data_files
 from cilf.datasets.known_boxes import BOX_COLUMNS
 from cilf.errors import UsageError
@@ -20,6 +21,7 @@ _REQUIRED = ("id", "age", "image", "split")
 _MEANT = "labelled faces need id, image (encoded bytes), split, and age (years) or age_low and age_high (of a group)"
 GROUPS = {"gender": ("gender", "sex"), "race": ("race",), "subject": ("subject",)}
 """Group: the columns it may be in; the first that is there counts."""
+_KNOWN = {*_REQUIRED, *BOUNDS, "age_std", *BOX_COLUMNS, *chain.from_iterable(GROUPS.values())}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def inspect(location: Location, split: str) -> FaceFile:
 
 
 def _check(schema: pa.Schema, location: Location) -> None:
+    check_names(schema.names, _KNOWN, location.url)
     instead = {"age"} if all(name in schema.names for name in BOUNDS) else set()
     missing = [name for name in _REQUIRED if name not in schema.names and name not in instead]
     if missing:

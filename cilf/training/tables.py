@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cilf.datasets.columns import check_image_column, encoded_images
+from cilf.datasets.columns import check_image_column, check_names, encoded_images
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
 from cilf.training.raw import LABELS, PLACES, Row, wanted
@@ -17,11 +17,12 @@ _ROWS = 64
 
 
 def check_columns(names: list[str], url: str, split: str | None) -> None:
-    """Stop where a column is missing.
+    """Stop where a column is missing, stands twice, or has a known name but for its case.
 
     Raises:
-        UsageError: which one, of which there is no other.
+        UsageError: which one.
     """
+    check_names(names, (*LABELS, *PLACES, "image"), url)
     required = [*([] if {"age_low", "age_high"} <= set(names) else ["age"]), *(["split"] if split else [])]
     missing = [name for name in required if name not in names]
     if not {"image", *PLACES} & set(names):
