@@ -15,6 +15,7 @@ from cilf.datasets.columns import check_image_column, check_names, without_views
 from cilf.datasets.data_files import data_files
 from cilf.datasets.known_boxes import BOX_COLUMNS
 from cilf.errors import UsageError
+from cilf.manifest.partitions import Partition, extended, partition, with_partition
 from cilf.storage import Location, problem
 
 _REQUIRED = ("id", "age", "image", "split")
@@ -29,6 +30,8 @@ class FaceFile:
     """One Parquet file of labelled faces."""
 
     location: Location
+    folders: Partition
+    """The columns in the names of its folders."""
     columns: dict[str, str]
     """What is read from it: our name of a column, and the file's."""
     row_groups: list[int]
@@ -64,8 +67,8 @@ def parquet_files(source: Location) -> list[Location]:
     return tables
 
 
-def inspect(location: Location, split: str) -> FaceFile:
-    """What a file holds of a split, without reading its images.
+def inspect(location: Location, source: Location, split: str) -> FaceFile:
+    """What a file of a source holds of a split, without reading its images.
 
     Raises:
         UsageError: it is not one of labelled faces.
@@ -73,7 +76,8 @@ def inspect(location: Location, split: str) -> FaceFile:
     try:
         with location.fs.open(location.path, "rb") as opened:
             parquet = pq.ParquetFile(opened)
-            schema = parquet.schema_arrow
+            folders = partition(location.path, source.path)
+            schema = extended(parquet.schema_arrow, folders)
             _check(schema, location)
             found = {name: next((c for c in known if c in schema.names), None) for name, known in GROUPS.items()}
             numbers = ("age", *BOUNDS, "age_std")
@@ -81,8 +85,9 @@ def inspect(location: Location, split: str) -> FaceFile:
             columns |= {name: column for name, column in found.items() if column}
             grouped = all(name in columns for name in BOUNDS)
             light = ["split", *(c for n, c in columns.items() if n == "subject" or (grouped and n in numbers[:3]))]
-            groups = [parquet.read_row_group(group, columns=light) for group in range(parquet.num_row_groups)]
-            parts = list(map(without_views, groups))
+            own = [name for name in light if name in parquet.schema_arrow.names]
+            groups = [parquet.read_row_group(group, columns=own) for group in range(parquet.num_row_groups)]
+            parts = [without_views(with_partition(group, folders)) for group in groups]
     except UsageError:
         raise
     except Exception as error:
@@ -94,6 +99,7 @@ def inspect(location: Location, split: str) -> FaceFile:
     others = [part.filter(pc.invert(mask)) for part, mask in zip(parts, inside, strict=True)]
     return FaceFile(
         location,
+        folders,
         columns,
         row_groups=[group for group, count in enumerate(counts) if count],
         rows=sum(counts),
