@@ -82,5 +82,5 @@ def _place(row: Row, folder: Location) -> tuple[str | None, str | None]:
         return None, None
     try:
         return absolute(pa.array([given]), folder)[0].as_py(), None
-    except UsageError:
-        return given, f"its uri leads out of the bucket of {folder.url}"
+    except UsageError as error:
+        return given, str(error)
