@@ -1,12 +1,45 @@
-"""Columns of Parquet files as others write them: images as bytes or in structs, and views of bytes and texts."""
+"""Columns as others write them: their names, images as bytes or in structs, and views of bytes and texts."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cilf.column_types import has_bytes, is_bytes
 from cilf.errors import UsageError
+
+_INVISIBLE = "\ufeff\u200b"
+"""What editors leave at the beginning of a file."""
+
+
+def check_names(names: Iterable[str], known: Collection[str], url: str) -> None:
+    """Stop where `misnamed` finds something.
+
+    Raises:
+        UsageError: what it has found.
+    """
+    if fault := misnamed(names, known):
+        raise UsageError(f"{url} has a column {fault}")
+
+
+def misnamed(names: Iterable[str], known: Collection[str]) -> str | None:
+    """Which of the names would be read as another one, or not at all, and what to do; None: none would be.
+
+    Args:
+        known: the names that are read, in lower case. Others are left alone.
+    """
+    seen = set()
+    for name in names:
+        meant = name.strip(_INVISIBLE).strip().lower()
+        if meant in known and name != meant:
+            advice = f"rename it to `{meant}` if that is what it holds, and to something else if not"
+            return f"{name!r}, which differs from `{meant}` by case or blanks only: {advice}"
+        if name in known and name in seen:
+            return f"`{name}` twice: leave one of them out, or rename it"
+        seen.add(name)
+    return None
 
 
 def check_image_column(kind: pa.DataType, url: str) -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cilf.datasets.age_groups import BOUNDS, AgeGroup, distinct_bounds, group_of_row, years
-from cilf.datasets.columns import check_image_column, without_views
+from cilf.datasets.columns import check_image_column, check_names, without_views
 from cilf.datasets.data_files import data_files
 from cilf.datasets.known_boxes import BOX_COLUMNS
 from cilf.errors import UsageError
+from cilf.manifest.partitions import Partition, extended, partition, with_partition
 from cilf.storage import Location, problem
 
 _REQUIRED = ("id", "age", "image", "split")
 _MEANT = "labelled faces need id, image (encoded bytes), split, and age (years) or age_low and age_high (of a group)"
 GROUPS = {"gender": ("gender", "sex"), "race": ("race",), "subject": ("subject",)}
 """Group: the columns it may be in; the first that is there counts."""
+_KNOWN = {*_REQUIRED, *BOUNDS, "age_std", *BOX_COLUMNS, *chain.from_iterable(GROUPS.values())}
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class FaceFile:
     """One Parquet file of labelled faces."""
 
     location: Location
+    folders: Partition
+    """The columns in the names of its folders."""
     columns: dict[str, str]
     """What is read from it: our name of a column, and the file's."""
     row_groups: list[int]
@@ -62,8 +67,8 @@ def parquet_files(source: Location) -> list[Location]:
     return tables
 
 
-def inspect(location: Location, split: str) -> FaceFile:
-    """What a file holds of a split, without reading its images.
+def inspect(location: Location, source: Location, split: str) -> FaceFile:
+    """What a file of a source holds of a split, without reading its images.
 
     Raises:
         UsageError: it is not one of labelled faces.
@@ -71,7 +76,8 @@ def inspect(location: Location, split: str) -> FaceFile:
     try:
         with location.fs.open(location.path, "rb") as opened:
             parquet = pq.ParquetFile(opened)
-            schema = parquet.schema_arrow
+            folders = partition(location.path, source.path)
+            schema = extended(parquet.schema_arrow, folders)
             _check(schema, location)
             found = {name: next((c for c in known if c in schema.names), None) for name, known in GROUPS.items()}
             numbers = ("age", *BOUNDS, "age_std")
@@ -79,8 +85,9 @@ def inspect(location: Location, split: str) -> FaceFile:
             columns |= {name: column for name, column in found.items() if column}
             grouped = all(name in columns for name in BOUNDS)
             light = ["split", *(c for n, c in columns.items() if n == "subject" or (grouped and n in numbers[:3]))]
-            groups = [parquet.read_row_group(group, columns=light) for group in range(parquet.num_row_groups)]
-            parts = list(map(without_views, groups))
+            own = [name for name in light if name in parquet.schema_arrow.names]
+            groups = [parquet.read_row_group(group, columns=own) for group in range(parquet.num_row_groups)]
+            parts = [without_views(with_partition(group, folders)) for group in groups]
     except UsageError:
         raise
     except Exception as error:
@@ -92,6 +99,7 @@ def inspect(location: Location, split: str) -> FaceFile:
     others = [part.filter(pc.invert(mask)) for part, mask in zip(parts, inside, strict=True)]
     return FaceFile(
         location,
+        folders,
         columns,
         row_groups=[group for group, count in enumerate(counts) if count],
         rows=sum(counts),
@@ -104,6 +112,7 @@ def inspect(location: Location, split: str) -> FaceFile:
 
 
 def _check(schema: pa.Schema, location: Location) -> None:
+    check_names(schema.names, _KNOWN, location.url)
     instead = {"age"} if all(name in schema.names for name in BOUNDS) else set()
     missing = [name for name in _REQUIRED if name not in schema.names and name not in instead]
     if missing:

@@ -19,6 +19,7 @@ from cilf.datasets.face_rows import Columns, group_name
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import DecodeError
 from cilf.images.faces import BoxError, known, whole
+from cilf.manifest.partitions import with_partition
 from cilf.storage import CHECKING, locate, problem
 
 _MAX_PIXELS = 10**8
@@ -86,7 +87,7 @@ class FaceSet:
             age_high (first and last year of a group; no last one: and older), image (encoded bytes) and split, and
             possibly age_std, gender or sex, race and subject, and box (left, top, right, bottom in the upright image,
             pixels) where an image is more than the face. Numbers as gender or race are UTKFace's; other values stand
-            for themselves.
+            for themselves. Folders named `subject=007` give a column to the files below them that lack it.
         split: the rows whose column `split` has this value. Where one of them has an age, ages count, and rows that
             have none are skipped; else groups do.
 
@@ -97,8 +98,9 @@ class FaceSet:
     def __init__(self, data: str, split: str) -> None:
         self.data = data
         self.split = split
+        source = locate(data, CHECKING)
         with ThreadPoolExecutor() as pool:
-            files = list(pool.map(partial(inspect, split=split), parquet_files(locate(data, CHECKING))))
+            files = list(pool.map(partial(inspect, source=source, split=split), parquet_files(source)))
         self.rows = sum(file.rows for file in files)
         """Rows of the split, usable or not."""
         if not self.rows:
@@ -149,9 +151,11 @@ class FaceSet:
                 with fs.open(file.location.path, "rb") as opened:
                     # Both, or it reads whole row groups before the first row, and those may be gigabytes of images.
                     parquet = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
-                    names = [*file.columns.values(), "split"]
+                    there = parquet.schema_arrow.names
+                    names = [name for name in (*file.columns.values(), "split") if name in there]
                     for batch in parquet.iter_batches(rows, row_groups=file.row_groups, columns=names):
-                        table = self._columns.of(pa.Table.from_batches([batch]), file)
+                        found = with_partition(pa.Table.from_batches([batch]), file.folders)
+                        table = self._columns.of(found, file)
                         kept = table if kept is None else pa.concat_tables([kept, table])
                         while len(kept) >= rows:
                             yield kept.slice(0, rows)

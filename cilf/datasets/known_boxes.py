@@ -26,10 +26,11 @@ def given_boxes(table: pa.Table) -> list[Box | None]:
 def box_of(row: Mapping[str, Any]) -> Box | None:
     """A row's box, pixels of the upright photograph; None where all of the image is the face.
 
+    Where `box` is null the sides count, as in a set with `box` that was joined to one with the sides.
     What is there but is no box is one of NaN, so that the row is not taken for a whole image.
     """
-    if "box" in row:
-        return None if row["box"] is None else _floats(row["box"])
+    if row.get("box") is not None:
+        return _floats(row["box"])
     sides = [row.get(side) for side in SIDES]
     return None if all(side is None for side in sides) else _floats(sides)
 

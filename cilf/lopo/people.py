@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cilf.datasets.columns import check_image_column, encoded_images
+from cilf.datasets.columns import check_image_column, check_names, encoded_images
 from cilf.datasets.data_files import data_files
 from cilf.datasets.face_files import parquet_files
 from cilf.datasets.fgnet import read as read_fgnet
@@ -117,6 +117,7 @@ def _table(file: Location) -> pa.Table:
         with file.fs.open(file.path, "rb") as opened:
             schema = pq.read_schema(opened)
             names = schema.names
+            check_names(names, {*_IDS, "subject", "age", *_IMAGES}, file.url)
             chosen = {"id": _first(_IDS, names), "subject": "subject", "age": "age", "image": _first(_IMAGES, names)}
             missing = [ours for ours, name in chosen.items() if name not in names]
             if missing:

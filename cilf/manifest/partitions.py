@@ -24,7 +24,7 @@ def extended(columns: pa.Schema, found: Partition) -> pa.Schema:
     return pa.schema([*columns, *(pa.field(name, pa.string()) for name, _ in found if name not in columns.names)])
 
 
-def with_partition(batch: pa.RecordBatch, found: Partition) -> pa.RecordBatch:
+def with_partition(batch: pa.RecordBatch | pa.Table, found: Partition) -> pa.RecordBatch | pa.Table:
     """Rows of a file with the columns of its folders."""
     for name, value in found:
         if name not in batch.schema.names:

@@ -1,4 +1,4 @@
-"""What a manifest's URIs name: each object by one name, whoever wrote it and however."""
+"""What the URIs of a manifest or of labels name: each object by one name, whoever wrote it and however."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _whole(uri: str, folder: Location) -> str:
         else:
             filesystem(scheme.rpartition("+")[2])
     except UsageError as error:
-        raise UsageError(f"the manifest has the uri {uri[:200]}: {error}") from error
+        raise UsageError(f"cannot read the uri {uri[:200]}: {error}") from error
     if scheme == "file":
         return path if path.startswith("/") else _below(folder, path)
     bucket, _, key = path.partition("/")
     if not scheme.endswith("file") and not (bucket and key):
-        raise UsageError(f"the manifest's uri {uri} names no object: expected {scheme}://bucket/key")
+        raise UsageError(f"the uri {uri} names no object: expected {scheme}://bucket/key")
     return f"{scheme}://{path}"
 
 
@@ -58,7 +58,7 @@ def _below(folder: Location, path: str) -> str:
     bucket, *above = folder.path.split("/")
     for name in path.split("/"):  # Others than these two are the key's own, empty ones too.
         if name == ".." and not above:
-            raise UsageError(f"the manifest's uri {path} leads out of the bucket {bucket}")
+            raise UsageError(f"the uri {path} leads out of the bucket {bucket}")
         if name == "..":
             above.pop()
         elif name != ".":

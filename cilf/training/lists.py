@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from cilf.datasets.columns import misnamed
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
 from cilf.training.raw import LABELS, PLACES, Row
@@ -81,14 +82,16 @@ def json_rows(file: Location) -> Iterator[Row]:
 
 
 def json_labels(text: str | bytes, name: str) -> dict[str, Any]:
-    """The labels in a JSON object; what is none gets the id `name`, and `wrong`."""
+    """The labels in a JSON object; what is none, or has one of them twice, gets the id `name`, and `wrong`."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=tuple)  # A dict has lost what stands twice.
     except (ValueError, RecursionError) as error:
         return {"id": name, "wrong": f"not JSON: {error}"}
-    if not isinstance(found, dict):
+    if not isinstance(found, tuple):
         return {"id": name, "wrong": "JSON, but no object with labels"}
-    return {key: value for key, value in found.items() if key in (*LABELS, *PLACES)}
+    if fault := misnamed((key for key, _ in found), (*LABELS, *PLACES)):
+        return {"id": name, "wrong": f"its labels have {fault}"}
+    return {key: value for key, value in found if key in (*LABELS, *PLACES)}
 
 
 @contextmanager

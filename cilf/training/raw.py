@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
 from cilf.datasets.age_groups import years
+from cilf.datasets.columns import check_names
 from cilf.datasets.identifiers import identifier
 from cilf.datasets.known_boxes import BOX_COLUMNS, box_of
 from cilf.errors import UsageError
+from cilf.manifest.partitions import partition
 from cilf.manifest.uris import absolute
 from cilf.storage import Location
 
@@ -35,6 +38,19 @@ RAW = pa.schema(
 """`uri` is absolute. `wrong` says why nothing can be learned from a row of which that is known already."""
 
 Row = Mapping[str, Any]
+NOTHING: Row = MappingProxyType({})
+"""Labels that folders tell where their names tell none."""
+
+
+def folder_labels(file: Location, source: str) -> Row:
+    """The labels in the names of the folders between a source's path and one of its files, such as `subject=007`.
+
+    Raises:
+        UsageError: one stands twice, or is written in upper case.
+    """
+    found = partition(file.path, source)
+    check_names((name for name, _ in found), LABELS, file.url)
+    return {name: value for name, value in found if name in LABELS}
 
 
 def raw_table(rows: Iterable[Row], file: Location) -> pa.Table:
@@ -66,5 +82,5 @@ def _place(row: Row, folder: Location) -> tuple[str | None, str | None]:
         return None, None
     try:
         return absolute(pa.array([given]), folder)[0].as_py(), None
-    except UsageError:
-        return given, f"its uri leads out of the bucket of {folder.url}"
+    except UsageError as error:
+        return given, str(error)

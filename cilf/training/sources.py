@@ -3,6 +3,8 @@
 Parquet       a column `image` (encoded bytes, or a struct that holds them), `uri` or `path`
 CSV, JSONL    a column `uri` or `path`
 WebDataset    tars of `<key>.jpg` (or another kind of image) beside `<key>.json` with the labels
+
+Folders below that place whose names are labels, such as `subject=007`, give them to the rows that lack them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from cilf.datasets.data_files import data_files
 from cilf.errors import UsageError
 from cilf.storage import Location, locate, problem
 from cilf.training.lists import csv_columns, csv_rows, json_rows
-from cilf.training.raw import RAW, Row, raw_table, wanted
+from cilf.training.raw import RAW, Row, folder_labels, raw_table, wanted
 from cilf.training.tables import check_columns, parquet_rows, row_groups
 from cilf.training.tars import tar_rows
 
@@ -63,7 +65,7 @@ class Source:
         if not parts:
             return ray.data.from_arrow(RAW.empty_table())
         found = ray.data.from_items(parts, override_num_blocks=len(parts))
-        read = partial(_read, kind=self.kind, split=self.split)
+        read = partial(_read, kind=self.kind, split=self.split, source=self._path)
         rows = found.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=TASK_CPUS)
         return rows.repartition(target_num_rows_per_block=_BLOCK_ROWS)
 
@@ -73,11 +75,18 @@ class Source:
             return (row for file in self.files for row in self._listed(file))
         if self.kind == "tar" and self.files[0].scheme != "file":
             return None
-        return (row for file, group in self._parts() for row in _packed(self.kind, file, group, self.split, False))
+        packed = partial(_packed, kind=self.kind, split=self.split, source=self._path, with_images=False)
+        return (row for file, group in self._parts() for row in packed(file, group))
 
     def _listed(self, file: Location) -> Iterator[Row]:
-        rows = csv_rows(file) if self.kind == "CSV" else json_rows(file)
+        given = folder_labels(file, self._path)
+        found = csv_rows(file) if self.kind == "CSV" else json_rows(file)
+        rows = ({**given, **row} for row in found)
         return (row for row in rows if row.get("wrong") or wanted(row, self.split))
+
+    @property
+    def _path(self) -> str:
+        return locate(self.url).path
 
     def _parts(self) -> list[tuple[Location, int]]:
         counts = self.groups or [1] * len(self.files)
@@ -105,27 +114,31 @@ def open_source(url: str, split: str | None) -> Source:
         raise UsageError(f"{url} holds neither Parquet, CSV, JSON lines nor tar files")
     kind, *others = there
     unread = [f"{len(there[other])} {other} files" for other in others]
-    return Source(url, kind, there[kind], split, _checked(kind, there[kind], split), unread)
+    return Source(url, kind, there[kind], split, _checked(kind, there[kind], split, source.path), unread)
 
 
-def _checked(kind: str, files: list[Location], split: str | None) -> list[int]:
+def _checked(kind: str, files: list[Location], split: str | None, source: str) -> list[int]:
     """The row groups of each file, where there are such."""
+    given = [folder_labels(file, source) for file in files]
     with ThreadPoolExecutor() as pool:
         if kind == "CSV":
-            for file, columns in zip(files, pool.map(csv_columns, files), strict=True):
-                check_columns(columns, file.url, split)
-        return list(pool.map(partial(row_groups, split=split), files)) if kind == "Parquet" else []
+            for file, columns, labels in zip(files, pool.map(csv_columns, files), given, strict=True):
+                check_columns(columns, labels, file.url, split)
+        return list(pool.map(partial(row_groups, split=split), files, given)) if kind == "Parquet" else []
 
 
-def _read(parts: pa.Table, kind: str, split: str | None) -> Iterator[pa.Table]:
+def _read(parts: pa.Table, kind: str, split: str | None, source: str) -> Iterator[pa.Table]:
     """What stands in a part of a file, in a task."""
     for part in parts.to_pylist():
         file = locate(part["file"])
-        yield from _tables(_packed(kind, file, part["group"], split, with_images=True), file)
+        yield from _tables(_packed(file, part["group"], kind, split, source, with_images=True), file)
 
 
-def _packed(kind: str, file: Location, group: int, split: str | None, with_images: bool) -> Iterator[Row]:
-    return tar_rows(file, split, with_images) if kind == "tar" else parquet_rows(file, group, split, with_images)
+def _packed(file: Location, group: int, kind: str, split: str | None, source: str, with_images: bool) -> Iterator[Row]:
+    given = folder_labels(file, source)
+    if kind == "tar":
+        return tar_rows(file, split, with_images, given)
+    return parquet_rows(file, group, split, with_images, given)
 
 
 def _tables(rows: Iterable[Row], file: Location) -> Iterator[pa.Table]:

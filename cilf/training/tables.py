@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cilf.datasets.columns import check_image_column, encoded_images
+from cilf.datasets.columns import check_image_column, check_names, encoded_images
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
-from cilf.training.raw import LABELS, PLACES, Row, wanted
+from cilf.training.raw import LABELS, NOTHING, PLACES, Row, wanted
 
 _ROWS = 64
 """With images, in memory at once."""
 
 
-def check_columns(names: list[str], url: str, split: str | None) -> None:
-    """Stop where a column is missing.
+def check_columns(names: list[str], given: Row, url: str, split: str | None) -> None:
+    """Stop where a column is missing, stands twice, or has a known name but for its case.
+
+    Args:
+        given: labels that the file's folders tell, of columns that it may lack.
 
     Raises:
-        UsageError: which one, of which there is no other.
+        UsageError: which one.
     """
-    required = [*([] if {"age_low", "age_high"} <= set(names) else ["age"]), *(["split"] if split else [])]
-    missing = [name for name in required if name not in names]
+    check_names(names, (*LABELS, *PLACES, "image"), url)
+    there = {*names, *given}
+    required = [*([] if {"age_low", "age_high"} <= there else ["age"]), *(["split"] if split else [])]
+    missing = [name for name in required if name not in there]
     if not {"image", *PLACES} & set(names):
         missing.append("image (or uri, or path)")
     if missing:
         raise UsageError(f"{url} has no column {', '.join(missing)} (its columns: {', '.join(names)})")
 
 
-def row_groups(file: Location, split: str | None) -> int:
+def row_groups(file: Location, given: Row, split: str | None) -> int:
     """How many a file has, of which no row has been read.
+
+    Args:
+        given: as `check_columns` has it.
 
     Raises:
         UsageError: it is no Parquet file, or not one of labelled photographs.
@@ -42,17 +51,20 @@ def row_groups(file: Location, split: str | None) -> int:
             schema, groups = parquet.schema_arrow, parquet.num_row_groups
     except Exception as error:
         raise UsageError(f"cannot read labelled photographs: {problem(error, file.url)}") from error
-    check_columns(schema.names, file.url, split)
+    check_columns(schema.names, given, file.url, split)
     if "image" in schema.names:
         check_image_column(schema.field("image").type, file.url)
     return groups
 
 
-def parquet_rows(file: Location, group: int, split: str | None, with_images: bool = True) -> Iterator[Row]:
+def parquet_rows(
+    file: Location, group: int, split: str | None, with_images: bool = True, given: Row = NOTHING
+) -> Iterator[Row]:
     """The rows of a split in a row group. One that is damaged is a row with `wrong` for each of its rows.
 
     Args:
         with_images: False leaves out `image`.
+        given: the labels of all rows, but for those that the file has itself.
     """
     with file.fs.open(file.path, "rb") as opened:
         parquet = pq.ParquetFile(opened)
@@ -62,14 +74,14 @@ def parquet_rows(file: Location, group: int, split: str | None, with_images: boo
         try:
             for batch in parquet.iter_batches(_ROWS if with_images else 4096, row_groups=[group], columns=known):
                 read += len(batch)
-                yield from (row for row in _rows(batch) if wanted(row, split))
+                yield from (row for found in _rows(batch) if wanted(row := {**given, **found}, split))
         except (pa.ArrowException, OSError) as error:
             why = f"its row group cannot be read: {' '.join(str(error).split())}"
             for number in range(read, parquet.metadata.row_group(group).num_rows):
                 yield {"id": f"{file.url}, row {number} of row group {group}", "wrong": why}
 
 
-def _rows(batch: pa.RecordBatch) -> list[Row]:
+def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     if "image" in batch.schema.names:
         place = batch.schema.get_field_index("image")
         batch = batch.set_column(place, "image", encoded_images(batch.column(place)))

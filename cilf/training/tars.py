@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 from cilf.datasets.identifiers import identifier
 from cilf.storage import Location
 from cilf.training.lists import json_labels
-from cilf.training.raw import Row, wanted
+from cilf.training.raw import NOTHING, Row, wanted
 
 _IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif")
 _MAX_BYTES = 100_000_000
@@ -26,16 +26,18 @@ _GZIP = b"\x1f\x8b"
 _DAMAGES = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, RecursionError)
 
 
-def tar_rows(file: Location, split: str | None, with_images: bool = True) -> Iterator[Row]:
+def tar_rows(file: Location, split: str | None, with_images: bool = True, given: Row = NOTHING) -> Iterator[Row]:
     """The rows of a split, and those of which nobody can tell that they are of another, by key.
 
     Args:
         with_images: False leaves the images where they are.
+        given: the labels of all images, but for those that their JSON has itself.
     """
     with _opened(file) as opened:
         samples, damage = _samples(opened)
         for key, sample in samples.items():
-            for image, labels in _pairs(key, sample):
+            for image, found in _pairs(key, sample):
+                labels = {**given, **found}
                 if split is not None and identifier(labels.get("split")) is None:
                     labels.setdefault("wrong", f"no split: expected {split!r} or another one in its labels")
                 if "wrong" in labels or wanted(labels, split):

@@ -201,6 +201,31 @@ def test_what_is_no_csv_is_refused_by_its_line(text, complaint, tmp_path):
         list(open_source(str(tmp_path), None).labels())
 
 
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("C:\\photos\\a.jpg", "a path of Windows"),
+        ("\\\\host\\a.jpg", "a path of Windows"),
+        ("https://x.y/a.jpg", "cannot open https://"),
+        ("hdfs://a/b.jpg", "cannot open hdfs://"),
+        ("tar+https://x.y/a.tar#512:3/b.jpg", "cannot open https://"),
+        ("s3:/a/b.jpg", "cannot be opened"),
+        ("dbfs:/mnt/a.jpg", "cannot be opened"),
+        ("file://host/a.jpg", "names another machine"),
+        ("s3://bucket", "names no object"),
+    ],
+)
+def test_a_uri_that_cannot_be_read_says_why(uri, reason, tmp_path):
+    (tmp_path / "labels.csv").write_text(f"uri,age\n{uri},30\na.png,40\n")
+    source = open_source(str(tmp_path), None)
+    bad, good = raw_table(source.labels(), source.files[0])["wrong"].to_pylist()
+    assert good is None
+    assert uri in bad
+    assert reason in bad
+    assert "bucket of" not in bad
+    assert "manifest" not in bad
+
+
 def test_a_line_that_is_no_json_costs_itself(tmp_path):
     (tmp_path / "labels.jsonl").write_text(
         '{"path": "a.png", "age": 30}\n{"path": \n\n{"path": "b.png", "age": "40"}\n'
