@@ -17,7 +17,7 @@ from cilf.images import jpeg, pillow, tiff, tiff_pages
 from cilf.images.kinds import not_read
 from cilf.images.squeeze import squeeze
 
-DECODE_VERSION = 5
+DECODE_VERSION = 6
 """Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
 
 _ORIENTATION = 0x0112

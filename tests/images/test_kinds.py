@@ -84,6 +84,11 @@ SENSOR = directory(160, 120, CFA)
         (tiff((directory(16, 12, kind=REDUCED, make=b"Unheard of\0"),), (SENSOR,)), "of an unknown camera"),
         (tiff((directory(160, 120, CFA, compression=65535, make=b"PENTAX\0"),), (directory(16, 12),)), "PEF"),
         (tiff((directory(16, 12, kind=REDUCED, dng=bytes([1, 4, 0, 0])), directory(160, 120, LINEAR_RAW))), "DNG"),
+        (tiff((directory(160, 120, make=b"NIKON\0"), SENSOR)), "NEF"),
+        (tiff((directory(160, 120, make=b"SONY\0"), directory(150, 112, CFA))), "ARW"),
+        (tiff((directory(160, 120),), (directory(80, 60, CFA),)), "of an unknown camera"),
+        (tiff((directory(160, 120), directory(160, 120, LINEAR_RAW))), "of an unknown camera"),
+        (tiff((directory(160, 120, make=b"PENTAX\0"), directory(160, 120, compression=65535))), "PEF"),
         (tiff((directory(16, 12),), (directory(8, 6),), at_8=b"CR\2\0"), "CR2"),
         (tiff((directory(16, 12),), at_8=b"IIII\x03\0waR"), "IIQ"),
         (b"IIRO\x08\0\0\0" + bytes(99), "ORF"),
@@ -136,14 +141,46 @@ def test_a_picture_that_belongs_to_its_preview_is_not_read(first):
         [(directory(160, 120, make=b"NIKON CORPORATION\0"),)],
         [(directory(160, 120, kind=2),), (directory(320, 240, kind=2),)],
         [(directory(160, 120, kind=REDUCED),)],
-        [(directory(160, 120), directory(80, 60, CFA))],
     ],
-    ids=["thumbnail behind", "pyramid", "pyramid within", "of a camera", "pages", "alone", "sensor beside"],
+    ids=["thumbnail behind", "pyramid", "pyramid within", "of a camera", "pages", "alone"],
 )
 def test_a_first_page_that_is_the_picture_is_read(pages):
     found = read(tiff(*pages), 1, PLENTY)
     assert (found.width, found.height) == (160, 120)
     assert len(np.unique(found.stored)) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"order": ">"}, {"big": True}])
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED)],
+        [directory(16, 12, old_kind=2), directory(160, 120, old_kind=2)],
+        [directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED), directory(80, 60, kind=REDUCED)],
+        [directory(160, 120, kind=MASK), directory(160, 120, kind=REDUCED)],
+        [directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED), directory(320, 240, kind=MASK)],
+        [directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED), directory(320, 240, kind=REDUCED | MASK)],
+        [directory(320, 240, kind=MASK), directory(160, 120)],
+    ],
+    ids=["previews", "old tags", "largest between", "mask first", "larger mask", "mask of a preview", "small picture"],
+)
+def test_of_previews_and_masks_the_largest_preview_is_read(pages, options):
+    found = read(tiff(*((page,) for page in pages), **options), 1, PLENTY)
+    assert (found.width, found.height) == (160, 120)
+    assert (found.stored == 80).all()
+
+
+@pytest.mark.parametrize(
+    ("pages", "said"),
+    [
+        ([(directory(16, 12, kind=MASK),), (directory(16, 12, kind=MASK),)], "only masks"),
+        ([(directory(16, 12, kind=MASK),)], "only masks"),
+        ([(directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED))], "whose first page is a preview"),
+        ([(directory(160, 120, kind=MASK), directory(16, 12))], "whose first page is a preview"),
+    ],
+)
+def test_masks_and_previews_without_a_page_of_the_picture_are_refused(pages, said):
+    assert said in reason(tiff(*pages))
 
 
 def test_pages_of_pillows_own_are_read_as_before():
