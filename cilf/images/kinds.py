@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from cilf.images import brands
 from cilf.images.tiff_pages import raw_kind
 
 _RAW = "a raw camera file ({})"
@@ -38,8 +39,6 @@ _BEGINNINGS = {
 }
 """What a file is by its first bytes."""
 
-_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1", b"miaf")
-_AVIF = (b"avif", b"avis")
 _QUICKTIME = (b"moov", b"mdat", b"wide", b"pnot")
 _TEXT = 1000
 """Bytes in which a text says what it is."""
@@ -60,15 +59,7 @@ def _boxes(data: bytes) -> str | None:
         return "an AVI video"
     if data[4:8] in _QUICKTIME:
         return "a QuickTime video"
-    if data[4:8] != b"ftyp":
-        return None
-    end = min(int.from_bytes(data[:4], "big"), _TEXT)
-    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]
-    if any(brand in _AVIF for brand in brands):
-        return None
-    if brands[0] == b"crx ":
-        return _RAW.format("CR3")
-    return "HEIF (HEIC)" if any(brand in _HEIF for brand in brands) else "a video or sound (MP4 or QuickTime)"
+    return brands.kind(data)
 
 
 def _text(data: bytes) -> str | None:

@@ -1,5 +1,6 @@
 """Files whose first image is a preview, and files that are no photographs: read by their picture, or named."""
 
+import itertools
 import struct
 from contextlib import suppress
 
@@ -238,7 +239,13 @@ def brands(*names: bytes) -> bytes:
         (brands(b"heic", b"mif1"), "HEIF"),
         (brands(b"mif1", b"heix"), "HEIF"),
         (brands(b"msf1", b"hevc"), "HEIF"),
+        *((brands(major), "HEIF") for major in (b"avci", b"vvic", b"evbi", b"jpeg", b"j2ki", b"mif3", b"MiHE")),
+        (brands(b"heic", b"mif1", b"avif"), "HEIF"),
+        (brands(b"jpeg", b"avis"), "HEIF"),
+        (brands(b"isom", b"mif1"), "HEIF"),
+        (brands(b"crx ", b"avif"), "a raw camera file (CR3)"),
         (brands(b"qt  "), "video"),
+        (brands(b"M4A "), "video or sound"),
         (brands(b"isom", b"mp42"), "video"),
         (b"\0\0\0\x08wide\0\0\0\0mdat" + bytes(99), "video"),
         (b"\xff\x0a\xff\xff" + bytes(99), "JPEG XL"),
@@ -258,10 +265,22 @@ def test_what_is_no_photograph_is_named(data, kind):
     assert reason(data).endswith("which is not read here")
 
 
-def test_avif_of_any_brand_is_read():
+@pytest.mark.parametrize(
+    ("major", "frames"),
+    [
+        (b"avis", 2),
+        *itertools.product((b"avif", b"mif1", b"msf1", b"miaf", b"MA1B", b"MA1A", b"mif3", b"isom"), (1, 2)),
+    ],
+)
+def test_avif_of_any_brand_is_read(major, frames):
+    """As long as it is compatible with AVIF."""
+    more = [Image.new("RGB", (32, 20), "blue")] * (frames - 1)
+    plain = encoded(Image.new("RGB", (32, 20), "red"), "AVIF", save_all=bool(more), append_images=more)
+    found = read(plain[:8] + major + plain[12:], 1, PLENTY)
+    assert (found.width, found.height) == (32, 20)
+    assert (found.stored[..., 0] > 200).all()
+
+
+def test_avif_whose_major_brand_is_of_another_coding_is_heif():
     plain = encoded(Image.new("RGB", (32, 20)), "AVIF")
-    end = int.from_bytes(plain[:4], "big")
-    assert plain[8:12] == b"avif"
-    assert b"mif1" in plain[16:end]
-    swapped = plain[:8] + b"mif1" + plain[12:16] + plain[16:end].replace(b"mif1", b"avif") + plain[end:]
-    assert read(swapped, 1, PLENTY).width == 32
+    assert "HEIF" in reason(plain[:8] + b"heic" + plain[12:])
