@@ -149,6 +149,8 @@ def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
                 raise DecodeError("unreadable", "more scans than any photograph has")
         _check_memory(width, height, _held(image, data), max_pixels)
         image.draft(None, (least, least))
+        if isinstance(image, TiffImageFile):
+            tiff.take_memory(image)
         image.load()
         return _photograph(width, height, _orientation(image), _rgb(image))
 
