@@ -17,7 +17,7 @@ from cilf.images import jpeg, pillow, tiff, tiff_pages
 from cilf.images.kinds import not_known, not_read
 from cilf.images.squeeze import squeeze
 
-DECODE_VERSION = 5
+DECODE_VERSION = 6
 """Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
 
 _ORIENTATION = 0x0112
@@ -149,6 +149,8 @@ def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
                 raise DecodeError("unreadable", "more scans than any photograph has")
         _check_memory(width, height, _held(image, data), max_pixels)
         image.draft(None, (least, least))
+        if isinstance(image, TiffImageFile):
+            tiff.take_memory(image)
         image.load()
         return _photograph(width, height, _orientation(image), _rgb(image))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from cilf.images import brands
 from cilf.images.tiff_pages import raw_kind
 
 _RAW = "a raw camera file ({})"
@@ -47,8 +48,6 @@ _BEGINNINGS = {
 }
 """What a file is by its first bytes."""
 
-_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1", b"miaf")
-_AVIF = (b"avif", b"avis")
 _QUICKTIME = (b"moov", b"mdat", b"pnot")
 _PADDING, _MOST_PADDING = (b"free", b"skip", b"wide"), 16
 """Boxes that may stand before those that tell something, and how many are passed over."""
@@ -77,15 +76,7 @@ def _boxes(data: bytes) -> str | None:
     # No box is as long as one that begins with "P" would be, and an image may begin with "P5 #moov".
     if data[4:8] in (*_QUICKTIME, *_PADDING) and data[:1] < b"P":
         return _boxes(_behind_padding(data)) or "a QuickTime video"
-    if data[4:8] != b"ftyp":
-        return None
-    end = min(int.from_bytes(data[:4], "big"), _TEXT)
-    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]
-    if any(brand in _AVIF for brand in brands):
-        return None
-    if brands[0] == b"crx ":
-        return _RAW.format("CR3")
-    return "HEIF (HEIC)" if any(brand in _HEIF for brand in brands) else "a video or sound (MP4 or QuickTime)"
+    return brands.kind(data)
 
 
 def _behind_padding(data: bytes) -> bytes:

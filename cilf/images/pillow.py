@@ -15,6 +15,8 @@ from PIL.IcoImagePlugin import IcoFile
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from cilf.images.brands import as_avif
+
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "JPEG2000", "PPM", "PSD")
 """What photographs come in. Pillow reads more, but takes noise for some of it (TGA, PCX) and runs programs for
 other (EPS)."""
@@ -31,7 +33,7 @@ def opened(data: bytes) -> ImageFile:
         UnidentifiedImageError: in none of _FORMATS.
     """
     Image.init()  # Pillow knows a few formats from the start
-    data = _without_profile(data)
+    data = as_avif(_without_profile(data))
     for name in _FORMATS:
         factory, accept = Image.OPEN[name]
         if accept is None or accept(data[:16]) is True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 262, 274
@@ -14,6 +15,12 @@ _COUNTS = (3, 4, 16)
 """Types of a tag that counts something: 2, 4 and 8 bytes."""
 _LAYOUTS = {b"II*\0": ("<H", "<HHL4x"), b"MM\0*": (">H", ">HHL4x"), b"II+\0": ("<Q", "<HHQ8x")}
 """How many tags, and each of them, by how a file starts. Pillow mistakes what starts in another way."""
+
+
+def take_memory(image: TiffImageFile) -> None:
+    """For the pixels, before they are read: Pillow would do so itself, but only within its bound of this process."""
+    stored = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+    image.im = Image.new(image.mode, stored, None).im
 
 
 def is_turned(image: TiffImageFile) -> bool:

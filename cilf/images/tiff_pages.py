@@ -11,7 +11,7 @@ _MAKE, _SUB_DIRECTORIES, _DNG_VERSION = 271, 330, 50706
 _OF_AN_IMAGE = (_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC)
 _WANTED = (*_OF_AN_IMAGE, _MAKE, _SUB_DIRECTORIES, _DNG_VERSION)
 
-_REDUCED_OR_MASK = 1 | 4
+_REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType."""
 _OLD_REDUCED = 2
 """Value of SubfileType."""
@@ -44,6 +44,8 @@ _VALUES = {1: "B", 2: "B", 3: "H", 4: "L", 13: "L", 16: "Q", 18: "Q"}
 """Types of tags that hold whole numbers or text, and a value of each."""
 _MOST_VALUES, _MOST_TAGS, _MOST_DIRECTORIES = 64, 4096, 64
 
+_STORED_ELSEWHERE = "a TIFF whose first page is a preview; its picture is stored in a way that is not read here"
+
 
 @dataclass(frozen=True)
 class _Directory:
@@ -65,7 +67,12 @@ class _Directory:
     @property
     def is_secondary(self) -> bool:
         """Whether it is a smaller version of another image, or its mask."""
-        return bool(self.value(_NEW_SUBFILE_TYPE) & _REDUCED_OR_MASK) or self.value(_SUBFILE_TYPE) == _OLD_REDUCED
+        reduced = self.value(_NEW_SUBFILE_TYPE) & _REDUCED or self.value(_SUBFILE_TYPE) == _OLD_REDUCED
+        return bool(reduced) or self.is_mask
+
+    @property
+    def is_mask(self) -> bool:
+        return bool(self.value(_NEW_SUBFILE_TYPE) & _MASK)
 
     @property
     def is_raw(self) -> bool:
@@ -84,26 +91,41 @@ def raw_kind(data: bytes) -> str | None:
         return "IIQ"
     if _DNG_VERSION in first.tags:
         return "DNG"
-    if not any(one.is_raw and (one is first or first.is_secondary or one.pixels > first.pixels) for one in found):
+    if not any(one.is_raw for one in found):
         return None
     make = bytes(value & 0xFF for value in first.tags.get(_MAKE, ())).decode("latin-1").upper()
     return next((name for maker, name in _NAMES.items() if make.startswith(maker)), "of an unknown camera")
 
 
 def picture(data: bytes) -> int:
-    """Which page of a TIFF is the photograph: the first, unless that is a preview of another.
+    """Which page of a TIFF is the photograph: the first, unless that is a preview of another, or a mask.
+
+    Where every image is tagged as a preview or a mask, it is the largest preview.
 
     Raises:
-        ValueError: the photograph is no page of its own.
+        ValueError: the photograph is no page of its own, or there are only masks.
     """
-    first, *others = _directories(data) or [_Directory(0, {}, 0)]
-    chosen = [one for one in others if not one.is_secondary and one.pixels >= first.pixels]
+    first, *others = found = _directories(data) or [_Directory(0, {}, 0)]
+    chosen = [one for one in others if not one.is_secondary and (first.is_mask or one.pixels >= first.pixels)]
     pages = [one.page for one in chosen if one.page is not None]
     if first.is_secondary and pages:
         return pages[0]
+    if first.is_secondary and not chosen:
+        return _largest(found)
     if any(one.page is None and (first.is_secondary or one.pixels > first.pixels) for one in chosen):
-        raise ValueError("a TIFF whose first page is a preview; its picture is stored in a way that is not read here")
+        raise ValueError(_STORED_ELSEWHERE)
     return 0
+
+
+def _largest(found: list[_Directory]) -> int:
+    """The page with the most pixels; the first of several."""
+    pictures = [one for one in found if not one.is_mask]
+    if not pictures:
+        raise ValueError("a TIFF that holds only masks, and no picture")
+    page = max(pictures, key=lambda one: one.pixels).page
+    if page is None:
+        raise ValueError(_STORED_ELSEWHERE)
+    return page
 
 
 def _directories(data: bytes) -> list[_Directory]:

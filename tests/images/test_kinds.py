@@ -1,5 +1,6 @@
 """Files whose first image is a preview, and files that are no photographs: read by their picture, or named."""
 
+import itertools
 import struct
 from contextlib import suppress
 
@@ -84,6 +85,11 @@ SENSOR = directory(160, 120, CFA)
         (tiff((directory(16, 12, kind=REDUCED, make=b"Unheard of\0"),), (SENSOR,)), "of an unknown camera"),
         (tiff((directory(160, 120, CFA, compression=65535, make=b"PENTAX\0"),), (directory(16, 12),)), "PEF"),
         (tiff((directory(16, 12, kind=REDUCED, dng=bytes([1, 4, 0, 0])), directory(160, 120, LINEAR_RAW))), "DNG"),
+        (tiff((directory(160, 120, make=b"NIKON\0"), SENSOR)), "NEF"),
+        (tiff((directory(160, 120, make=b"SONY\0"), directory(150, 112, CFA))), "ARW"),
+        (tiff((directory(160, 120),), (directory(80, 60, CFA),)), "of an unknown camera"),
+        (tiff((directory(160, 120), directory(160, 120, LINEAR_RAW))), "of an unknown camera"),
+        (tiff((directory(160, 120, make=b"PENTAX\0"), directory(160, 120, compression=65535))), "PEF"),
         (tiff((directory(16, 12),), (directory(8, 6),), at_8=b"CR\2\0"), "CR2"),
         (tiff((directory(16, 12),), at_8=b"IIII\x03\0waR"), "IIQ"),
         (b"IIRO\x08\0\0\0" + bytes(99), "ORF"),
@@ -136,14 +142,46 @@ def test_a_picture_that_belongs_to_its_preview_is_not_read(first):
         [(directory(160, 120, make=b"NIKON CORPORATION\0"),)],
         [(directory(160, 120, kind=2),), (directory(320, 240, kind=2),)],
         [(directory(160, 120, kind=REDUCED),)],
-        [(directory(160, 120), directory(80, 60, CFA))],
     ],
-    ids=["thumbnail behind", "pyramid", "pyramid within", "of a camera", "pages", "alone", "sensor beside"],
+    ids=["thumbnail behind", "pyramid", "pyramid within", "of a camera", "pages", "alone"],
 )
 def test_a_first_page_that_is_the_picture_is_read(pages):
     found = read(tiff(*pages), 1, PLENTY)
     assert (found.width, found.height) == (160, 120)
     assert len(np.unique(found.stored)) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"order": ">"}, {"big": True}])
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED)],
+        [directory(16, 12, old_kind=2), directory(160, 120, old_kind=2)],
+        [directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED), directory(80, 60, kind=REDUCED)],
+        [directory(160, 120, kind=MASK), directory(160, 120, kind=REDUCED)],
+        [directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED), directory(320, 240, kind=MASK)],
+        [directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED), directory(320, 240, kind=REDUCED | MASK)],
+        [directory(320, 240, kind=MASK), directory(160, 120)],
+    ],
+    ids=["previews", "old tags", "largest between", "mask first", "larger mask", "mask of a preview", "small picture"],
+)
+def test_of_previews_and_masks_the_largest_preview_is_read(pages, options):
+    found = read(tiff(*((page,) for page in pages), **options), 1, PLENTY)
+    assert (found.width, found.height) == (160, 120)
+    assert (found.stored == 80).all()
+
+
+@pytest.mark.parametrize(
+    ("pages", "said"),
+    [
+        ([(directory(16, 12, kind=MASK),), (directory(16, 12, kind=MASK),)], "only masks"),
+        ([(directory(16, 12, kind=MASK),)], "only masks"),
+        ([(directory(16, 12, kind=REDUCED), directory(160, 120, kind=REDUCED))], "whose first page is a preview"),
+        ([(directory(160, 120, kind=MASK), directory(16, 12))], "whose first page is a preview"),
+    ],
+)
+def test_masks_and_previews_without_a_page_of_the_picture_are_refused(pages, said):
+    assert said in reason(tiff(*pages))
 
 
 def test_pages_of_pillows_own_are_read_as_before():
@@ -201,7 +239,13 @@ def brands(*names: bytes) -> bytes:
         (brands(b"heic", b"mif1"), "HEIF"),
         (brands(b"mif1", b"heix"), "HEIF"),
         (brands(b"msf1", b"hevc"), "HEIF"),
+        *((brands(major), "HEIF") for major in (b"avci", b"vvic", b"evbi", b"jpeg", b"j2ki", b"mif3", b"MiHE")),
+        (brands(b"heic", b"mif1", b"avif"), "HEIF"),
+        (brands(b"jpeg", b"avis"), "HEIF"),
+        (brands(b"isom", b"mif1"), "HEIF"),
+        (brands(b"crx ", b"avif"), "a raw camera file (CR3)"),
         (brands(b"qt  "), "video"),
+        (brands(b"M4A "), "video or sound"),
         (brands(b"isom", b"mp42"), "video"),
         (b"\0\0\0\x08wide\0\0\0\0mdat" + bytes(99), "video"),
         (b"\xff\x0a\xff\xff" + bytes(99), "JPEG XL"),
@@ -276,10 +320,22 @@ def test_what_is_before_an_image_names_nothing():
                     assert reason(before + data) == "not an image in a format that is known here", (form, before)
 
 
-def test_avif_of_any_brand_is_read():
+@pytest.mark.parametrize(
+    ("major", "frames"),
+    [
+        (b"avis", 2),
+        *itertools.product((b"avif", b"mif1", b"msf1", b"miaf", b"MA1B", b"MA1A", b"mif3", b"isom"), (1, 2)),
+    ],
+)
+def test_avif_of_any_brand_is_read(major, frames):
+    """As long as it is compatible with AVIF."""
+    more = [Image.new("RGB", (32, 20), "blue")] * (frames - 1)
+    plain = encoded(Image.new("RGB", (32, 20), "red"), "AVIF", save_all=bool(more), append_images=more)
+    found = read(plain[:8] + major + plain[12:], 1, PLENTY)
+    assert (found.width, found.height) == (32, 20)
+    assert (found.stored[..., 0] > 200).all()
+
+
+def test_avif_whose_major_brand_is_of_another_coding_is_heif():
     plain = encoded(Image.new("RGB", (32, 20)), "AVIF")
-    end = int.from_bytes(plain[:4], "big")
-    assert plain[8:12] == b"avif"
-    assert b"mif1" in plain[16:end]
-    swapped = plain[:8] + b"mif1" + plain[12:16] + plain[16:end].replace(b"mif1", b"avif") + plain[end:]
-    assert read(swapped, 1, PLENTY).width == 32
+    assert "HEIF" in reason(plain[:8] + b"heic" + plain[12:])

@@ -213,7 +213,7 @@ def test_what_others_allow_pillow_stays(monkeypatch):
 
 
 @pytest.mark.parametrize("theirs", [1_000, None])
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "JPEG2000", "TIFF"])
 def test_what_others_allow_pillow_counts_for_nothing(monkeypatch, kind, theirs):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", theirs)
     picture = Image.linear_gradient("L")
@@ -221,9 +221,23 @@ def test_what_others_allow_pillow_counts_for_nothing(monkeypatch, kind, theirs):
     assert f"more than the {256 * 256 - 1} allowed" in refusal(encoded(picture, kind), 256 * 256 - 1).reason
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "1", "P", "CMYK", "LAB", "I;16", "F"])
+@pytest.mark.parametrize("packed", [{}, {"compression": "tiff_lzw"}])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.filterwarnings("error")
+def test_what_others_allow_pillow_counts_for_no_tiff(monkeypatch, mode, packed, orientation):
+    picture = Image.linear_gradient("L").resize((80, 60))
+    picture = picture.convert("RGB").convert(mode) if mode in ("CMYK", "LAB") else picture.convert(mode)
+    pages = {"save_all": True, "append_images": [picture.resize((90, 70))] * 2}
+    data = encoded(picture, "TIFF", tiffinfo={274: orientation}, **packed, **pages)
+    expected = read(data, 1, PLENTY).stored
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    assert (read(data, 1, PLENTY).stored == expected).all()
+
+
 def test_where_pillow_has_the_last_word_its_setting_is_named(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
-    found = refusal(encoded(Image.new("RGB", (SIDE, SIDE)), "TIFF"))
+    found = refusal(encoded(Image.new("RGB", (SIDE, SIDE)), "WEBP"))
     assert found.status == "too_large"
     assert found.reason == f"{PIXELS} pixels, more than PIL.Image.MAX_IMAGE_PIXELS of this process allows"
 
