@@ -15,6 +15,7 @@ from cilf.manifest.ids import object_id
 from cilf.manifest.listing import check_input, is_manifest, objects
 from cilf.manifest.uris import absolute
 from cilf.storage import locate
+from cilf.training.sources import open_source
 
 
 def read(path) -> pa.Table:
@@ -352,3 +353,57 @@ def test_a_table_whose_log_says_what_counts_is_refused(tmp_path, sign, kind, nam
     pq.write_table(pa.table({"uri": ["/a"]}), folder / "part-0.parquet")
     with pytest.raises(UsageError, match=f"is a table of {kind}"):
         check_input(locate(f"{folder}{name}"))
+
+
+INSIDE = [
+    ("t/_delta_log/0.json", "t/day=1", "Delta"),
+    ("t/_delta_log/0.json", "t/day=1/hour=2", "Delta"),
+    ("e=1/t/.hoodie/hoodie.properties", "e=1/t/day=1", "Hudi"),
+    ("t/metadata/v1.metadata.json", "t/data", "Iceberg"),
+    ("data/t/metadata/v1.metadata.json", "data/t/data/day=1", "Iceberg"),
+]
+
+
+@pytest.mark.parametrize(("sign", "folder", "kind"), [*INSIDE, ("t/_delta_log/0.json", "t/data/a", "Delta")])
+def test_a_folder_inside_a_table_is_refused(tmp_path, sign, folder, kind):
+    for place in (tmp_path / sign, tmp_path / folder / "m.parquet" / "x"):
+        place.parent.mkdir(parents=True)
+    (tmp_path / sign).touch()
+    pq.write_table(pa.table({"uri": ["/a"]}), tmp_path / folder / "m.parquet" / "a.parquet")
+    pq.write_table(pa.table({"image": [b"a"]}), tmp_path / folder / "b.parquet")
+    (tmp_path / "link").symlink_to(tmp_path / folder)
+    for place in (f"{folder}/*.parquet", f"{folder}/m.parquet", f"{folder}/m.parquet/*.parquet", "link/*.parquet"):
+        with pytest.raises(UsageError, match=rf"lies in {tmp_path}.*/t, which is a table of {kind}"):
+            check_input(locate(f"{tmp_path}/{place}"))
+        with pytest.raises(UsageError, match=f"is a table of {kind}"):
+            open_source(f"{tmp_path}/{place}", None)
+
+
+@pytest.mark.parametrize(("sign", "folder", "kind"), INSIDE)
+def test_a_folder_inside_a_table_in_a_store_is_refused(tmp_path, bucket, sign, folder, kind):
+    pq.write_table(pa.table({"image": [b"a"]}), tmp_path / "a.parquet")
+    url = bucket({sign: b"{}", f"{folder}/a.parquet": (tmp_path / "a.parquet").read_bytes()})
+    for reader in (
+        lambda: check_input(locate(f"{url}/{folder}/*.parquet")),
+        lambda: open_source(f"{url}/{folder}", None),
+    ):
+        with pytest.raises(UsageError, match=rf"lies in {url}/.*t, which is a table of {kind}"):
+            reader()
+
+
+def test_a_log_below_a_folder_of_a_manifest(tmp_path):
+    (tmp_path / "m.parquet" / "t" / "_delta_log").mkdir(parents=True)
+    pq.write_table(pa.table({"uri": ["/a"]}), tmp_path / "m.parquet" / "t" / "a.parquet")
+    with pytest.raises(UsageError, match="is a table of Delta"):
+        check_input(locate(f"{tmp_path}/m.parquet"))
+
+
+def test_what_only_resembles_a_table_is_read(tmp_path, bucket):
+    pq.write_table(pa.table({"image": [b"a"]}), tmp_path / "a.parquet")
+    data = (tmp_path / "a.parquet").read_bytes()
+    url = bucket({"t/m/day=1/a.parquet": data, "t/data/a.parquet": data, "t/metadata/faces.json": b"{}"})
+    for key in ("t/m/day=1/a.parquet", "t/metadata/v1.metadata.json"):
+        (tmp_path / key).parent.mkdir(parents=True)
+        (tmp_path / key).write_bytes(data)
+    for place in (f"{tmp_path}/t/m/day=1", f"{url}/t/m/day=1", f"{url}/t/data"):
+        check_input(locate(f"{place}/*.parquet"))
