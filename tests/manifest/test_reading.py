@@ -175,7 +175,7 @@ def test_a_part_that_may_not_be_read_is_not_left_out(tmp_path, monkeypatch):
         ("../../x.jpg", "s3://b/x.jpg"),
         ("a/../b", "s3://b/m/n/b"),
         ("a//b...", "s3://b/m/n/a//b..."),
-        ("/y/../x", "/y/../x"),
+        ("/y/../x", "/x"),
         ("s3://b/./x/../y", "s3://b/./x/../y"),
     ],
 )
@@ -187,6 +187,13 @@ def test_relative_paths_are_named_as_a_listing_names_them(tmp_path):
     rows = [{"uri": "./a.jpg"}, {"uri": "../b.jpg"}, {"uri": "c//d.jpg"}]
     uris = read(write(tmp_path, ".csv", rows))["uri"].to_pylist()
     assert uris == [f"{tmp_path}/a.jpg", f"{tmp_path.parent}/b.jpg", f"{tmp_path}/c/d.jpg"]
+
+
+def test_one_file_under_several_names_is_one_object(tmp_path):
+    names = ["ph/a.jpg", f"{tmp_path}/./ph/a.jpg", f"/{tmp_path}//ph/a.jpg", f"file://{tmp_path}/ph/../ph/a.jpg"]
+    assert read(write(tmp_path, ".csv", [{"uri": name} for name in names]))["uri"].to_pylist() == [
+        f"{tmp_path}/ph/a.jpg"
+    ]
 
 
 def test_a_uri_that_leads_out_of_its_bucket(s3_server):
@@ -285,6 +292,21 @@ def test_one_file_of_many_objects_is_refused(tmp_path, bucket, name):
         ("file:///data/k.jpg", "/data/k.jpg"),
         ("file://localhost/data/k.jpg", "/data/k.jpg"),
         (" /data/k.jpg", None),
+        ("/data/./k.jpg", "/data/k.jpg"),
+        ("/data//k.jpg", "/data/k.jpg"),
+        ("//data/k.jpg", "/data/k.jpg"),
+        ("///data/k.jpg", "/data/k.jpg"),
+        ("/data/x/../k.jpg", "/data/k.jpg"),
+        ("/../data/k.jpg", "/data/k.jpg"),
+        ("file:///data/../data//k.jpg", "/data/k.jpg"),
+        ("file:////data/k.jpg", "/data/k.jpg"),
+        ("/data/x/..", "/data"),
+        ("/data/.k.jpg", "/data/.k.jpg"),
+        ("/data/..k/...", "/data/..k/..."),
+        ("/data/k.jpg.", "/data/k.jpg."),
+        ("/data/a\nb.jpg", "/data/a\nb.jpg"),
+        ("/data/a\n/../b.jpg", "/data/b.jpg"),
+        ("s3://b/./x/../k.jpg", "s3://b/./x/../k.jpg"),
     ],
 )
 def test_each_object_has_one_name(tmp_path, written, read_as):
