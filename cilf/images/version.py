@@ -8,7 +8,9 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileOpener
 
-_LOCAL = re.compile(r"[0-9a-f]{1,16}--?[0-9a-f]{1,16}")
+_LOCAL = re.compile(r"[0-9a-f]{1,16}--?[0-9a-f]{14,16}")
+"""`local_version` of all but 1970's first weeks. The etags of others, such as a web server's size and time in seconds
+or microseconds, or S3's of an object in parts, have fewer digits at the end."""
 
 
 class Changed(Exception):

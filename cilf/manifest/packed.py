@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cilf.column_types import has_bytes, is_bytes
+from cilf.errors import UsageError
 from cilf.images.packed import DAMAGED, member_uri, packed_url, row_uri
 from cilf.manifest.failures import told
 from cilf.manifest.formats import TABLE_ROWS
@@ -59,8 +60,10 @@ def open_packed(source: Location) -> Manifest | None:
     if not source.path.lower().endswith(".parquet"):
         return None
     files = manifest_files(source)
-    column = _image_column(files)
-    return Manifest(version(files), [], [partial(_rows, file, column) for file in files]) if column else None
+    columns = _image_columns(files)
+    if columns is None:
+        return None
+    return Manifest(version(files), [], [partial(_rows, *one) for one in zip(files, columns, strict=True)])
 
 
 def is_tar(source: Location) -> bool:
@@ -159,32 +162,58 @@ def _behind_zeros(opened: _Headers, start: int) -> int | None:
     return None
 
 
-def _image_column(files: Sequence[ManifestFile]) -> str | None:
-    """The column that holds images in the first file that is whole; None where there is none, or a column `uri`."""
-    for place in (file.place for file in files):
-        with told(UNREADABLE, place), suppress(pa.ArrowException, *_Unopened):
-            with place.fs.open(place.path, "rb") as opened:
-                columns = pq.read_schema(opened)
-            found = [field.name for field in columns if _holds_images(field)]
-            if "uri" in columns.names:
-                return None
-            return "image" if "image" in found else found[0] if len(found) == 1 else None
+def _image_columns(files: Sequence[ManifestFile]) -> list[str | None] | None:
+    """The column that holds images in each file, None for one that cannot be opened. None instead of a list where the
+    first file that is whole has no images, or a column `uri`.
+
+    Raises:
+        UsageError: a later file that is whole has no images, or a column `uri`.
+    """
+    first = next((file for file in files if _schema(file)), None)
+    wanted = _image_column(_schema(first)) if first else None
+    if first is None or wanted is None:
+        return None
+    with ThreadPoolExecutor(_AHEAD) as threads:
+        schemas = list(threads.map(_schema, files))
+    found = [_image_column(columns, wanted) if columns else None for columns in schemas]
+    for file, columns, column in zip(files, schemas, found, strict=True):
+        if columns and column is None:
+            raise UsageError(
+                f"{file.place.url} and {first.place.url} differ: only the latter has a column of images, `{wanted}`, "
+                f"and no column `uri` (columns of the former: {', '.join(columns.names)[:200]}); give them one by one"
+            )
+    return found
+
+
+def _schema(file: ManifestFile) -> pa.Schema | None:
+    return _read(file, pq.read_schema)
+
+
+def _read(parquet: ManifestFile, read: Callable[[IO[bytes]], Any]) -> Any:
+    """What `read` makes of a Parquet file; None where it cannot be opened."""
+    place = parquet.place
+    with told(UNREADABLE, place), suppress(pa.ArrowException, *_Unopened), place.fs.open(place.path, "rb") as opened:
+        return read(opened)
     return None
+
+
+def _image_column(columns: pa.Schema, wanted: str = "image") -> str | None:
+    """The column that holds images: `wanted`, or else the only one; None where there is none, or a column `uri`."""
+    found = [field.name for field in columns if _holds_images(field)]
+    if "uri" in columns.names:
+        return None
+    if wanted in found or (wanted in columns.names and pa.types.is_null(columns.field(wanted).type)):
+        return wanted
+    return "image" if "image" in found else found[0] if len(found) == 1 else None
 
 
 def _holds_images(field: pa.Field) -> bool:
     return has_bytes(field.type) or (field.name.lower() in _IMAGE_COLUMNS and is_bytes(field.type))
 
 
-def _rows(parquet: ManifestFile, column: str) -> Iterator[pa.Table]:
-    with told(UNREADABLE, parquet.place):
-        try:
-            with parquet.place.fs.open(parquet.place.path, "rb") as opened:
-                metadata = pq.read_metadata(opened)
-            held = _holds_images(metadata.schema.to_arrow_schema().field(column))
-        except (pa.ArrowException, KeyError, *_Unopened):
-            held = False
-    if not held:
+def _rows(parquet: ManifestFile, column: str | None) -> Iterator[pa.Table]:
+    metadata = _read(parquet, pq.read_metadata)
+    if metadata is None or column is None:
         yield _table(parquet, [packed_url("parquet", parquet.place.url)], [None])
         return
     for first in range(0, metadata.num_rows, TABLE_ROWS):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -104,17 +106,11 @@ def manifest_files(source: Location) -> list[ManifestFile]:
             if not listed and not source.fs.exists(source.path):
                 raise UsageError(f"INPUT {source.url} does not exist")
             if source.path not in listed:
-                _check_folder(source, listed)
+                check_is_no_table((path[len(source.path) :].lstrip("/") for path in listed), source)
             paths = [source.path] if source.path in listed else sorted(p for p in listed if _is_data(p, source))
             if not paths:
                 raise UsageError(f"{source.url} is named like a manifest and holds no Parquet file")
     return [_described(replace(source, path=path), listed[path]) for path in paths]
-
-
-def _check_folder(source: Location, listed: Iterable[str]) -> None:
-    """Refuse a table. Of a local folder `listed` leaves out what is hidden, so its log is looked for."""
-    at_top = [info["name"] for info in source.fs.ls(source.path, detail=True)]
-    check_is_no_table((path[len(source.path) :].lstrip("/") for path in (*listed, *at_top)), source)
 
 
 def _fits(path: str, pattern: str) -> bool:
@@ -143,15 +139,22 @@ def version(files: Sequence[ManifestFile]) -> str:
 
 
 def _local_files(source: Location) -> dict[str, Any]:
-    """What fsspec's `find` finds, which leaves out folders that may not be read; here they raise, unless their names
-    say that they hold no data."""
-    found, waiting = {}, [source.path]
+    """What fsspec's `find` finds, and what links to folders lead to, each folder once. Folders that may not be read
+    raise, unless their names say that they hold no data: these are listed themselves."""
+    found: dict[str, Any] = {}
+    seen, waiting = set(), deque([source.path])
     while waiting:
-        for info in source.fs.ls(waiting.pop(), detail=True):
+        folder = waiting.pop()
+        if (real := os.path.realpath(folder)) in seen:
+            continue
+        seen.add(real)
+        for info in sorted(source.fs.ls(folder, detail=True), key=itemgetter("name")):
             path = info["name"]
-            if info["type"] != "directory":
+            if not os.path.isdir(path) or _is_hidden(path.rpartition("/")[2]):  # noqa: PTH112
                 found[path] = info
-            elif not _is_hidden(path.rpartition("/")[2]):
+            elif info["islink"]:
+                waiting.appendleft(path)  # A folder that is inside keeps its own name.
+            else:
                 waiting.append(path)
     return found
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import PurePath
 
 from cilf.errors import UsageError
 from cilf.storage import Location
@@ -16,10 +20,11 @@ _SIGNS = {
 """Kinds of tables, and what below their folder gives each away."""
 
 _READ_BY_DUCKDB = ("Delta", "Iceberg")
+_LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
 
 
 def check_is_no_table(below: Iterable[str], folder: Location) -> None:
-    """Refuse a folder that is a table.
+    """Refuse a folder that is a table, or lies inside one as a partition does, or Iceberg's `data`.
 
     Args:
         below: paths of files and folders, relative to `folder`.
@@ -30,13 +35,59 @@ def check_is_no_table(below: Iterable[str], folder: Location) -> None:
     names = list(below)
     for kind, sign in _SIGNS.items():
         if any(sign.fullmatch(name) for name in names):
-            raise UsageError(
-                f"{folder.url} is a table of {kind}, whose files also hold rows that were deleted or replaced since: "
-                f"write its current rows into a Parquet file{_example(kind, folder)}"
-            )
+            raise _refused(folder, folder, kind)
+    for above, inside in _above(folder):
+        if found := _kind(above, inside):
+            raise _refused(folder, above, found)
 
 
-def _example(kind: str, folder: Location) -> str:
+def _refused(folder: Location, table: Location, kind: str) -> UsageError:
+    what = f"{folder.url} is" if folder == table else f"{folder.url} lies in {table.url}, which is"
+    return UsageError(
+        f"{what} a table of {kind}, whose files also hold rows that were deleted or replaced since: "
+        f"write its current rows into a Parquet file{_example(kind, table)}"
+    )
+
+
+def _example(kind: str, table: Location) -> str:
     if kind not in _READ_BY_DUCKDB:
         return ""
-    return f", for example with DuckDB: COPY (SELECT * FROM {kind.lower()}_scan('{folder.url}')) TO 'rows.parquet'"
+    return f", for example with DuckDB: COPY (SELECT * FROM {kind.lower()}_scan('{table.url}')) TO 'rows.parquet'"
+
+
+def _above(folder: Location) -> Iterator[tuple[Location, str]]:
+    """The folders above one that may be tables, and the name inside of each that leads down to it.
+
+    On this machine these are all, with and without links. A store is only asked about what the names suggest: the
+    folder that has the partitions (`day=1`), and the one that has `data`.
+    """
+    if folder.scheme == "file":
+        for path in dict.fromkeys((folder.path, os.path.realpath(folder.path or "/"))):
+            yield from ((replace(folder, path=str(above)), name) for above, name in _parents(PurePath(path)))
+        return
+    names = folder.path.split("/")
+    places = [place for place, name in enumerate(names) if place and name == "data"][-1:]
+    if "=" in names[-1]:
+        places.append(max(place for place, name in enumerate(names) if "=" not in name) + 1)
+    for place in places:
+        yield replace(folder, path="/".join(names[:place])), names[place]
+
+
+def _parents(path: PurePath) -> Iterator[tuple[PurePath, str]]:
+    return ((below.parent, below.name) for below in (path, *path.parents) if below.name)
+
+
+def _kind(table: Location, inside: str) -> str | None:
+    """Which kind of table a folder is that has a folder `inside`; None where it is none or cannot be looked into."""
+    with suppress(PermissionError):  # Who may read a folder need not be allowed to look at what is above.
+        if inside == "data" and _holds_metadata(table / "metadata"):
+            return "Iceberg"
+        if table.scheme == "file" or "=" in inside:
+            return next((kind for name, kind in _LOGS.items() if table.fs.exists((table / name).path)), None)
+    return None
+
+
+def _holds_metadata(folder: Location) -> bool:
+    # Of what is not there, s3fs would list the folder above.
+    listed = folder.fs.ls(folder.path, detail=False) if folder.fs.exists(folder.path) else []
+    return any(path.endswith(".metadata.json") for path in listed)

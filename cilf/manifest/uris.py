@@ -13,13 +13,16 @@ from cilf.storage import Location, filesystem
 from cilf.urls import check_local, split
 
 _PLAIN = r"(?s)^(/|((tar|parquet)\+)?(s3|gs)://[^/]+/.|(tar|parquet)\+file:///)"
-"""URIs that stay as they are."""
+"""URIs that stay as they are,"""
+_ROUNDABOUT = r"(?s)^/(.*/)?\.{0,2}(/|$)"
+"""but for paths of this machine with `//`, `.` or `..`, or a slash at the end."""
 
 
 def absolute(uris: pa.Array, folder: Location) -> pa.Array:
-    """Paths and URLs, string [N], of which relative paths are taken from a folder, without `.` and `..`.
+    """Paths and URLs, string [N], of which relative paths are taken from a folder.
 
-    Each object has one name: s3a:// becomes s3://, and file:// a path.
+    Each object has one name: s3a:// becomes s3://, file:// a path, and paths have no `.`, `..` or `//`. Keys in a store
+    may have them, and keep them.
 
     Raises:
         UsageError: one is null or empty, cannot be opened here, names no object, or leads out of a bucket.
@@ -28,7 +31,8 @@ def absolute(uris: pa.Array, folder: Location) -> pa.Array:
         raise UsageError("the manifest has a row without uri")
     if pc.any(pc.match_substring_regex(uris, r"^((tar|parquet)\+)?gs://")).as_py():
         filesystem("gs")
-    odd = pc.invert(pc.match_substring_regex(uris, _PLAIN))
+    plain = pc.match_substring_regex(uris, _PLAIN)
+    odd = pc.or_(pc.invert(plain), pc.match_substring_regex(uris, _ROUNDABOUT))
     if not pc.any(odd).as_py():
         return uris
     whole = [_whole(uri, folder) for uri in uris.filter(odd).to_pylist()]
@@ -45,16 +49,20 @@ def _whole(uri: str, folder: Location) -> str:
     except UsageError as error:
         raise UsageError(f"cannot read the uri {uri[:200]}: {error}") from error
     if scheme == "file":
-        return path if path.startswith("/") else _below(folder, path)
+        return _direct(path) if path.startswith("/") else _below(folder, path)
     bucket, _, key = path.partition("/")
     if not scheme.endswith("file") and not (bucket and key):
         raise UsageError(f"the uri {uri} names no object: expected {scheme}://bucket/key")
     return f"{scheme}://{path}"
 
 
+def _direct(path: str) -> str:
+    return "/" + os.path.normpath(path).lstrip("/")  # normpath keeps two slashes at the beginning.
+
+
 def _below(folder: Location, path: str) -> str:
     if folder.scheme == "file":
-        return os.path.normpath((folder / path).path)
+        return _direct((folder / path).path)
     bucket, *above = folder.path.split("/")
     for name in path.split("/"):  # Others than these two are the key's own, empty ones too.
         if name == ".." and not above:

@@ -19,6 +19,8 @@ _NOTHING = ("", "NA", "N/A", "NULL", "null", "None", "NaN", "nan", "NaT", "<NA>"
 _WHOLE, _BROKEN = r"^[+-]?\d+$", r"^[+-]?\d+(\.\d*([eE][+-]?\d+)?|[eE][+-]?\d+)$"
 _DAYS = 10_000_000, 99_999_999
 """Numbers that may be days, such as 20240501."""
+_CLOCK = r"^(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])[0-5]\d([0-5]\d)?$"
+"""Numbers that may be days and times, such as 20240501101112."""
 _EXPECTED = {
     "uri": "text",
     "etag": "text",
@@ -113,11 +115,13 @@ def _since_1970(number: pa.Array) -> pa.Array:
     """Seconds, or what is too large for them (they would be of the year 5138): milli-, micro- or nanoseconds.
 
     Raises:
-        ValueError: a number may be a day, such as 20240501.
+        ValueError: a number may be a day, such as 20240501, or all may be days and times, such as 20240501101112.
     """
     size = pc.abs(number)
     if pc.any(pc.and_(pc.greater_equal(size, _DAYS[0]), pc.less_equal(size, _DAYS[1]))).as_py():
         raise ValueError("a day, or seconds?")
+    if _are_clocks(number):
+        raise ValueError("days and times, or milliseconds?")
     number_of = float if pa.types.is_floating(number.type) else int
     nano, micro, milli = (pc.greater_equal(size, number_of(limit)) for limit in (1e17, 1e14, 1e11))
     micros = pc.case_when(
@@ -128,6 +132,12 @@ def _since_1970(number: pa.Array) -> pa.Array:
         pc.multiply(number, number_of(1_000_000)),
     )
     return (pc.round(micros) if number_of is float else micros).cast(pa.int64()).cast(_TIME)
+
+
+def _are_clocks(number: pa.Array) -> bool:
+    """Whether all numbers but 0 look so. One alone may be milliseconds: 199912312359 is of 1976."""
+    some = number.filter(pc.not_equal(number, 0)).cast(pa.int64(), safe=False).cast(pa.string())
+    return len(some) > 0 and pc.all(pc.match_substring_regex(some, _CLOCK)).as_py()
 
 
 def _something(column: pa.Array) -> pa.Array:

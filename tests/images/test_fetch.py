@@ -152,7 +152,13 @@ def test_a_file_that_is_written_while_it_is_read(tmp_path, monkeypatch):
     assert statuses(fetch([f"{tmp_path}/a"], [None], 10)) == ["unavailable"]
 
 
-@pytest.mark.parametrize("etag", [None, "", "900150983cd24fb0d6963f7d28e17f72", '"900150983cd24fb0d6963f7d28e17f72-2"'])
+@pytest.mark.parametrize(
+    "etag",
+    [
+        *(None, "", "900150983cd24fb0d6963f7d28e17f72", '"900150983cd24fb0d6963f7d28e17f72-2"'),
+        *("2024-05", "3-1", "20240501-2", "5e8f-1a2b3c", "663214d0-2d", "2d-6177d1e5f2a40", "1714558272123-0"),
+    ],
+)
 def test_a_store_s_etag_tells_nothing_of_a_copy_on_disk(tmp_path, etag):
     (tmp_path / "a").write_bytes(b"abc")
     assert fetch([f"{tmp_path}/a"], [3], 10, [etag]) == [b"abc"]

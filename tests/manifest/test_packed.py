@@ -239,15 +239,42 @@ def test_one_file_that_cannot_be_opened_costs_itself(tmp_path):
     ]
     pq.write_table(pa.table({"image": [b"1"]}), tmp_path / "b.parquet")
     (tmp_path / "a.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-9])
-    pq.write_table(pa.table({"image": ["a path"]}), tmp_path / "c.parquet")
-    pq.write_table(pa.table({"other": [b"1"]}), tmp_path / "d.parquet")
+    (tmp_path / "c.parquet").symlink_to(tmp_path / "gone")
     pq.write_table(pa.table({"image": pa.array([], pa.large_binary())}), tmp_path / "e.parquet")
     assert [getattr(a, "status", a) for a in read(listed(f"{tmp_path}/*.parquet"))] == [
         "unreadable",
         b"1",
         "unreadable",
-        "unreadable",
     ]
+
+
+@pytest.mark.parametrize("name", ["img", "Image", "photo"])
+def test_each_parquet_file_names_its_images_in_its_own_way(tmp_path, name):
+    pq.write_table(pa.table({"image": [b"1", b"2"]}), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table({name: [{"bytes": b"3", "path": "x"}, {"bytes": b"4", "path": "y"}]}), tmp_path / "b.parquet"
+    )
+    pq.write_table(pa.table({"png": [b"5"], "jpg": [b"no"], "image": [b"6"]}), tmp_path / "c.parquet")
+    pq.write_table(pa.table({"image": pa.nulls(1), "note": ["no photograph"]}), tmp_path / "d.parquet")
+    answers = read(listed(f"{tmp_path}/*.parquet"))
+    assert [getattr(answer, "status", answer) for answer in answers] == [b"1", b"2", b"3", b"4", b"6", "missing"]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"uri": ["/x.jpg"]},
+        {"uri": ["/x.jpg"], "image": [b"1"]},
+        {"image": ["a path"]},
+        {"sound": [b"1"]},
+        {"jpg": [b"1"], "png": [b"2"]},
+    ],
+)
+def test_parquet_files_of_which_only_some_hold_images_are_refused(tmp_path, columns):
+    pq.write_table(pa.table({"image": [b"1"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table(columns), tmp_path / "b.parquet")
+    with pytest.raises(UsageError, match=r"b\.parquet and .*a\.parquet differ: .* `image`"):
+        check_input(locate(f"{tmp_path}/*.parquet"))
 
 
 def test_a_folder_that_is_called_a_tar_is_a_folder(tmp_path):

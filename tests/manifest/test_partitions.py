@@ -72,6 +72,24 @@ def test_hidden_folders_and_hidden_partitions(tmp_path):
     assert read(folder).select(["uri", "_camera"]).to_pylist() == [{"uri": "/a", "_camera": "X"}]
 
 
+def test_links_to_folders_are_followed_once(tmp_path):
+    folder = fill(tmp_path / "m.parquet", {"camera=C/p.parquet": {"uri": ["/c"]}})
+    fill(
+        tmp_path / "elsewhere",
+        {"camera=B/deep/p.parquet": {"uri": ["/b"]}, "camera=B/_old/p.parquet": {"uri": ["/no"]}},
+    )
+    (folder / "camera=B").symlink_to(tmp_path / "elsewhere" / "camera=B")
+    (folder / "camera=E").symlink_to("camera=B")
+    (folder / "camera=A").symlink_to("camera=C")
+    (folder / "camera=C" / "up").symlink_to(folder)
+    assert read(folder).select(["uri", "camera"]).to_pylist() == [
+        {"uri": "/b", "camera": "B"},
+        {"uri": "/c", "camera": "C"},
+    ]
+    (tmp_path / "n.parquet").symlink_to(folder)
+    assert len(read(tmp_path / "n.parquet")) == 2
+
+
 def test_in_a_store(tmp_path, bucket):
     fill(tmp_path, {"a.parquet": {"uri": ["a.jpg"]}})
     url = bucket({"lists/m.parquet/camera=X%20Y/a.parquet": (tmp_path / "a.parquet").read_bytes()})

@@ -15,6 +15,7 @@ from cilf.manifest.ids import object_id
 from cilf.manifest.listing import check_input, is_manifest, objects
 from cilf.manifest.uris import absolute
 from cilf.storage import locate
+from cilf.training.sources import open_source
 
 
 def read(path) -> pa.Table:
@@ -174,7 +175,7 @@ def test_a_part_that_may_not_be_read_is_not_left_out(tmp_path, monkeypatch):
         ("../../x.jpg", "s3://b/x.jpg"),
         ("a/../b", "s3://b/m/n/b"),
         ("a//b...", "s3://b/m/n/a//b..."),
-        ("/y/../x", "/y/../x"),
+        ("/y/../x", "/x"),
         ("s3://b/./x/../y", "s3://b/./x/../y"),
     ],
 )
@@ -186,6 +187,13 @@ def test_relative_paths_are_named_as_a_listing_names_them(tmp_path):
     rows = [{"uri": "./a.jpg"}, {"uri": "../b.jpg"}, {"uri": "c//d.jpg"}]
     uris = read(write(tmp_path, ".csv", rows))["uri"].to_pylist()
     assert uris == [f"{tmp_path}/a.jpg", f"{tmp_path.parent}/b.jpg", f"{tmp_path}/c/d.jpg"]
+
+
+def test_one_file_under_several_names_is_one_object(tmp_path):
+    names = ["ph/a.jpg", f"{tmp_path}/./ph/a.jpg", f"/{tmp_path}//ph/a.jpg", f"file://{tmp_path}/ph/../ph/a.jpg"]
+    assert read(write(tmp_path, ".csv", [{"uri": name} for name in names]))["uri"].to_pylist() == [
+        f"{tmp_path}/ph/a.jpg"
+    ]
 
 
 def test_a_uri_that_leads_out_of_its_bucket(s3_server):
@@ -284,6 +292,21 @@ def test_one_file_of_many_objects_is_refused(tmp_path, bucket, name):
         ("file:///data/k.jpg", "/data/k.jpg"),
         ("file://localhost/data/k.jpg", "/data/k.jpg"),
         (" /data/k.jpg", None),
+        ("/data/./k.jpg", "/data/k.jpg"),
+        ("/data//k.jpg", "/data/k.jpg"),
+        ("//data/k.jpg", "/data/k.jpg"),
+        ("///data/k.jpg", "/data/k.jpg"),
+        ("/data/x/../k.jpg", "/data/k.jpg"),
+        ("/../data/k.jpg", "/data/k.jpg"),
+        ("file:///data/../data//k.jpg", "/data/k.jpg"),
+        ("file:////data/k.jpg", "/data/k.jpg"),
+        ("/data/x/..", "/data"),
+        ("/data/.k.jpg", "/data/.k.jpg"),
+        ("/data/..k/...", "/data/..k/..."),
+        ("/data/k.jpg.", "/data/k.jpg."),
+        ("/data/a\nb.jpg", "/data/a\nb.jpg"),
+        ("/data/a\n/../b.jpg", "/data/b.jpg"),
+        ("s3://b/./x/../k.jpg", "s3://b/./x/../k.jpg"),
     ],
 )
 def test_each_object_has_one_name(tmp_path, written, read_as):
@@ -356,3 +379,57 @@ def test_a_table_whose_log_says_what_counts_is_refused(tmp_path, sign, kind, nam
         check_input(locate(f"{folder}{name}"))
     assert (f"{kind.lower()}_scan('{folder}')" in str(refused.value)) == (kind != "Hudi")  # DuckDB does not read Hudi.
     assert ("DuckDB" in str(refused.value)) == (kind != "Hudi")
+
+
+INSIDE = [
+    ("t/_delta_log/0.json", "t/day=1", "Delta"),
+    ("t/_delta_log/0.json", "t/day=1/hour=2", "Delta"),
+    ("e=1/t/.hoodie/hoodie.properties", "e=1/t/day=1", "Hudi"),
+    ("t/metadata/v1.metadata.json", "t/data", "Iceberg"),
+    ("data/t/metadata/v1.metadata.json", "data/t/data/day=1", "Iceberg"),
+]
+
+
+@pytest.mark.parametrize(("sign", "folder", "kind"), [*INSIDE, ("t/_delta_log/0.json", "t/data/a", "Delta")])
+def test_a_folder_inside_a_table_is_refused(tmp_path, sign, folder, kind):
+    for place in (tmp_path / sign, tmp_path / folder / "m.parquet" / "x"):
+        place.parent.mkdir(parents=True)
+    (tmp_path / sign).touch()
+    pq.write_table(pa.table({"uri": ["/a"]}), tmp_path / folder / "m.parquet" / "a.parquet")
+    pq.write_table(pa.table({"image": [b"a"]}), tmp_path / folder / "b.parquet")
+    (tmp_path / "link").symlink_to(tmp_path / folder)
+    for place in (f"{folder}/*.parquet", f"{folder}/m.parquet", f"{folder}/m.parquet/*.parquet", "link/*.parquet"):
+        with pytest.raises(UsageError, match=rf"lies in {tmp_path}.*/t, which is a table of {kind}"):
+            check_input(locate(f"{tmp_path}/{place}"))
+        with pytest.raises(UsageError, match=f"is a table of {kind}"):
+            open_source(f"{tmp_path}/{place}", None)
+
+
+@pytest.mark.parametrize(("sign", "folder", "kind"), INSIDE)
+def test_a_folder_inside_a_table_in_a_store_is_refused(tmp_path, bucket, sign, folder, kind):
+    pq.write_table(pa.table({"image": [b"a"]}), tmp_path / "a.parquet")
+    url = bucket({sign: b"{}", f"{folder}/a.parquet": (tmp_path / "a.parquet").read_bytes()})
+    for reader in (
+        lambda: check_input(locate(f"{url}/{folder}/*.parquet")),
+        lambda: open_source(f"{url}/{folder}", None),
+    ):
+        with pytest.raises(UsageError, match=rf"lies in {url}/.*t, which is a table of {kind}"):
+            reader()
+
+
+def test_a_log_below_a_folder_of_a_manifest(tmp_path):
+    (tmp_path / "m.parquet" / "t" / "_delta_log").mkdir(parents=True)
+    pq.write_table(pa.table({"uri": ["/a"]}), tmp_path / "m.parquet" / "t" / "a.parquet")
+    with pytest.raises(UsageError, match="is a table of Delta"):
+        check_input(locate(f"{tmp_path}/m.parquet"))
+
+
+def test_what_only_resembles_a_table_is_read(tmp_path, bucket):
+    pq.write_table(pa.table({"image": [b"a"]}), tmp_path / "a.parquet")
+    data = (tmp_path / "a.parquet").read_bytes()
+    url = bucket({"t/m/day=1/a.parquet": data, "t/data/a.parquet": data, "t/metadata/faces.json": b"{}"})
+    for key in ("t/m/day=1/a.parquet", "t/metadata/v1.metadata.json"):
+        (tmp_path / key).parent.mkdir(parents=True)
+        (tmp_path / key).write_bytes(data)
+    for place in (f"{tmp_path}/t/m/day=1", f"{url}/t/m/day=1", f"{url}/t/data"):
+        check_input(locate(f"{place}/*.parquet"))

@@ -69,6 +69,13 @@ def test_other_times():
         ("modified", ["0000-00-00 00:00:00"], None, "row 7 is '0000"),
         ("modified", [20240501], None, "row 7 is '20240501', not a time"),
         ("modified", ["20240501"], None, "row 7 is '20240501', not a time"),
+        ("modified", [20240501101112], None, "row 7 is '20240501101112', not a time"),
+        ("modified", [None, 20240501101112, 19991231235959], None, "row 8 is '20240501101112', not a time"),
+        ("modified", [202405011011, 0], None, "row 7 is '202405011011', not a time"),
+        ("modified", [20240501101112.0, None], None, "row 7 is '20240501101112.0', not a time"),
+        ("modified", [Decimal("20240501101112.00")], None, "row 7 is '20240501101112.00', not a time"),
+        ("modified", ["", "20240501101112"], None, "row 8 is '20240501101112', not a time"),
+        ("modified", ["202405011011"], None, "row 7 is '202405011011', not a time"),
         ("modified", [2**62], pa.timestamp("s"), r"row 7 is a timestamp\[s\] out of range"),
         ("modified", [float("inf")], None, "row 7 is 'inf'"),
         ("modified", ["9" * 30], None, "row 7 is '999"),
@@ -86,6 +93,11 @@ def test_other_times():
 def test_what_is_refused(name, values, kind, message):
     with pytest.raises(UsageError, match=rf"^m\.parquet: .*{message}"):
         converted(pa.array(values, kind), name, "m.parquet", 6)
+
+
+def test_milliseconds_that_look_like_a_day_and_a_time():
+    assert [found.year for found in times([199912312359, 199912316059])] == [1976, 1976]
+    assert [found.year for found in times(["199912312359", "1714558272123"])] == [1976, 2024]
 
 
 def test_other_sizes_and_etags():
