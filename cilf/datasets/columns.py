@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cilf.errors import UsageError
+
+TRUE_AGE = "true_age"
+"""The column of a review file that people fill in."""
+
+
+def check_no_review(names: Iterable[str], url: str) -> None:
+    """Stop where the columns are those of a review file, in which `age` is a model's own estimate.
+
+    Raises:
+        UsageError: TRUE_AGE is among the names.
+    """
+    if TRUE_AGE in names:
+        raise UsageError(
+            f"{url} is a review file: `cilf report OUTPUT --corrections {url} --training-rows corrected.parquet` makes "
+            "rows to learn from"
+        )
 
 
 def check_image_column(kind: pa.DataType, url: str) -> None:

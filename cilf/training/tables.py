@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cilf.datasets.columns import check_image_column, encoded_images
+from cilf.datasets.columns import check_image_column, check_no_review, encoded_images
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
 from cilf.training.raw import LABELS, PLACES, Row, wanted
@@ -20,8 +20,9 @@ def check_columns(names: list[str], url: str, split: str | None) -> None:
     """Stop where a column is missing.
 
     Raises:
-        UsageError: which one, of which there is no other.
+        UsageError: which one, of which there is no other; or it is a review file.
     """
+    check_no_review(names, url)
     required = [*([] if {"age_low", "age_high"} <= set(names) else ["age"]), *(["split"] if split else [])]
     missing = [name for name in required if name not in names]
     if not {"image", *PLACES} & set(names):
