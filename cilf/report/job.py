@@ -109,9 +109,7 @@ def _check_rows(target: Location) -> None:
         UsageError: it has another suffix, or somebody else's file has its name.
     """
     if not target.path.lower().endswith(".parquet"):
-        raise UsageError(
-            f"--training-rows {target.url}: expected a name that ends in .parquet, as it is Parquet"
-        )
+        raise UsageError(f"--training-rows {target.url}: expected a name that ends in .parquet, as it is Parquet")
     if not target.fs.exists(target.path):
         return
     try:
