@@ -144,7 +144,7 @@ class PublishOptions:
 
     table: str
     """Table that is to equal the labels, made where there is none: NAMESPACE.NAME of an Iceberg table, or with --format
-    delta its folder or URL."""
+    delta its folder, new, empty or with the table, or its URL."""
 
     _: KW_ONLY
 

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 from cilf.column_types import has_bytes, is_bytes
 from cilf.errors import UsageError
 
+TRUE_AGE = "true_age"
+"""The column of a review file that people fill in."""
 _INVISIBLE = "\ufeff\u200b"
 """What editors leave at the beginning of a file."""
 
@@ -40,6 +42,19 @@ def misnamed(names: Iterable[str], known: Collection[str]) -> str | None:
             return f"`{name}` twice: leave one of them out, or rename it"
         seen.add(name)
     return None
+
+
+def check_no_review(names: Iterable[str], url: str) -> None:
+    """Stop where the columns are those of a review file, in which `age` is a model's own estimate.
+
+    Raises:
+        UsageError: TRUE_AGE is among the names.
+    """
+    if TRUE_AGE in names:
+        raise UsageError(
+            f"{url} is a review file: `cilf report OUTPUT --corrections {url} --training-rows corrected.parquet` makes "
+            "rows to learn from"
+        )
 
 
 def check_image_column(kind: pa.DataType, url: str) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cilf.datasets.age_groups import BOUNDS, AgeGroup, distinct_bounds, group_of_row, years
-from cilf.datasets.columns import check_image_column, check_names, without_views
+from cilf.datasets.columns import check_image_column, check_names, check_no_review, without_views
 from cilf.datasets.data_files import data_files
 from cilf.datasets.known_boxes import BOX_COLUMNS
 from cilf.errors import UsageError
@@ -112,6 +112,7 @@ def inspect(location: Location, source: Location, split: str) -> FaceFile:
 
 
 def _check(schema: pa.Schema, location: Location) -> None:
+    check_no_review(schema.names, location.url)
     check_names(schema.names, _KNOWN, location.url)
     instead = {"age"} if all(name in schema.names for name in BOUNDS) else set()
     missing = [name for name in _REQUIRED if name not in schema.names and name not in instead]

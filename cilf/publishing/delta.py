@@ -17,11 +17,10 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from cilf.column_types import united
 from cilf.errors import JobError, UsageError
 from cilf.provenance import new_run_id
-from cilf.publishing.delta_places import settings, uri
+from cilf.publishing.delta_places import check_free, settings, table_place, uri
 from cilf.publishing.labels import KEYS, Labels
 from cilf.publishing.s3 import check_reachable, check_writable
 from cilf.publishing.table_types import grows, table_type
-from cilf.storage import CHECKING, locate
 
 RUNS = "cilf.runs"
 """In the commit's information: ids of the runs whose rows it brings, separated by commas."""
@@ -39,14 +38,14 @@ class DeltaMirror:
     """
 
     def __init__(self, place: str, output: str) -> None:
-        at = locate(place, CHECKING)
+        at = table_place(place, output)
         self._place, self._uri, self._settings = at.url, uri(at), settings(at)
         self._description = f"{_DESCRIPTION}{output}"
-        if f"{at.url}/".startswith(f"{output}/labels/"):
-            raise UsageError(f"the Delta table {at.url} would lie among the labels of {output}: choose another place")
         if at.scheme != "file":
             check_reachable(at, "open the Delta table")
         self._table = self._found()
+        if self._table is None:
+            check_free(at)
         if at.scheme != "file":  # The library's writer panics on the terminal where it may not write.
             check_writable(at, "write to the Delta table")
         self._stale: list[str] = []

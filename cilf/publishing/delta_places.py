@@ -3,13 +3,54 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from cilf.errors import UsageError
 from cilf.publishing.s3 import s3_settings
-from cilf.storage import Location
+from cilf.storage import CHECKING, Location, lies_inside, locate, problem
 
 _MISTAKEN = re.compile(r"[\x00-\x1f\x7f\[\]\\^|]|%[0-9A-Fa-f]{2}|[\ud800-\udfff]")
 """What the library looks for elsewhere, or ends the process for."""
+
+
+_LEFT_BEHIND = re.compile("_delta_log|model=.*")
+"""What the writer has made in a folder when it is killed before its first commit."""
+
+
+def table_place(name: str, output: str) -> Location:
+    """The place that a user has named.
+
+    Raises:
+        UsageError: the name is empty, or the table would lie where the labels of OUTPUT are.
+    """
+    if not name.strip():
+        raise UsageError("the name of the Delta table is empty: expected its folder or URL")
+    place, of = locate(name, CHECKING), locate(output, CHECKING)
+    if lies_inside(place, of / "labels"):
+        raise UsageError(f"the Delta table {place.url} would lie among the labels of {output}: choose another place")
+    if lies_inside(place, of) and lies_inside(of, place):
+        raise UsageError(f"the Delta table {place.url} would lie in OUTPUT itself: choose another place")
+    return place
+
+
+def check_free(place: Location) -> None:
+    """Make sure that a local folder in which a table is to be made holds nothing else.
+
+    Raises:
+        UsageError: it does, or it cannot be listed.
+    """
+    if place.scheme != "file":
+        return
+    try:
+        names = sorted(entry.name for entry in Path(place.path).iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"cannot make a Delta table: {problem(error, place.url)}") from error
+    if others := [name for name in names if not _LEFT_BEHIND.fullmatch(name)]:
+        raise UsageError(
+            f"{place.url} is not empty and holds no Delta table (it holds {others[0]!r}): choose a new or empty folder"
+        )
 
 
 def uri(place: Location) -> str:

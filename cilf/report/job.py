@@ -101,11 +101,13 @@ def _learn(output: Location, places: list[Location], target: Location) -> int:
 
 
 def _check_rows(target: Location) -> None:
-    """Make sure that --training-rows takes the place of nothing but such rows.
+    """Make sure that --training-rows is named as Parquet and takes the place of nothing but such rows.
 
     Raises:
-        UsageError: somebody else's file has its name.
+        UsageError: it has another suffix, or somebody else's file has its name.
     """
+    if not target.path.lower().endswith(".parquet"):
+        raise UsageError(f"--training-rows {target.url}: expected a name that ends in .parquet, as it is Parquet")
     if target.fs.exists(target.path) and columns_of(target) != schema.CORRECTED.names:
         raise UsageError(f"--training-rows {target.url} exists and holds something else: choose another name")
 

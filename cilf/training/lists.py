@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from cilf.datasets.columns import misnamed
+from cilf.datasets.columns import TRUE_AGE, check_no_review, misnamed
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
 from cilf.training.raw import LABELS, PLACES, Row
@@ -73,12 +73,14 @@ def json_rows(file: Location) -> Iterator[Row]:
     """The rows of JSON lines. A line that is none is a row with `wrong`.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: the file cannot be read, or it is a review file.
     """
     with _lines(file) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield json_labels(line, f"{file.url}, line {number}")
+                row = json_labels(line, f"{file.url}, line {number}")
+                check_no_review(row, file.url)
+                yield row
 
 
 def json_labels(text: str | bytes, name: str) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def json_labels(text: str | bytes, name: str) -> dict[str, Any]:
         return {"id": name, "wrong": "JSON, but no object with labels"}
     if fault := misnamed((key for key, _ in found), (*LABELS, *PLACES)):
         return {"id": name, "wrong": f"its labels have {fault}"}
-    return {key: value for key, value in found if key in (*LABELS, *PLACES)}
+    return {key: value for key, value in found if key in (*LABELS, *PLACES, TRUE_AGE)}
 
 
 @contextmanager

@@ -23,6 +23,11 @@ from cilf.models.settings import MiVolo, PlainClip
 from cilf.training.defaults import changed, filled
 
 
+def _entry(given: Any) -> Any:
+    """A path by itself is the entry that has nothing else."""
+    return {"path": given} if isinstance(given, str) else given
+
+
 class More(BaseModel):
     """Further labelled photographs, to learn from alone: neither calibrated on nor measured on."""
 
@@ -34,6 +39,8 @@ class More(BaseModel):
     """Value of the column `split` of the rows to learn from. null: every row."""
     repeat: int = Field(default=1, ge=1)
     """Times that each row is shown in an epoch, each time another view of it."""
+
+    _paths = model_validator(mode="before")(_entry)
 
 
 class Data(BaseModel):
@@ -61,6 +68,19 @@ class Data(BaseModel):
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in serialise(self).items() if name != "more" or value}
+
+
+def _joined(entries: list[Any]) -> dict[str, Any]:
+    """A list of data as one Data.
+
+    Raises:
+        ValueError: it begins with no entry, or an entry has `more`.
+    """
+    if not entries or not isinstance(entries[0], dict):
+        raise ValueError("the first entry of the list has no path: write `- path: ...`")
+    if any("more" in entry for entry in entries if isinstance(entry, dict)):
+        raise ValueError("a list has no `more`: write each further path as an entry, `- path: ...`")
+    return {**entries[0], "more": entries[1:]}
 
 
 class Recipe(BaseModel):
@@ -136,10 +156,12 @@ class Recipe(BaseModel):
     @field_validator("data", mode="before")
     @classmethod
     def _listed(cls, given: Any) -> Any:
-        """A list is the base set and `more`."""
-        if not (isinstance(given, list) and given and isinstance(given[0], dict)):
-            return given
-        return {**given[0], "more": [*given[0].get("more", ()), *given[1:]]}
+        """A list is the base set and `more`; text is a path."""
+        if isinstance(given, list):
+            return _joined([_entry(entry) for entry in given])
+        if isinstance(given, dict) and isinstance(given.get("more"), (str, dict)):
+            return {**given, "more": [given["more"]]}
+        return _entry(given)
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
@@ -240,7 +262,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: other encodings, and impossible dates.
         raise UsageError(f"{path} is not YAML: {error}") from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cilf.datasets.columns import check_image_column, check_names, encoded_images
+from cilf.datasets.columns import check_image_column, check_names, check_no_review, encoded_images
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
 from cilf.training.raw import LABELS, NOTHING, PLACES, Row, wanted
@@ -24,8 +24,9 @@ def check_columns(names: list[str], given: Row, url: str, split: str | None) -> 
         given: labels that the file's folders tell, of columns that it may lack.
 
     Raises:
-        UsageError: which one.
+        UsageError: which one; or it is a review file.
     """
+    check_no_review(names, url)
     check_names(names, (*LABELS, *PLACES, "image"), url)
     there = {*names, *given}
     required = [*([] if {"age_low", "age_high"} <= there else ["age"]), *(["split"] if split else [])]

@@ -108,6 +108,7 @@ def test_faces_are_read_from_a_store(bucket, face_file):
     [
         ({"age": None}, r"no column age \(its columns: id, image, split\)"),
         ({"split": None, "image": None}, "no column image, split"),
+        ({"true_age": [None, 41.0]}, "is a review file: `cilf report"),
         ({"split": ["train", "test"]}, r"no rows with split = 'val' \(splits there: test, train\)"),
         ({"image": ["a.jpg", "b.jpg"]}, "image of string; expected binary"),
         ({"image": [b"", b""]}, "none of the 2 rows .* the first is face-0: empty file"),

@@ -160,6 +160,54 @@ def test_a_table_among_the_labels(tmp_path, write_run, refused):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+def test_a_table_without_a_name(tmp_path, write_run, refused, name, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
+    assert "the name of the Delta table is empty" in refused(tmp_path / "out", name, "--format", "delta")
+    assert not any((tmp_path / "here").iterdir())
+
+
+def test_a_table_in_output_itself(tmp_path, write_run, refused, monkeypatch):
+    output = tmp_path / "out"
+    write_run(str(output), FIRST, [photograph(1)])
+    (tmp_path / "link").symlink_to(output)
+    monkeypatch.chdir(output)
+    for name in (str(output), f"{output}/", f"file://{output}", ".", str(tmp_path / "link"), f"{output}/labels/.."):
+        assert "would lie in OUTPUT itself" in refused(output, name, "--format", "delta")
+    assert "would lie among the labels" in refused(output, f"{tmp_path}/link/labels/table", "--format", "delta")
+    assert [entry.name for entry in output.iterdir()] == ["labels"]
+
+
+@pytest.mark.parametrize("name", ["holiday.jpg", "album/holiday.jpg", ".hidden", "out/labels"])
+def test_a_folder_with_other_files_is_no_place_for_a_new_table(tmp_path, write_run, refused, name):
+    output, folder = tmp_path / "out", tmp_path / "mine"
+    write_run(str(output), FIRST, [photograph(1)])
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_bytes(b"mine")
+    before = sorted(folder.rglob("*"))
+    assert f"{folder} is not empty and holds no Delta table" in refused(output, str(folder), "--format", "delta")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_table_that_was_left_unfinished_is_made_again(tmp_path, place, write_run, publish_delta, same_in_delta):
+    """An empty folder, and what a writer leaves that is killed before its first commit, are no other files."""
+    write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
+    (Path(place) / "_delta_log").mkdir(parents=True)
+    (Path(place) / "model=0123456789ab").mkdir()
+    (Path(place) / "model=0123456789ab" / "part-00000.parquet").write_bytes(b"PAR1")
+    assert "has 1 rows as of version 0" in publish_delta(tmp_path / "out")
+    assert same_in_delta(tmp_path / "out") == 1
+
+
+def test_a_table_at_a_file(tmp_path, write_run, refused):
+    write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
+    (tmp_path / "file").write_bytes(b"mine")
+    refused(tmp_path / "out", str(tmp_path / "file"), "--format", "delta")
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
 def test_keys_of_any_name_on_s3(tmp_path, write_run, publish, refused, bucket):
     import s3fs
 

@@ -156,6 +156,15 @@ def test_wrong_corrections_are_refused(output, tmp_path, capsys, columns, messag
     assert not target.exists()
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows", "rows.jsonl", "parquet", "rows.parquet.gz"])
+def test_training_rows_are_named_as_parquet(output, tmp_path, capsys, name):
+    file = corrections(tmp_path / "c.csv", id=[5], true_age=["20"])
+    target = tmp_path / name
+    assert cli.main(["report", output, "--corrections", file, "--training-rows", str(target)]) == cli.WRONG_USAGE
+    assert f"{target}: expected a name that ends in .parquet" in capsys.readouterr().err
+    assert not target.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -60,11 +60,62 @@ def test_a_wrong_recipe_is_refused_and_the_field_named(change, complaint, recipe
         read_recipe(recipe_file(**changes))
 
 
-def test_what_is_not_yaml_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"name: [tiny",
+        "summary: Gesichter für alle".encode("latin-1"),
+        "name: tiny".encode("utf-16"),
+        b"name: 2026-13-45",
+        b"[" * 100_000,
+    ],
+    ids=["cut", "latin-1", "utf-16", "date", "deep"],
+)
+def test_what_is_not_yaml_is_refused(data, tmp_path):
     path = tmp_path / "wrong.yaml"
-    path.write_text("name: [tiny")
+    path.write_bytes(data)
     with pytest.raises(UsageError, match="is not YAML"):
         read_recipe(path)
+
+
+def data_of(given):
+    return Recipe.model_validate({**RECIPE, "data": given}).data
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("a", {"path": "a"}),
+        (["a"], {"path": "a"}),
+        (["a", "b"], [{"path": "a"}, {"path": "b"}]),
+        ([{"path": "a", "choose": "test"}, "b"], [{"path": "a", "choose": "test"}, {"path": "b"}]),
+        ({"path": "a", "more": "b"}, [{"path": "a"}, {"path": "b"}]),
+        ({"path": "a", "more": ["b", {"path": "c", "repeat": 2}]}, ["a", "b", {"path": "c", "repeat": 2}]),
+        ({"path": "a", "more": {"path": "b"}}, ["a", "b"]),
+    ],
+)
+def test_a_path_by_itself_is_an_entry(short, long):
+    assert data_of(short) == data_of(long)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ([{"path": "a", "more": None}, {"path": "c"}], "data: .*a list has no `more`"),
+        ([{"path": "a", "more": ["b"]}, {"path": "c"}], "data: .*a list has no `more`"),
+        ([{"path": "a", "more": "b"}], "data: .*a list has no `more`"),
+        ([{"path": "a"}, {"path": "c", "more": []}], "data: .*a list has no `more`"),
+        ([], "data: .*write `- path: ...`"),
+        ([None, {"path": "a"}], "data: .*write `- path: ...`"),
+        ([["a"]], "data: .*write `- path: ...`"),
+        ({"path": "a", "more": None}, r"data\.more: "),
+        (["a", 7], r"data\.more\.0: "),
+    ],
+)
+def test_data_that_is_none_gives_one_complaint(data, complaint, recipe_file):
+    with pytest.raises(UsageError, match=complaint) as refused:
+        read_recipe(recipe_file(data))
+    assert "; " not in str(refused.value)
 
 
 def test_missing_recipe_is_one_line_and_exit_2(tmp_path, capsys):

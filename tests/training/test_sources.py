@@ -235,6 +235,21 @@ def test_a_line_that_is_no_json_costs_itself(tmp_path):
     assert rows[1]["id"].endswith("labels.jsonl, line 2")
 
 
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl", "parquet"])
+def test_a_review_file_is_not_learned_from(kind, tmp_path):
+    row = {"id": "1", "uri": "a.png", "age": 30.0, "split": "train", "true_age": None}
+    file = tmp_path / f"review.{kind}"
+    if kind == "jsonl":
+        file.write_text(json.dumps(row))
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist([row]), file)
+    else:
+        text = b"id,uri,age,split,true_age\n1,a.png,30,train,\n"
+        file.write_bytes(gzip.compress(text) if kind == "csv.gz" else text)
+    with pytest.raises(UsageError, match=f"review.{kind} is a review file: `cilf report OUTPUT --corrections"):
+        list(open_source(str(file), "train").labels())
+
+
 IMAGES = {
     "struct": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
     "struct of views": pa.struct([("path", pa.string_view()), ("bytes", pa.binary_view())]),
