@@ -108,7 +108,7 @@ def options(job: str, places: Sequence[str], settings: Mapping[str, Any], source
     app = _app()
     app.config = (Dict(dict(settings), use_commands_as_keys=False, source=source),)
     try:
-        _, bound, _ = app.parse_args([*job.split(), *places], exit_on_error=False, print_error=False)
+        _, bound, _ = app.parse_args([*job.split(), "--", *places], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise UsageError(str(error)) from error
     return bound.arguments["options"]
