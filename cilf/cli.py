@@ -25,7 +25,7 @@ import cilf
 from cilf.card import ModelFolderError
 from cilf.errors import BusyError, JobError, UsageError
 from cilf.own_process import hide_warnings
-from cilf.startup import settle
+from cilf.startup import readers_may_leave, settle
 
 DONE, FAILED, WRONG_USAGE, BUSY, INTERRUPTED = 0, 1, 2, 75, 130
 
@@ -108,7 +108,7 @@ def options(job: str, places: Sequence[str], settings: Mapping[str, Any], source
     app = _app()
     app.config = (Dict(dict(settings), use_commands_as_keys=False, source=source),)
     try:
-        _, bound, _ = app.parse_args([*job.split(), *places], exit_on_error=False, print_error=False)
+        _, bound, _ = app.parse_args([*job.split(), "--", *places], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise UsageError(str(error)) from error
     return bound.arguments["options"]
@@ -121,7 +121,11 @@ def main(arguments: list[str] | None = None) -> int:
     run is doing this, try later. 130: interrupted. What the user can act on is one message on stderr; the traceback of
     anything else goes to a file that the message names.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with readers_may_leave():
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(arguments: list[str]) -> int:
     hide_warnings()
     command = next((f"cilf {job}" for job in JOBS if arguments[: job.count(" ") + 1] == job.split()), "cilf")
     try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 from cilf.cache import cache
 from cilf.errors import UsageError
@@ -42,3 +45,31 @@ def open_streams() -> None:
                 os.close(nowhere)
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
+
+
+class _Unread(io.FileIO):
+    """A stream whose reader may have left (`cilf … | head -1`): what is written then is dropped."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+@contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """While the context lasts, nobody has to read what this process prints: its job goes on, and ends well."""
+    streams = ((sys.stdout, sys.__stdout__, redirect_stdout), (sys.stderr, sys.__stderr__, redirect_stderr))
+    with ExitStack() as held:
+        for stream, original, redirect in streams:
+            if stream is original and isinstance(stream, io.TextIOWrapper):  # what a caller has redirected stays so
+                unread = _unread(stream)
+                held.enter_context(redirect(unread))
+                held.callback(unread.flush)
+        yield
+
+
+def _unread(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    raw = io.BufferedWriter(_Unread(stream.fileno(), "wb", closefd=False))
+    return io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True)

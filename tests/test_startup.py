@@ -35,6 +35,18 @@ def test_a_closed_stdout_is_no_failure(closed):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_failure(unbuffered):
+    """Standard output is a pipe that nobody reads any more."""
+    read, written = os.pipe()
+    os.close(read)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-c", COMMAND, "--version"]
+    done = subprocess.run(command, env=environment, stdout=written, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(written)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_without_room_for_a_log_the_traceback_is_printed(monkeypatch, capsys):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from cilf import schema
 from cilf.column_types import fitted_table, known, known_of_both, twins, united, with_values
 from cilf.errors import UsageError
+from cilf.labelling.label_files import reading
 from cilf.labelling.lease import Lease, check_lease
 from cilf.labelling.pipeline import Work
 from cilf.storage import Location, files, folders, write
@@ -112,7 +113,7 @@ def _known(file: Location, name: str) -> pa.DataType:
 
 
 def _batches(file: Location, names: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    with file.fs.open(file.path, "rb") as opened:
+    with reading(file), file.fs.open(file.path, "rb") as opened:
         yield from pq.ParquetFile(opened).iter_batches(_BATCH, columns=names)
 
 
@@ -174,7 +175,7 @@ def _columns(file: Location) -> pa.Schema:
     try:
         return pq.read_schema(pa.BufferReader(file.fs.cat_file(file.path, start=-_FOOTER)))
     except pa.ArrowInvalid:  # a larger footer
-        with file.fs.open(file.path, "rb") as opened:
+        with reading(file), file.fs.open(file.path, "rb") as opened:
             return pq.read_schema(opened)
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from cilf.config import CompactOptions
 from cilf.errors import UsageError
+from cilf.labelling.label_files import reading
 from cilf.labelling.lease import Lease, check_lease
 from cilf.labelling.progress import Progress
 from cilf.manifest.failures import told
@@ -79,7 +80,7 @@ def _groups(labels: Location) -> Iterator[list[Location]]:
     """Files of the same columns that are small on their own and together about as large as a file should be."""
     waiting: dict[bytes, tuple[list[Location], int]] = {}
     for file, size in small_files(labels):
-        with file.fs.open(file.path, "rb") as opened:
+        with reading(file), file.fs.open(file.path, "rb") as opened:
             columns = pq.read_schema(opened).serialize().to_pybytes()
         group, held = waiting.get(columns, ([], 0))
         group.append(file)
@@ -98,7 +99,7 @@ def _merge(labels: Location, group: list[Location], may_write: Callable[[], None
     write(labels / _JOURNAL, json.dumps({"into": into, "files": names}).encode())
     tables = []
     for file in group:
-        with file.fs.open(file.path, "rb") as opened:
+        with reading(file), file.fs.open(file.path, "rb") as opened:
             tables.append(pq.ParquetFile(opened).read())
     buffer = io.BytesIO()
     pq.write_table(pa.concat_tables(tables).unify_dictionaries(), buffer, compression="zstd")

@@ -25,6 +25,10 @@ SELECT COLUMNS(lambda name: lower(name) <> 'model'), regexp_extract({schema.FILE
 FROM read_parquet(getvariable('files'), union_by_name = true, hive_partitioning = false, filename = '{schema.FILE}')
 """
 
+_OF_FILES = (duckdb.IOException, duckdb.InvalidInputException)
+_GONE = ("No files found", "No such file", "FileNotFoundError", "NoSuchKey")
+"""What is said of a file that was there when the others were looked for."""
+
 Row = dict[str, Any]
 
 
@@ -60,12 +64,18 @@ class Database:
 def _as_job_errors() -> Iterator[None]:
     try:
         yield
-    except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
-        text = " ".join(str(error).split())
-        raise JobError(
-            f"the labels could not be read to their end ({text}): where a run or `cilf compact` was just replacing "
-            "files, the same command again reads the new ones"
-        ) from error
+    except (duckdb.Error, OSError) as error:
+        # What is wrong with a statement has classes of its own; what is wrong inside a file may have none.
+        if not isinstance(error, (*_OF_FILES, OSError)) and type(error) is not duckdb.Error:
+            raise
+        text = " ".join(str(error).partition("\nLINE ")[0].split())
+        raise JobError(f"the labels could not be read to their end ({text}): {_advice(text)}") from error
+
+
+def _advice(text: str) -> str:
+    if any(gone in text for gone in _GONE):
+        return "where a run or `cilf compact` was just replacing files, the same command again reads the new ones"
+    return "remove or restore the file that is damaged or is no Parquet file"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from cilf.config import LabelOptions
 from cilf.images.decode import DecodeError, read
 from cilf.images.faces import confirmed, look
 from cilf.images.fetch import fetch
+from cilf.labelling.label_files import reading
 from cilf.labelling.progress import Progress
 from cilf.own_process import prepare
 from cilf.storage import Location, files
@@ -45,7 +46,7 @@ def without_thumbnails(labels: Location) -> str | None:
 
 
 def _rows_without_thumbnails(file: Location) -> int:
-    with file.fs.open(file.path, "rb") as opened:
+    with reading(file), file.fs.open(file.path, "rb") as opened:
         footer = pq.ParquetFile(opened)
         return 0 if schema.THUMBNAILS.name in footer.schema_arrow.names else footer.metadata.num_rows
 

@@ -21,7 +21,9 @@ from cilf.words import counted
 SAMPLE = 1_000
 
 _LEAST = 100
-"""Objects of a sample that forecasts anything: what the first few take is mostly their process's start."""
+"""Objects that were decoded, of a sample that forecasts anything: what the first few take is mostly their process's
+start, and what could not be decoded took next to nothing."""
+_DECODED = ("ok", "no_face")
 _ROUNDS = 4
 """How often each task has to have had a block for the pace of the sample to be that of steady work: the first blocks of
 all tasks come together."""
@@ -79,25 +81,35 @@ def forecast(of: int, progress: Progress, cluster: Cluster, shares: Plan, price:
     lines += [f"  {status:<12} {objects / labelled:7.1%}" for status, objects in progress.counts.most_common()]
     if lost := progress.total - labelled:
         lines.append(f"{counted(lost, 'object')} lost the process that had them: they would be tried alone")
-    if labelled < _LEAST:
-        lines.append(
-            f"the sample is too small to tell images/s, time or cost from: it takes at least {_LEAST} objects, and "
-            "1,000 are better"
-        )
-        return "\n".join(lines)
+    if doubt := _doubt(progress):
+        return "\n".join([*lines, doubt])
     fetch, decode, model = (progress.stage_seconds[stage] / labelled for stage in ("fetch", "decode", "model"))
     pace, start = rate(progress, cluster, shares), progress.seconds_to_first
     lines += [
         f"{pace:,.1f} images/s after {start:.0f} s of start: all of it in {clock(start + of / pace)}",
         f"per image {1000 * fetch:.1f} ms fetching (mostly waiting), {1000 * decode:.1f} ms decoding and finding "
         f"faces, {1000 * model:.1f} ms in the model, in batches of {progress.batch_size}",
-        f"so a replica of the model keeps {max(1, math.ceil(decode / max(model, 1e-9)))} core(s) decoding",
     ]
+    if model:
+        lines.append(f"so a replica of the model keeps {max(1, math.ceil(decode / model))} core(s) decoding")
     if price is not None:
         whole, million = (price * cluster.nodes * (start + objects / pace) / 3600 for objects in (of, 1_000_000))
         machines = counted(cluster.nodes, "machine")
         lines.append(f"cost {whole:,.2f} on {machines} at {price:g} per hour, {million:,.2f} for a million")
     return "\n".join(lines)
+
+
+def _doubt(progress: Progress) -> str:
+    """Why a sample tells nothing of the pace of the whole; empty where it does."""
+    decoded = sum(progress.counts[status] for status in _DECODED)
+    if not decoded:
+        return "no object of the sample could be decoded: nothing can be said of images/s, time or cost"
+    if decoded < _LEAST:
+        return (
+            f"the sample is too small to tell images/s, time or cost from: it takes at least {_LEAST} objects "
+            f"that can be decoded, and 1,000 are better; here {decoded} could be"
+        )
+    return ""
 
 
 def rate(progress: Progress, cluster: Cluster, shares: Plan) -> float:

@@ -32,6 +32,8 @@ class Record(BaseModel):
     model_name: str = ""
     options: dict[str, Any] = {}
     """Of `cilf label`, by name."""
+    input: str | None = None
+    """The place that INPUT names, in one spelling; None in records of former versions."""
     objects: int = 0
     """To label."""
     counts: dict[str, int] = {}

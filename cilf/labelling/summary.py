@@ -12,7 +12,7 @@ from cilf.cluster import Cluster
 from cilf.config import LabelOptions
 from cilf.labelling.progress import Progress
 from cilf.provenance import versions
-from cilf.storage import Location, write
+from cilf.storage import Location, locate, write
 from cilf.words import counted
 
 
@@ -66,6 +66,7 @@ class Summary:
             "run": self.run,
             "started": self.started.isoformat(timespec="seconds"),
             "options": asdict(self.options),
+            "input": locate(self.options.input).url,
             "model": self.labels.rpartition("=")[2],
             "model_name": self.model_name,
             "versions": versions(),

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cilf.labelling.label_files import reading
 from cilf.manifest.ids import contains
 from cilf.storage import Location, files, remove, write
 
@@ -61,8 +62,9 @@ def _outcomes(file: Location, again: Again | None) -> tuple[np.ndarray, np.ndarr
 def _columns(file: Location, names: list[str]) -> pa.Table:
     end = file.fs.cat_file(file.path, start=-_SMALL)
     if len(end) < _SMALL:
-        return pq.ParquetFile(pa.BufferReader(end)).read(names)
-    with file.fs.open(file.path, "rb") as opened:
+        with reading(file):
+            return pq.ParquetFile(pa.BufferReader(end)).read(names)
+    with reading(file), file.fs.open(file.path, "rb") as opened:
         return pq.ParquetFile(opened).read(names)
 
 
@@ -133,7 +135,7 @@ def _forget(file: Location, ids: np.ndarray) -> Location | None:
 def _rewrite(file: Location, ids: np.ndarray) -> None:
     """Without these ids. A compacted file is written as it is read: with its thumbnails it is a gigabyte in memory."""
     buffer = io.BytesIO()
-    with file.fs.open(file.path, "rb") as opened:
+    with reading(file), file.fs.open(file.path, "rb") as opened:
         rows = pq.ParquetFile(opened)
         with pq.ParquetWriter(buffer, rows.schema_arrow, compression="zstd") as writer:
             for batch in rows.iter_batches(_BATCH):

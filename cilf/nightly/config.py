@@ -33,6 +33,10 @@ _SECTIONS: dict[str, type[ListOptions | LabelOptions | ReportOptions]] = {
     "report": ReportOptions,
 }
 
+_TAKEN = ("labels", "runs", "nights", "leases", "manifests", "review")
+"""Folders of OUTPUT that hold other files than a listing."""
+_APART = "choose another folder for the listing, such as the default, OUTPUT/listing"
+
 _Section = dict[str, Any]
 _Place = Annotated[str, Field(min_length=1)]
 _Places = Annotated[tuple[_Place, ...], BeforeValidator(lambda found: [found] if isinstance(found, str) else found)]
@@ -157,7 +161,7 @@ def _check(config: Config) -> None:
     """Refuse what the steps would refuse in the middle of the night.
 
     Raises:
-        UsageError: an option is unknown, wrong or the night's own, or OUTPUT lies inside an input.
+        UsageError: an option is unknown, wrong or the night's own, or one place lies inside another that is not for it.
     """
     for name, section in (("list", config.listing), ("label", config.label), ("report", config.report)):
         if refused := _ITS_OWN[name] & {key.replace("-", "_") for key in section}:
@@ -167,12 +171,25 @@ def _check(config: Config) -> None:
     config.list_options()
     config.label_options()
     config.report_options("")
+    _check_places(config)
+
+
+def _check_places(config: Config) -> None:
+    output, manifest = locate(config.output), locate(config.manifest_folder)
     for place in config.inputs:
-        if lies_inside(locate(config.output), locate(place)):
+        if lies_inside(output, locate(place)):
             raise UsageError(
                 f"output {config.output} lies inside input {place}: its own files would be labelled the next time; "
                 "choose a place outside"
             )
+        if lies_inside(manifest, locate(place)) or lies_inside(locate(place), manifest):
+            both = f"manifest {config.manifest_folder} and input {place}"
+            raise UsageError(f"{both}: one lies inside the other; {_APART}")
+    if lies_inside(output, manifest):
+        raise UsageError(f"output {config.output} lies inside manifest {config.manifest_folder}; {_APART}")
+    for folder in _TAKEN:
+        if lies_inside(manifest, output / folder):
+            raise UsageError(f"manifest {config.manifest_folder} lies inside {folder} of output; {_APART}")
 
 
 def _check_option(section: str, key: str) -> None:

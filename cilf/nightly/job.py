@@ -16,7 +16,8 @@ from cilf.manifest.failures import told
 from cilf.nightly.config import Config, read_config
 from cilf.nightly.record import Record, Step, tonight
 from cilf.nightly.steps import STEPS
-from cilf.storage import CHECKING, Location, check_output, locate
+from cilf.storage import CHECKING, Location, check_output, locate, model_folder
+from cilf.urls import split
 
 DRIFTED = 3
 """Exit code of a night whose ages have drifted, where CONFIG says fail_on_drift."""
@@ -31,6 +32,7 @@ def run(options: NightlyOptions) -> int:
     if record.ended is not None:
         print(f"nothing to do: night {record.night} is done, see {record.place(output).url} (--again begins another)")
         return _code(record, config)
+    _check_model(config)
     check_output(checked)
     holder, lease = provenance.new_run_id(), output / "leases" / "nightly.json"
     with Lease(lease, holder, _say):
@@ -46,6 +48,16 @@ def run(options: NightlyOptions) -> int:
             _go_on(record, config, save)
     print(_closing(record, output))
     return _code(record, config)
+
+
+def _check_model(config: Config) -> None:
+    """Refuse a model that is not there. One in a store may only be out of reach for a while, so the step tells that."""
+    model = config.label_options().model
+    if split(model)[0] == "file":
+        try:
+            model_folder(model)
+        except UsageError as error:
+            raise UsageError(f"label: {error}") from error
 
 
 def _go_on(record: Record, config: Config, save: Callable[[], None]) -> None:

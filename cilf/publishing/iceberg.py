@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NoSuchTableError,
@@ -192,6 +193,8 @@ class IcebergMirror:
 
     def _begin(self, columns: pa.Schema, replaced: list[str]) -> Transaction:
         """A transaction on the table, or on one to be made, that has room for these columns."""
+        if self._table is None:
+            self._make_home()
         try:
             if self._table is not None:
                 transaction = self._table.transaction()
@@ -201,9 +204,6 @@ class IcebergMirror:
                 with transaction.update_schema() as update:
                     update.union_by_name(columns)
                 return transaction
-            namespace = self._name.rpartition(".")[0]
-            self._catalog.create_namespace_if_not_exists(namespace)
-            check_home(self._catalog, self._catalog_name, namespace)
             transaction = self._catalog.create_table_transaction(self._name, columns, properties={SOURCE: self._output})
             with transaction.update_spec() as spec:
                 spec.add_identity("model")
@@ -213,6 +213,17 @@ class IcebergMirror:
                 f"{self._name} cannot hold a column of the labels ({' '.join(str(error).split())}): write the manifest "
                 "with this column in another type, or without it, and label into another OUTPUT"
             ) from error
+
+    def _make_home(self) -> None:
+        """The namespace of a table that is to be made."""
+        namespace = self._name.rpartition(".")[0]
+        try:
+            if isinstance(self._catalog, MetastoreCatalog):  # It would say so after it has made the namespace.
+                self._catalog.identifier_to_database_and_table(self._name)
+            self._catalog.create_namespace_if_not_exists(namespace)
+            check_home(self._catalog, self._catalog_name, namespace)
+        except (TypeError, ValueError, ValidationError) as error:
+            raise UsageError(f"cannot make the table {self._name}: {' '.join(str(error).split())}") from error
 
 
 def _promoted(before: pa.DataType, after: pa.DataType) -> bool:

@@ -21,6 +21,7 @@ from cilf import schema
 from cilf.column_types import fitted_table
 from cilf.errors import JobError, UsageError
 from cilf.labelling.columns import common
+from cilf.labelling.label_files import reading
 from cilf.publishing.table_types import table_type
 from cilf.storage import Location, files
 
@@ -173,10 +174,11 @@ def of_run(keys: pa.Table, run: str) -> np.ndarray:
 def _opened(place: Location) -> tuple[_File, pa.Table]:
     end = place.fs.cat_file(place.path, start=-_SMALL)
     if len(end) < _SMALL:
-        opened = pq.ParquetFile(pa.BufferReader(end))
-        columns, keys = opened.schema_arrow, opened.read(KEYS)
+        with reading(place):
+            opened = pq.ParquetFile(pa.BufferReader(end))
+            columns, keys = opened.schema_arrow, opened.read(KEYS)
     else:
-        with place.fs.open(place.path, "rb") as file:
+        with reading(place), place.fs.open(place.path, "rb") as file:
             opened = pq.ParquetFile(file)
             columns, keys = opened.schema_arrow, opened.read(KEYS)
     return _File(place, columns, frozenset(pc.unique(keys["run"]).to_pylist())), keys

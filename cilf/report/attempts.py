@@ -43,5 +43,7 @@ def _taken_up(unfinished: dict[tuple[str, Any], list[str]], model: str, record: 
 
 
 def _what(record: Record | None) -> Any:
-    """What a run was to label."""
-    return None if record is None else str([record.options.get(name) for name in ("input", "include")])
+    """What a run was to label, however its command spelled that."""
+    if record is None:
+        return None
+    return str([record.input or record.options.get("input"), sorted(set(record.options.get("include") or []))])

@@ -172,7 +172,12 @@ def _conflicts(labels: Labels, answers: Sequence[Answers]) -> list[str]:
         GROUP BY ALL ORDER BY uri, file"""
     )
     return [
-        f"{row['uri']}: {row['old']:g} in {answers[row['file']].file.url}, "
-        f"{row['new']:g} in {answers[row['instead']].file.url}, which was changed last"
+        f"{row['uri']}: {row['old']:g} in {answers[row['file']].file.url}, {row['new']:g} in {_later(row, answers)}"
         for row in found
     ]
+
+
+def _later(row: Row, answers: Sequence[Answers]) -> str:
+    if row["instead"] == row["file"]:
+        return "a later row"
+    return f"{answers[row['instead']].file.url}, which was changed last"

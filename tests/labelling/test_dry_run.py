@@ -86,6 +86,34 @@ def test_a_few_objects_forecast_nothing(objects):
     assert "per hour" not in said
 
 
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"missing": 1_000}, "no object of the sample could be decoded: nothing can be said of images/s"),
+        ({"unreadable": 600, "unavailable": 400}, "no object of the sample could be decoded"),
+        ({"missing": 901, "ok": 60, "no_face": 39}, "1,000 are better; here 99 could be"),
+    ],
+)
+def test_objects_that_were_not_decoded_forecast_nothing(counts, expected):
+    progress = sampled(1_000, 0.1, 0.0, 0.0, apart=30, blocks=32)
+    progress.counts.clear()
+    progress.counts.update(counts)
+    said = forecast(5_000, progress, *on(2), price=2)
+    assert expected in said
+    assert re.search(r"(missing|unreadable)\s+[\d.]+%", said)
+    assert "images/s after" not in said
+    assert "per hour" not in said
+
+
+def test_photographs_without_faces_say_nothing_of_the_model():
+    progress = sampled(1_000, 0.1, 0.02, 0.0, apart=30, blocks=32)
+    progress.counts.clear()
+    progress.counts.update(no_face=1_000)
+    said = forecast(5_000, progress, *on(2), price=2)
+    assert "images/s after" in said
+    assert "core(s) decoding" not in said
+
+
 def test_a_dry_run_tells_of_failures_and_writes_nothing(
     ray_session, stand_in, photograph, model_folder, tmp_path, capsys
 ):

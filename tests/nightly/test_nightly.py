@@ -118,20 +118,28 @@ def test_a_step_that_fails_is_where_the_next_start_goes_on(
     photos, config, night, record, model_folder, tmp_path, capsys
 ):
     photos("a", [30, 40])
+    (tmp_path / "model").mkdir()
     file = config(label={"model": str(tmp_path / "model")})
     assert night(file, "20261101T011500Z") == cli.FAILED
-    assert "night 2026-11-01 failed to label: no model" in capsys.readouterr().err
+    assert "night 2026-11-01 failed to label: " in capsys.readouterr().err
     failed = record("2026-11-01")
     assert {name: step["state"] for name, step in failed["steps"].items()} == {"list": "done", "label": "failed"}
-    assert "UsageError: no model" in failed["steps"]["label"]["error"]
+    assert "ModelFolderError: " in failed["steps"]["label"]["error"]
     assert failed["drift"] is failed["ended"] is None
 
-    shutil.copytree(model_folder, tmp_path / "model")
+    shutil.copytree(model_folder, tmp_path / "model", dirs_exist_ok=True)
     assert night(file, "20261101T021500Z") == 0
     done = record("2026-11-01")
     assert done["steps"]["list"] == failed["steps"]["list"]
     assert done["steps"]["label"]["error"] is None
     assert done["rows"] == {"ok": 2}
+
+
+def test_a_model_that_is_not_there_is_refused_before_anything_is_done(photos, config, night, tmp_path, capsys):
+    photos("a", [30])
+    assert night(config(label={"model": str(tmp_path / "model")}), "20261101T011500Z") == cli.WRONG_USAGE
+    assert f"label: no model {tmp_path / 'model'}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_a_failed_night_has_labelled_is_part_of_the_next_report(photos, config, night, record, tmp_path, capsys):

@@ -283,6 +283,15 @@ def test_what_cannot_be_published(tmp_path, catalog, write_run, publish, refused
     assert "was not made by cilf publish" in refused(tmp_path / "out", "photos.mine")
 
 
+def test_a_namespace_that_a_catalog_does_not_take_is_no_matter_of_columns(tmp_path, catalog, write_run, refused):
+    write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
+    said = refused(tmp_path / "out", "a.b.c")
+    assert "cannot make the table a.b.c: " in said
+    assert "hierarchical namespaces" in said
+    assert "column" not in said
+    assert not catalog.list_namespaces()
+
+
 def test_without_the_package(tmp_path, write_run, refused, monkeypatch):
     write_run(str(tmp_path), FIRST, [photograph(1)])
     monkeypatch.delattr("cilf.publishing.iceberg", raising=False)

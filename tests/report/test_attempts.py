@@ -10,7 +10,9 @@ import pytest
 from made_up_labels import MODEL, face, photograph
 
 from cilf import cli
+from cilf.config import LabelOptions
 from cilf.labelling.records import Record
+from cilf.labelling.summary import Summary
 from cilf.report.attempts import attempts
 
 INTERRUPTED = "KeyboardInterrupt: "
@@ -45,6 +47,32 @@ def test_runs_that_belong_together(records, killed, together):
 def test_a_run_whose_record_was_not_read_is_no_attempt():
     by_name = {name: record(name) for name in ("3", "4")}
     assert attempts([(name, MODEL) for name in "1234"], by_name, 2) == [["1"], ["2"], ["3"], ["4"]]
+
+
+def written(name: str, error: str | None, place: str, include: tuple[str, ...] = ()) -> Record:
+    """The record of a run as it is written and read again."""
+    summary = Summary(name, LabelOptions(place, "out", include=include), f"out/labels/model={MODEL}", "", error=error)
+    return Record.model_validate_json(json.dumps(summary.record()))
+
+
+@pytest.mark.parametrize("place", ["photos", "./photos", "photos/", "other/../photos", "{here}/photos"])
+def test_an_input_spelled_another_way_is_the_same(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    globs = ("*.jpg", "*.png")
+    records = {
+        "1": written("1", "interrupted", "photos", globs),
+        "2": written("2", None, place.format(here=tmp_path), globs[::-1]),
+    }
+    assert attempts([("1", MODEL), ("2", MODEL)], records, 60) == [["1", "2"]]
+
+
+def test_one_spelling_in_two_folders_is_two_inputs(tmp_path, monkeypatch):
+    records = {}
+    for name, error in (("1", "interrupted"), ("2", None)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        records[name] = written(name, error, "photos")
+    assert attempts([("1", MODEL), ("2", MODEL)], records, 60) == [["1"], ["2"]]
 
 
 @pytest.fixture

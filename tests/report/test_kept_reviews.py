@@ -300,6 +300,13 @@ def test_ids_as_a_data_frame_rounds_them(output, tmp_path):
     assert learn(output, tmp_path / "c.parquet") == {"/p/Müller 2.jpg": (9.0, 200.0)}
 
 
+def test_two_answers_in_one_file_are_told_apart(output, tmp_path, capsys):
+    table = pa.table({"id": [LARGE + 2] * 2, "uri": ["/p/Müller 2.jpg", None], "true_age": [9.0, 8.0], "face": [2, 2]})
+    pq.write_table(table, tmp_path / "c.parquet")
+    assert learn(output, tmp_path / "c.parquet") == {"/p/Müller 2.jpg": (8.0, 200.0)}
+    assert f"/p/Müller 2.jpg: 9 in {tmp_path}/c.parquet, 8 in a later row" in capsys.readouterr().out
+
+
 def test_all_files_count_and_the_newest_answer_wins(output, second_night, capsys):
     report(output, "--review", "40")
     rows = rows_of(output / "review.csv")
