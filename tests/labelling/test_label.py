@@ -514,7 +514,8 @@ def test_higher_bounds_label_again_what_was_too_large(label: Label, photograph, 
     assert [record["objects"] for record in records(out)] == [2, 0, 0]
     assert label(photos, out, "--max-bytes", str(most))["status"].to_pylist() == ["ok", "too_large"]
     assert label(photos, out)["status"].to_pylist() == ["ok", "ok"]
-    assert [record["objects"] for record in records(out)] == [2, 0, 0, 1, 1]
+    # Runs within one second have no order.
+    assert sorted(record["objects"] for record in records(out)) == [0, 0, 1, 1, 2]
 
 
 def test_every_face_of_a_photograph_is_a_row_entry(label: Label, photograph, tmp_path):
