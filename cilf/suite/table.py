@@ -45,7 +45,7 @@ def write_tables(runs: Sequence[Run], results: Sequence[Result], output: Locatio
             f"{data}.png": picture(data, systems),
         }
         write_all(output, files)
-        written += list(files)
+        written += sorted(files)
     return written
 
 
