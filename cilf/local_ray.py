@@ -53,14 +53,11 @@ def local_ray(**settings: Any) -> Iterator[None]:
 def _start(folder: str, settings: dict[str, Any]) -> None:
     import ray
 
-    # Ray ends workers that have been idle for a second where there are more than cores, and starts others a moment
-    # later: of small blocks on two cores that took half of the time.
-    system = {"idle_worker_killing_time_threshold_ms": 600_000}
     # Ray gives its processes 30 s to come up, and no setting more. On a busy machine that is not enough every time.
     for last in (False, False, True):
         try:
             with _environment(folder), _loopback(), _no_dashboard() as dashboard, _batch_scheduling():
-                ray.init("local", num_cpus=cpus(), _system_config=system, **dashboard, **settings)
+                ray.init("local", num_cpus=cpus(), **dashboard, **settings)
             return
         except Exception as error:
             error.add_note(_logs(folder))
@@ -132,6 +129,9 @@ def _environment(folder: str) -> Iterator[None]:
     """What Ray's processes are started with; this process's own environment is then as it was."""
     ours = {
         "RAY_TMPDIR": folder,
+        # Ray ends workers that have been idle for a second where there are more than cores, and starts others a moment
+        # later: of small blocks on two cores that took half of the time.
+        "RAY_idle_worker_killing_time_threshold_ms": "600000",
         # Each process looks up the machine's address by itself.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # Training workers would ask for the address of this machine's name, of a name server if need be.
