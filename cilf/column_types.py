@@ -236,7 +236,7 @@ def _promoted(first: pa.DataType, second: pa.DataType) -> pa.DataType:
 
 
 def _decimal(first: pa.DataType, second: pa.DataType) -> pa.DataType:
-    """Of two decimals, or of one and an integer."""
+    """The decimal that holds two decimals, or a decimal and an integer."""
     whole = scale = 0
     for kind in (first, second):
         if pa.types.is_decimal(kind):

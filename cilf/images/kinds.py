@@ -52,7 +52,7 @@ _QUICKTIME = (b"moov", b"mdat", b"pnot")
 _PADDING, _MOST_PADDING = (b"free", b"skip", b"wide"), 16
 """Boxes that may stand before those that tell something, and how many are passed over."""
 _FEWEST_PACKETS, _MOST_PACKETS = 4, 16
-"""Of an MPEG transport stream, that are looked at: its beginning."""
+"""Packets at the beginning of an MPEG transport stream that are checked: at least and at most."""
 
 _NOT_READ = "{}, which is not read here"
 _UNKNOWN = "not an image in a format that is known here"
@@ -70,7 +70,7 @@ def not_read(data: bytes) -> str | None:
 
 
 def _boxes(data: bytes) -> str | None:
-    """Of the family of MP4, and of RIFF."""
+    """The kind of a file of the MP4 family or of RIFF that is not read; None for any other file."""
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "an AVI video"
     # No box is as long as one that begins with "P" would be, and an image may begin with "P5 #moov".

@@ -56,8 +56,9 @@ class Member:
     tar: str
     """The tar's path, as its filesystem takes it."""
     start: int
+    """First byte in the tar."""
     size: int
-    """Of what stands in the tar; both in bytes."""
+    """Bytes in the tar."""
     headers: int | None = None
     """Bytes before `start` that tell what becomes of its data, of a sparse file or one whose size stands in a PAX
     header. None: it is what stands there, and one header tells its size."""

@@ -18,7 +18,7 @@ _LAYOUTS = {b"II*\0": ("<H", "<HHL4x"), b"MM\0*": (">H", ">HHL4x"), b"II+\0": ("
 
 
 def take_memory(image: TiffImageFile) -> None:
-    """For the pixels, before they are read: Pillow would do so itself, but only within its bound of this process."""
+    """Allocate the image before its pixels are read. Pillow does so only within the bound that this process has set."""
     stored = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
     image.im = Image.new(image.mode, stored, None).im
 

@@ -92,7 +92,7 @@ def common(found: Found, made: Iterable[pa.Field] = ()) -> list[pa.Field]:
 
 
 def _type(name: str, found: Found) -> pa.DataType | None:
-    """Of one column; None where no file has it."""
+    """The type of one column; None where no file has it."""
     having = {file: columns.field(name).type for file, columns in found.items() if name in columns.names}
     if not having:
         return None
@@ -152,7 +152,7 @@ def _label_files(output: Location) -> list[Location]:
 
 
 def _lease_of(file: Location) -> Location:
-    """Of the model whose labels are in a file."""
+    """The lease of the model whose labels are in a file."""
     labels = file.parent
     return labels.parent.parent / "leases" / f"{labels.path.rpartition('model=')[2]}.json"
 

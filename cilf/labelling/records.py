@@ -31,7 +31,7 @@ class Record(BaseModel):
     model: str
     model_name: str = ""
     options: dict[str, Any] = {}
-    """Of `cilf label`, by name."""
+    """The options of `cilf label`, by name."""
     input: str | None = None
     """The place that INPUT names, in one spelling; None in records of former versions."""
     objects: int = 0

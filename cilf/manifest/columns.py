@@ -68,7 +68,7 @@ def _instead(names: Sequence[str], url: str) -> str:
 
 
 def _check_names(field: pa.Field, path: str, url: str, depth: int) -> None:
-    """Of a column and of what is nested in it."""
+    """Check the names of a column and of what is nested in it."""
     if not field.name:
         advice = "name it, or leave it out (of pandas' index: `index=False`)"
         raise UsageError(f"{url} has a column without a name{_inside(path)}: {advice}")

@@ -86,7 +86,7 @@ class Examination:
             self._look(f"{path}.{key}" if path and key != "[]" else f"{path}{key}", inner, depth + 1)
 
     def _compare(self, path: str, value: Any) -> None:
-        """With what stands under this key in lines before."""
+        """Compare a value with those under the same key in earlier lines."""
         kind = _KINDS[type(value)]
         before, line = self._kinds.setdefault(path, (kind, self._line))
         if kind != before:

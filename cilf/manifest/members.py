@@ -18,7 +18,7 @@ class Entry:
 
     name: str
     start: int
-    """Of its data."""
+    """First byte of its data."""
     stored: int
     """Bytes of it in the tar."""
     size: int

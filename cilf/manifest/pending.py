@@ -81,8 +81,7 @@ def without(tables: Iterable[pa.Table], done: np.ndarray, limit: int | None = No
 
 
 def outdated(labels: Location, ids: np.ndarray, manifest: Location) -> np.ndarray:
-    """Of objects that were unavailable and are not in `manifest`, those that it has in another version: nobody will ask
-    for theirs again.
+    """Find the rows of unavailable objects that `manifest` has in another version, so that nobody tries them again.
 
     Args:
         labels: as of `labelled`.

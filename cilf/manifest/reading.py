@@ -239,7 +239,7 @@ def _own(column: pa.Array, field: pa.Field, file: Location) -> pa.Array:
 
 
 def _with_ids(table: pa.Table, found: pa.Array, file: Location) -> pa.Table:
-    """With its column `id`, which has to be ours."""
+    """Add the column `id`, after checking that the file's own is the same."""
     ids = pa.array(object_ids(table))
     try:
         same = found.cast(ids.type).equals(ids)

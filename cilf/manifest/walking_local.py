@@ -55,7 +55,7 @@ class LocalWalk:
         self.followed = dict.fromkeys(followed)
         """Where the links lead that have been followed."""
         self._numbers = {_number(folder) for folder in (root, *followed)} - {None}
-        """Of the root and of these: a mount leads to them by yet another path."""
+        """Device and inode of the root and of these folders: a mount may lead to them by another path."""
 
     def files(self, after: str | None) -> Iterator[Found]:
         """Those that come behind the path `after`, in the order of their names, folder by folder.

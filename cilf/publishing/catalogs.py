@@ -76,7 +76,7 @@ def check_home(catalog: Catalog, name: str, namespace: str) -> None:
 
 
 def _reason(text: str) -> str:
-    """Of a request that got no answer: why, without the names of the classes that say so."""
+    """Why a request got no answer, without the names of exception classes."""
     found = re.search(r"\[Errno[^\]]*\] [^)\"']*", text)
     return found[0] if found else text[:300]
 

@@ -23,9 +23,9 @@ from cilf.publishing.s3 import check_reachable, check_writable
 from cilf.publishing.table_types import grows, table_type
 
 RUNS = "cilf.runs"
-"""In the commit's information: ids of the runs whose rows it brings, separated by commas."""
+"""Key in the commit's information for the ids of the runs whose rows it brings, separated by commas."""
 PUBLICATION = "cilf.publication"
-"""In the commit's information: an id of the publication."""
+"""Key in the commit's information for the id of the publication."""
 
 _DESCRIPTION = "The labels in "
 

@@ -185,7 +185,7 @@ def _opened(place: Location) -> tuple[_File, pa.Table]:
 
 
 def _field(column: pa.Field, times: bool) -> pa.Field | None:
-    """As a table has it; None where its type is not known."""
+    """A column as a table has it; None where its type is not known."""
     try:
         kind = table_type(column.type, times)
     except TypeError as error:

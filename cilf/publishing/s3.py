@@ -24,7 +24,7 @@ class S3Settings:
 
 
 def s3_settings() -> S3Settings:
-    """For this process, now."""
+    """The settings of this process at this moment."""
     from botocore.session import Session
 
     session = Session()

@@ -18,7 +18,7 @@ from cilf.storage import CHECKING, Location, check_output, locate, problem, read
 from cilf.words import counted
 
 _OURS = b"<title>Ages in "
-"""In the head of every page."""
+"""What stands in the head of every page that CILF has written."""
 _CONFLICTS = 5  # that are named
 
 

@@ -54,7 +54,7 @@ class Night:
     totals: Row
     statuses: Sequence[Row]
     new: Sequence[Row]
-    """By status, of the newest runs alone, whatever their model."""
+    """Objects by status in the newest runs, whatever their model."""
     runs: Sequence[Row]
     """With rows in the labels, oldest first."""
     records: Mapping[str, Record]
@@ -75,7 +75,7 @@ class Night:
 
     @property
     def model_names(self) -> dict[str, str]:
-        """By fingerprint, where a run has told it."""
+        """Names of models by fingerprint, where a run has told it."""
         return {record.model: record.model_name for record in self.records.values() if record.model_name}
 
     @property

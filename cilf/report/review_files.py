@@ -21,7 +21,7 @@ from cilf.errors import UsageError
 from cilf.storage import Location, problem, read, write
 
 FOLDER = "review"
-"""Of the queues that found `review.csv` or `review.parquet` touched, below OUTPUT."""
+"""The folder below OUTPUT for queues that found `review.csv` or `review.parquet` changed."""
 
 _REMEMBERED = 1000
 """Files; an older one counts as touched."""

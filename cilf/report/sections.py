@@ -49,7 +49,7 @@ def page(night: Night, options: ReportOptions) -> Page:
 
 
 def _notes(night: Night) -> list[str]:
-    """Of which model the figures are, where there are several."""
+    """The model that the figures are of, where there are several."""
     others = [row for row in night.models if row["model"] != night.current.model]
     if not others:
         return []
@@ -70,7 +70,7 @@ def _model(night: Night, fingerprint: str) -> str:
 
 
 def _ended_early(night: Night) -> str | None:
-    """Of the last run, in words; None where it ended well."""
+    """How the last run ended, in words; None where it ended well."""
     record = night.records.get(night.last)
     if record is None:
         return f"Run {cut(night.last)} has left no record: it is still going on, or was killed."

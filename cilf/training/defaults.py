@@ -11,7 +11,7 @@ _AS_BEFORE = ("batch_size", "image_rate", "weight_decay", "clip", "ema", "balanc
 """Taken over from the recipe of the model: how it learned, and whom it has not seen."""
 _COMPLETE = {"name", "summary", "licence", "model", "train_text", "epochs"}
 _GENTLY = 0.2
-"""Of the rate that the model has learned with: enough to learn something new without forgetting the old."""
+"""Share of the start's learning rate: enough to learn something new without forgetting the old."""
 _EPOCHS = 2
 
 

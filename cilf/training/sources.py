@@ -37,7 +37,7 @@ _KINDS = {
 }
 _BLOCK_ROWS = 128
 TASK_CPUS = 0.5
-"""Of a task that reads or decodes: it waits for the store, or shares a core with a training worker."""
+"""CPUs of a task that reads or decodes: it waits for the store, or shares a core with a training worker."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from cilf.training.sketch import met, sketch
 
 Weights = dict[str, Tensor]
 SEEN = "learned_from"
-"""Of a card's `training`: the sketch of all that a model has learned from."""
+"""Key in a card's `training` for the sketch of all that a model has learned from."""
 
 
 def start_weights(recipe: Recipe) -> Weights | None:

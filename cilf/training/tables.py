@@ -14,7 +14,7 @@ from cilf.storage import Location, problem
 from cilf.training.raw import LABELS, NOTHING, PLACES, Row, wanted
 
 _ROWS = 64
-"""With images, in memory at once."""
+"""Rows with images that are in memory at once."""
 
 
 def check_columns(names: list[str], given: Row, url: str, split: str | None) -> None:

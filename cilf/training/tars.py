@@ -107,7 +107,7 @@ def _samples(opened: IO[bytes]) -> tuple[dict[str, _Sample], str | None]:
 
 
 def _members(opened: IO[bytes]) -> Iterator[_Member]:
-    """Of a tar, or of several one behind the other, as `cat` makes them."""
+    """The members of a tar, or of several tars one behind the other, as `cat` makes them."""
     start: int | None = 0
     while start is not None:
         opened.seek(start)
