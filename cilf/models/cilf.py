@@ -87,6 +87,7 @@ class CILF(Network[Output]):
     """
 
     decode: Decode = "median"
+    parts = PARTS
 
     def __init__(self, spec: Model, *, deployed: bool = False, load_weights: bool = True) -> None:
         super().__init__()
