@@ -129,7 +129,7 @@ class Learner:
 
     def estimate(self, images_BVHWC: Tensor) -> Tensor:
         """Ages of uint8 images on the device, [B, 1, S, S, C] -> [B] years. Under FSDP all workers must ask at once."""
-        return decode_age(self.net(self._pixels(images_BVHWC)), self.model.ages, self.model.decode)
+        return decode_age(self.net(self.pixels(images_BVHWC)), self.model.ages, self.model.decode)
 
     def learn(self, portions: list[dict[str, Tensor]], first_epoch: bool) -> dict[str, Tensor]:
         """One step of the optimiser on this worker's share of a batch.
@@ -146,7 +146,7 @@ class Learner:
         for number, rows in enumerate(portions):
             self._synchronise(number == len(portions) - 1)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-                loss, parts = self.net(self._pixels(rows["image"]), rows, at)
+                loss, parts = self.net(self.pixels(rows["image"]), rows, at)
             (loss / len(portions)).backward()
             for name, value in {"loss": loss.detach(), **parts}.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value / len(portions)
@@ -212,11 +212,12 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
         self.step = state["step"]
 
-    def _pixels(self, images_BVHWC: Tensor) -> Tensor:
+    def pixels(self, images_BVHWC: Tensor) -> Tensor:
+        """What the network sees of uint8 images on the device, [B, V, S, S, C] -> float32 [B * V, C, S, S]."""
         return self.normalise(images_BVHWC.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
 
     def _shown(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-        return ((self._pixels(rows["image"]), rows["age"]) for rows in batches())
+        return ((self.pixels(rows["image"]), rows["age"]) for rows in batches())
 
     def _learned(self) -> list[tuple[str, Tensor]]:
         """Parameters and batch statistics by name, sharing memory with the network: shards under FSDP."""
