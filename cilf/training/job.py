@@ -33,6 +33,7 @@ from cilf.models.systems import build_network
 from cilf.storage import Location, locate, read, write
 from cilf.training.calibrate import calibrate, correction_table
 from cilf.training.epochs import age_weights
+from cilf.training.image_init import init_image
 from cilf.training.material import Material, gather
 from cilf.training.out_of_fold import out_of_fold
 from cilf.training.recipe import Data, Recipe, read_recipe
@@ -68,6 +69,7 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> Evalu
     start = start_weights(recipe)
     # Or it fails before it starts. Where nothing is learned, these are the weights.
     model = build_network(recipe.model, deployed=start is not None, load_weights=not recipe.epochs)
+    init_image(model, recipe)
     survey(recipe)
     prepare(recipe, output)
     logger.info("starting Ray" if address is None else "connecting to Ray")
