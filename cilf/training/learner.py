@@ -80,6 +80,7 @@ class Learner:
         start: weights to go on from (cilf.training.start).
         ages_N: float32, years, of all rows to learn from; None: the network starts without having heard of them.
         captions: what the rows' `caption` counts.
+        faces_NHWC: uint8 [N, S, S, C], some of the faces to learn from, as labelling sees them.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Learner:
         start: Weights | None = None,
         ages_N: np.ndarray | None = None,
         captions: Sequence[str] = (),
+        faces_NHWC: np.ndarray | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
@@ -100,7 +102,7 @@ class Learner:
             self.model.load_state_dict(start)
         elif ages_N is not None:
             self.model.start_from(torch.tensor(ages_N))
-        init_image(self.model, recipe)
+        init_image(self.model, recipe, faces_NHWC)
         self.model.to(device)
         self.model.read_captions(captions)
         if strategy != "fsdp2":  # which takes contiguous weights only
