@@ -157,6 +157,9 @@ class CILF(Network[Output]):
     def training_pass(self, pixels_BCHW: Tensor) -> Output:
         return self(pixels_BCHW, self.text_vectors())
 
+    def embedding(self, out: Output) -> Tensor:
+        return out.joint_BC
+
     def posteriors(self, out: Output) -> tuple[Tensor, ...]:
         """The head's, the score map's and the matching module's."""
         return out.posterior_BK, out.score_posterior_BK, out.match_posterior_BK

@@ -27,16 +27,16 @@ from cilf.estimator import Estimator
 from cilf.evaluation.job import Evaluation, evaluate_model
 from cilf.models.checkpoint import count_parameters, save_model
 from cilf.models.corrector import Corrector
-from cilf.models.corrector_fit import Plan
+from cilf.models.corrector_fit import Plan, fit_corrector
 from cilf.models.network import Network
 from cilf.models.systems import build_network
 from cilf.storage import Location, locate, read, write
-from cilf.training.calibrate import calibrate, correction_table
+from cilf.training.augment import augment
+from cilf.training.calibrate import correction_table
 from cilf.training.epochs import age_weights
 from cilf.training.material import Material, gather
-from cilf.training.out_of_fold import out_of_fold
 from cilf.training.recipe import Data, Recipe, read_recipe
-from cilf.training.rows import Rows, subject_keys, subject_numbers
+from cilf.training.rows import Rows, subject_numbers
 from cilf.training.run_folder import METRICS_FILE, RECIPE_FILE, prepare
 from cilf.training.start import SEEN, Weights, check_unseen, learned_from, mix, start_weights
 from cilf.training.survey import survey
@@ -94,16 +94,15 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
     if start is not None:
         mix(model, start, recipe.start_share)
 
-    plan, folds, subjects = Plan(decode=model.decode), None, material.subjects
-    if recipe.folds:
-        logger.info("fitting %d folds for the error model", recipe.folds)
-        keys = subject_keys(material.fitted)
-        folds = out_of_fold(recipe, material.fit, keys, subjects, weights_K, plan.max_views, cluster)
     logger.info("calibrating on %d faces", len(material.held_index))
     held_rows = pa.concat_tables(material.held.iter_batches(batch_size=None, batch_format="pyarrow"))
-    table = correction_table(model, held_rows, subject_numbers(held_rows, subjects), plan.max_views)
-    corrector = calibrate(model, table, folds, plan, recipe.seed)
-    logger.info("calibrated; correction %s", corrector.constants.moving)
+    subject_N = subject_numbers(held_rows, material.subjects)
+    degrade = None if recipe.model.images.body else augment
+    table = correction_table(model, held_rows, subject_N, degrade=degrade, seed=recipe.seed)
+    corrector = fit_corrector(model.ages, table, Plan(decode=model.decode), recipe.seed)
+    logger.info(
+        "calibrated; second look %s; moving estimates %s", corrector.constants.second_look, corrector.constants.moving
+    )
     card = Card(
         name=recipe.name,
         summary=recipe.summary,
@@ -113,7 +112,7 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
             "recipe": recipe.model_dump(mode="json", exclude={"model", "name", "summary", "licence"}),
             "cilf": cilf.__version__,
             "fitted_faces": len(material.fitted),
-            "held_out_faces": len(table),
+            "held_out_faces": len(held_rows),
             "rows_left_out": material.left_out,
             "parameters": count_parameters(model),
             "speed": _speed(output),
