@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from cilf.card import Images
 from cilf.errors import UsageError
 from cilf.estimator import SecondNetwork, first_look
 from cilf.models.conformal import MIN_SUBJECTS
@@ -25,9 +23,6 @@ DEGRADED = 2
 """Degraded copies of each face that calibration sees beside the face as it is: our own choice."""
 
 _BATCH = 128
-
-Degrade = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
-"""An image, uint8 [H, W, C], the side of the crop and a generator -> a degraded crop, uint8 [S, S, C]."""
 
 
 def check_subjects(held: int, fitted: int) -> None:
@@ -49,73 +44,47 @@ def check_subjects(held: int, fitted: int) -> None:
 
 
 def correction_table(
-    model: Network,
-    rows: pa.Table,
-    subject_N: np.ndarray,
-    second: SecondNetwork | None = None,
-    degrade: Degrade | None = None,
-    seed: int = 0,
+    model: Network, rows: pa.Table, subject_N: np.ndarray, second: SecondNetwork | None = None, seed: int = 0
 ) -> CorrectionTable:
-    """What the networks say of labelled rows: as they are, and then degraded.
+    """What the networks say of labelled rows: as labelling sees them, and DEGRADED times as training does.
 
     Args:
         model: in eval mode.
         rows: cilf.training.rows.ROW.
         subject_N: int64, a number per subject.
         second: the second network; None: there is none.
-        degrade: makes degraded copies, DEGRADED of each row; None: none are made.
         seed: of the degradations.
     """
-    tables = [_seen(model, rows, subject_N, second, lambda images_NHWC: images_NHWC, clean=True)]
-    for copy in range(DEGRADED if degrade else 0):
-        assert degrade is not None
-        draw = np.random.default_rng((seed, copy))
-
-        def degraded(images_NHWC: np.ndarray, draw: np.random.Generator = draw) -> np.ndarray:
-            return np.stack([degrade(image_HWC, image_HWC.shape[0], draw) for image_HWC in images_NHWC])
-
-        tables.append(_seen(model, rows, subject_N, second, degraded, clean=False))
-    return CorrectionTable.concatenated(tables)
-
-
-def _seen(
-    model: Network,
-    rows: pa.Table,
-    subject_N: np.ndarray,
-    second: SecondNetwork | None,
-    change: Callable[[np.ndarray], np.ndarray],
-    clean: bool,
-) -> CorrectionTable:
     device = next(model.parameters()).device
     normalise = Normalise(model.spec.images).to(device)
     parts = []
-    for start in range(0, len(rows), _BATCH):
-        batch = rows.slice(start, _BATCH)
-        pixels = normalise(torch.from_numpy(change(crops(batch, model.spec.images))).to(device))
-        with torch.inference_mode():
-            look = first_look(model, pixels, torch.float32)
-            look = look if second is None else look.with_second(second(pixels))
-        low_N, high_N = (torch.from_numpy(bound_N).to(device) for bound_N in _bounds(batch, model.ages.oldest))
-        subjects = torch.from_numpy(subject_N[start : start + _BATCH]).to(device)
-        parts.append(CorrectionTable(look, low_N, high_N, subjects, torch.full_like(subjects, clean, dtype=torch.bool)))
+    for copy in (None, *range(DEGRADED)):
+        views = Views(model.spec.images, np.ones(0, np.float32), None if copy is None else (seed, copy))
+        for start in range(0, len(rows), _BATCH):
+            batch = rows.slice(start, _BATCH)
+            pixels_BCHW = normalise(torch.from_numpy(crops(batch, views)).to(device))
+            with torch.inference_mode():
+                look = first_look(model, pixels_BCHW, torch.float32)
+                look = look if second is None else look.with_second(second(pixels_BCHW))
+            low_N, high_N = (torch.from_numpy(bound_N).to(device) for bound_N in _bounds(batch, model.ages.oldest))
+            subjects = torch.from_numpy(subject_N[start : start + _BATCH]).to(device)
+            clean = torch.full_like(subjects, copy is None, dtype=torch.bool)
+            parts.append(CorrectionTable(look, low_N, high_N, subjects, clean))
     return CorrectionTable.concatenated(parts)
 
 
 def _bounds(rows: pa.Table, oldest: int) -> tuple[np.ndarray, np.ndarray]:
     """Ends of what is known of each age, float32 [N] years; an open group ends at `oldest`."""
     age_N, low_N, high_N = (
-        rows[name].to_numpy().astype(np.float32)
-        if name in rows.column_names
-        else np.full(len(rows), np.nan, np.float32)
+        rows[name].to_numpy().astype(np.float32) if name in rows.column_names else np.full(len(rows), np.nan, "float32")
         for name in ("age", "age_low", "age_high")
     )
     group_N = ~np.isnan(low_N)
-    ends_N = np.where(np.isnan(high_N), np.maximum(low_N, oldest), high_N).astype(np.float32)
-    return np.where(group_N, low_N, age_N), np.where(group_N, ends_N, age_N)
+    end_N = np.where(np.isnan(high_N), np.maximum(low_N, oldest), high_N)
+    return np.where(group_N, low_N, age_N), np.where(group_N, end_N, age_N).astype(np.float32)
 
 
-def crops(rows: pa.Table, images: Images) -> np.ndarray:
-    """The images of rows as labelling decodes them, uint8 [N, S, S, C]."""
-    as_labelled = Views(images, np.ones(0, np.float32), None)
+def crops(rows: pa.Table, views: Views) -> np.ndarray:
+    """The images of rows, uint8 [N, S, S, C]."""
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(lambda row: as_labelled.view(*row), as_labelled.encoded(rows))))
+        return np.concatenate(list(pool.map(lambda row: views.views(*row), views.encoded(rows))))

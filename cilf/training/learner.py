@@ -51,11 +51,12 @@ class _Pass(nn.Module):
         if rows is None or step is None:
             return self.model.posteriors(out)[0]
         with torch.autocast(pixels_BCHW.device.type, enabled=False):
-            return self.model.loss(out, rows["age"], rows["weight"], step)
+            ages_B, weights_B = (rows[name].repeat_interleave(rows["image"].shape[1]) for name in ("age", "weight"))
+            return self.model.loss(out, ages_B, weights_B, step)
 
 
 Batches = Callable[[], Iterable[dict[str, Tensor]]]
-"""Makes batches of `image` uint8 [B, S, S, C] and `age` float32 [B] years, the same ones each time."""
+"""Makes batches of `image` uint8 [B, 1, S, S, C] and `age` float32 [B] years, the same ones each time."""
 
 
 class Learner:
@@ -113,15 +114,15 @@ class Learner:
         if self.recipe.frozen_stages:
             freeze_stages(cast(Any, self.model.image.visual).trunk, self.recipe.frozen_stages)
 
-    def estimate(self, images_BHWC: Tensor) -> Tensor:
-        """Ages of uint8 images on the device, [B, S, S, C] -> [B] years. Under FSDP all workers must ask at once."""
-        return decode_age(self.net(self._pixels(images_BHWC)), self.model.ages, self.model.decode)
+    def estimate(self, images_BVHWC: Tensor) -> Tensor:
+        """Ages of uint8 images on the device, [B, 1, S, S, C] -> [B] years. Under FSDP all workers must ask at once."""
+        return decode_age(self.net(self.pixels(images_BVHWC)), self.model.ages, self.model.decode)
 
     def learn(self, portions: list[dict[str, Tensor]], first_epoch: bool) -> dict[str, Tensor]:
         """One step of the optimiser on this worker's share of a batch.
 
         Args:
-            portions: batches of `image` uint8 [B, S, S, C], `age` and `weight` float32 [B], on the device.
+            portions: batches as cilf.training.epochs.Views makes them, on the device.
             first_epoch: whether all predictions are still alike.
 
         Returns:
@@ -132,7 +133,7 @@ class Learner:
         for number, rows in enumerate(portions):
             self._synchronise(number == len(portions) - 1)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-                loss, parts = self.net(self._pixels(rows["image"]), rows, at)
+                loss, parts = self.net(self.pixels(rows["image"]), rows, at)
             (loss / len(portions)).backward()
             for name, value in {"loss": loss.detach(), **parts}.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value / len(portions)
@@ -198,11 +199,12 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
         self.step = state["step"]
 
-    def _pixels(self, images_BHWC: Tensor) -> Tensor:
-        return self.normalise(images_BHWC).contiguous(memory_format=torch.channels_last)
+    def pixels(self, images_BVHWC: Tensor) -> Tensor:
+        """What the network sees of uint8 images on the device, [B, V, S, S, C] -> float32 [B * V, C, S, S]."""
+        return self.normalise(images_BVHWC.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
 
     def _shown(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-        return ((self._pixels(rows["image"]), rows["age"]) for rows in batches())
+        return ((self.pixels(rows["image"]), rows["age"]) for rows in batches())
 
     def _learned(self) -> list[tuple[str, Tensor]]:
         """Parameters and batch statistics by name, sharing memory with the network: shards under FSDP."""

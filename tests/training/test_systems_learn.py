@@ -28,7 +28,6 @@ from cilf.storage import model_folder as model_folder_of
 from cilf.training.calibrate import correction_table
 from cilf.training.epochs import Views
 from cilf.training.learner import Learner
-from cilf.training.out_of_fold import show_after
 from cilf.training.recipe import Recipe
 
 CALIBRATED = ("regression", "coral", "cilf-ciae")
@@ -42,6 +41,10 @@ def rows() -> pa.Table:
     return faces.append_column("subject", faces["id"]).append_column("body", faces["image"])
 
 
+def seen(views: Views, rows: pa.Table) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in views(rows).items()}
+
+
 def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
     """After all epochs on the rows, and its MAE on them before and after."""
     weights_K = np.ones(OLDEST + 1, np.float32)
@@ -53,10 +56,11 @@ def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
         order = np.random.default_rng(epoch).permutation(len(rows))
         views = Views(recipe.model.images, weights_K, (0, epoch))
         for step in range(steps):
-            made = views(rows.take(order[step * recipe.batch_size :][: recipe.batch_size]))
-            portion = {name: torch.from_numpy(value) for name, value in made.items()}
+            portion = seen(views, rows.take(order[step * recipe.batch_size :][: recipe.batch_size]))
             assert learner.learn([portion], first_epoch=epoch == 0)["loss"].isfinite()
-        show_after(learner, rows, order, Views(recipe.model.images, weights_K, None))
+        if wanted := learner.model.rows_after_epoch:
+            batch = seen(Views(recipe.model.images, weights_K, None), rows.take(order[:wanted]))
+            learner.after_epoch(lambda batch=batch: [batch])
     return learner, [*errors, mae(learner, rows)]
 
 
@@ -81,8 +85,9 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
         model.load_state_dict(learner.average)
     model.eval().cache_text()
     table = correction_table(model, rows.slice(192), np.arange(len(rows) - 192))
-    assert table.look.posterior_BK.shape == (128, 101)
-    torch.testing.assert_close(table.look.posterior_BK.sum(dim=1), torch.ones(128))
+    assert table.look.posterior_BK.shape == (3 * 128, 101)
+    torch.testing.assert_close(table.look.posterior_BK.sum(dim=1), torch.ones(3 * 128))
+    assert table.clean_N.sum() == 128
     if name in CALIBRATED:
         corrector = fit_corrector(model.ages, table, Plan(decode=model.decode))
     else:
