@@ -33,6 +33,7 @@ from cilf.models.systems import build_network
 from cilf.storage import Location, locate, read, write
 from cilf.training.balance import age_weights
 from cilf.training.calibrate import correction_table
+from cilf.training.image_init import init_image
 from cilf.training.material import Material, gather
 from cilf.training.recipe import Recipe, Source, read_recipe
 from cilf.training.rows import Rows, subject_numbers
@@ -67,6 +68,7 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> list[
     start = start_weights(recipe)
     # Or it fails before it starts. Where nothing is learned, these are the weights.
     model = build_network(recipe.model, deployed=start is not None, load_weights=not recipe.epochs)
+    init_image(model, recipe)
     survey(recipe)
     prepare(recipe, output)
     logger.info("starting Ray" if address is None else "connecting to Ray")

@@ -27,7 +27,7 @@ from cilf.models.pixels import Normalise
 from cilf.models.system import Step
 from cilf.models.systems import build_network
 from cilf.training.decay import decays
-from cilf.training.imagenet import load_lite0
+from cilf.training.image_init import init_image
 from cilf.training.recipe import Recipe
 from cilf.training.start import Weights
 
@@ -88,8 +88,7 @@ class Learner:
             self.model.load_state_dict(start)
         elif ages_N is not None:
             self.model.start_from(torch.tensor(ages_N))
-        if recipe.image_init == "imagenet-lite0":
-            load_lite0(cast(Any, self.model.image.visual).trunk)
+        init_image(self.model, recipe)
         self.model.to(device)
         if strategy != "fsdp2":  # which takes contiguous weights only
             self.model.to(memory_format=torch.channels_last)
