@@ -15,7 +15,6 @@ from cilf.training.faceres import load_faceres, settle
 from cilf.training.imagenet import load_lite0
 from cilf.training.recipe import FaceRes, Recipe
 
-
 FACES = 256
 """So many faces of each source, at most, settle a start that knows faces."""
 
