@@ -27,12 +27,13 @@ from cilf.estimator import Estimator
 from cilf.evaluation.job import Evaluation, evaluate_model
 from cilf.models.checkpoint import count_parameters, save_model
 from cilf.models.corrector import Corrector
-from cilf.models.corrector_fit import Plan
+from cilf.models.corrector_fit import Plan, fit_corrector
 from cilf.models.network import Network
 from cilf.models.systems import build_network
 from cilf.storage import Location, locate, read, write
 from cilf.training.balance import age_weights
-from cilf.training.calibrate import calibrate, correction_table
+from cilf.training.calibrate import correction_table
+from cilf.training.image_init import init_image
 from cilf.training.material import Material, gather
 from cilf.training.recipe import Recipe, Source, read_recipe
 from cilf.training.rows import Rows, subject_numbers
@@ -67,6 +68,7 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> list[
     start = start_weights(recipe)
     # Or it fails before it starts. Where nothing is learned, these are the weights.
     model = build_network(recipe.model, deployed=start is not None, load_weights=not recipe.epochs)
+    init_image(model, recipe)
     survey(recipe)
     prepare(recipe, output)
     logger.info("starting Ray" if address is None else "connecting to Ray")
@@ -93,12 +95,13 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
     if start is not None:
         mix(model, start, recipe.start_share)
 
-    plan = Plan(decode=model.decode)
     logger.info("calibrating on %d faces", len(material.held_index))
     held_rows = pa.concat_tables(material.held.iter_batches(batch_size=None, batch_format="pyarrow"))
-    table = correction_table(model, held_rows, subject_numbers(held_rows, material.subjects), plan.max_views)
-    corrector = calibrate(model, table, plan, recipe.seed)
-    logger.info("calibrated; correction %s", corrector.constants.moving)
+    table = correction_table(model, held_rows, subject_numbers(held_rows, material.subjects), seed=recipe.seed)
+    corrector = fit_corrector(model.ages, table, Plan(decode=model.decode), recipe.seed)
+    logger.info(
+        "calibrated; second look %s; moving estimates %s", corrector.constants.second_look, corrector.constants.moving
+    )
     card = Card(
         name=recipe.name,
         summary=recipe.summary,
@@ -108,7 +111,7 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
             "recipe": recipe.model_dump(mode="json", exclude={"model", "name", "summary", "licence"}),
             "cilf": cilf.__version__,
             "fitted_faces": len(material.fitted),
-            "held_out_faces": len(table),
+            "held_out_faces": len(held_rows),
             "rows_left_out": material.left_out,
             "parameters": count_parameters(model),
             "speed": _speed(output),

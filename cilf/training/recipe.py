@@ -80,6 +80,15 @@ class Source(BaseModel):
         return self
 
 
+class FaceRes(BaseModel):
+    """A start that knows faces; see cilf.training.faceres."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    faceres: str
+    """Path of `faceres-deep.json`, with `faceres-deep.bin` beside it; `make weights` gets both."""
+
+
 class Recipe(BaseModel):
     """One training run."""
 
@@ -93,8 +102,9 @@ class Recipe(BaseModel):
     """One source or a list of them. Of those with rows to choose by, `held_out` of the subjects are held out."""
     model: Model
 
-    image_init: Literal["imagenet-lite0"] | None = None
-    """Start of the image tower where model.clip.weights is none."""
+    image_init: Literal["imagenet-lite0"] | FaceRes | None = None
+    """Start of the image tower where model.clip.weights is none: ImageNet's weights of EfficientNet-Lite0, or
+    `{faceres: weights/faceres-deep.json}`, a MobileNetV1 that knows faces."""
     start: str | None = None
     """Name, path or URL of a model that this run goes on from. The vectors of its prompts stay as they are. What a
     recipe with `start` leaves out is as cilf.training.defaults has it."""

@@ -9,7 +9,6 @@ from tiny_training import face
 
 from cilf.card import Images, Model
 from cilf.datasets.labels import OLDEST
-from cilf.training.augment import augment
 from cilf.training.epochs import Views, epoch, showings, shown
 from cilf.training.examine import examine
 from cilf.training.recipe import Source
@@ -52,28 +51,6 @@ def test_an_epoch_shows_every_row_once_and_each_in_another_order(rows):
     assert first == again
     assert first != other
     assert sorted(age for step in first for age, _ in step) == sorted(rows.index["age"].to_pylist())
-
-
-def test_augmented_views_differ_and_repeat_with_their_seed():
-    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    views = [augment(image, 32, np.random.default_rng(seed)) for seed in range(16)]
-    assert {(view.shape, view.dtype.name) for view in views} == {((32, 32, 3), "uint8")}
-    assert len({view.tobytes() for view in views}) == 16
-    assert (views[0] == augment(image, 32, np.random.default_rng(0))).all()
-
-
-def test_augmentation_keeps_the_face_in_view():
-    # A white middle on black: no draw may push it out, nor turn it dark.
-    image = np.zeros((96, 96, 3), np.uint8)
-    image[32:64, 32:64] = 255
-    centres = []
-    for seed in range(200):
-        view = augment(image, 64, np.random.default_rng(seed)).mean(axis=2)
-        bright = np.argwhere(view > 0.6 * view.max())
-        assert view.max() > 100
-        centres.append(bright.mean(axis=0))
-    assert np.abs(np.mean(centres, axis=0) - 31.5).max() < 2
-    assert np.abs(np.array(centres) - 31.5).max() < 20
 
 
 def test_each_row_is_shown_as_often_as_the_recipe_says():

