@@ -38,7 +38,7 @@ def run(options: LopoOptions) -> int:
     """See cilf.lopo.lopo."""
     started = time.perf_counter()
     folder = model_folder(options.model)
-    model, _, card = load_model(folder)
+    model, _, _, card = load_model(folder)
     if not isinstance(model, CILF):
         raise UsageError(f"{options.model} is a {type(model).__name__}; heads stand on a CILF-CIAE's frozen features")
     output = locate(options.output, CHECKING)

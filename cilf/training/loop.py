@@ -54,8 +54,8 @@ class Task:
     """float32, years: of all rows to learn from; a group's middle."""
     captions: list[str]
     """What is said of the rows to learn from; the rows carry places in it."""
-    faces_NHWC: np.ndarray
-    """uint8 [N, S, S, C]: a few of them as labelling sees them."""
+    trunk: Weights | None
+    """What the image tower's trunk starts from."""
     choose: Dataset
     """Rows that progress is measured on."""
     groups: list[AgeGroup]
@@ -119,7 +119,7 @@ class Worker:
         shared = self.world > 1 or self.recipe.strategy == "fsdp2"
         strategy = self.recipe.strategy if shared else None
         self.learner = Learner(
-            self.recipe, self.device, self.steps, strategy, task.start, task.ages_N, task.captions, task.faces_NHWC
+            self.recipe, self.device, self.steps, strategy, task.start, task.ages_N, task.captions, task.trunk
         )
         self._resume()
         self.scale = scale_of(self.recipe.model.ages.space)

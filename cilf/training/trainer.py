@@ -12,9 +12,6 @@ import torch
 from cilf.cluster import Cluster
 from cilf.errors import JobError, UsageError
 from cilf.storage import Location
-from cilf.training.calibrate import crops
-from cilf.training.epochs import Views
-from cilf.training.image_init import FACES
 from cilf.training.loop import STATE_FILE, Task, work
 from cilf.training.material import Material
 from cilf.training.progress import Board, watched
@@ -47,6 +44,7 @@ def worker_resources(recipe: Recipe, cluster: Cluster) -> tuple[float, float]:
 def train(
     recipe: Recipe,
     start: Weights | None,
+    trunk: Weights | None,
     material: Material,
     weights_K: np.ndarray,
     output: Location,
@@ -77,7 +75,7 @@ def train(
         rows=rows,
         ages_N=material.ages_N,
         captions=list(material.captions),
-        faces_NHWC=crops(material.first(FACES), Views(recipe.model.images, weights_K, None)),
+        trunk=trunk,
         choose=material.choose,
         groups=material.groups,
         weights_K=weights_K,
