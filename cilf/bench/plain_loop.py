@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +16,7 @@ import torch.distributed as dist
 from cilf.cores import cores
 from cilf.datasets.labels import OLDEST
 from cilf.own_process import prepare
-from cilf.training.calibrate import crops
 from cilf.training.epochs import Views
-from cilf.training.image_init import FACES
 from cilf.training.learner import Learner
 from cilf.training.recipe import Recipe
 from cilf.training.start import start_weights
@@ -52,10 +49,9 @@ def _work(rank: int, recipe: Recipe, rows: pa.Table, meeting: str) -> float:
     steps = len(rows) // recipe.batch_size
     images, captions = recipe.model.images, tuple(sorted(rows["caption"].drop_null().unique().to_pylist()))
     views = Views(images, np.ones(OLDEST + 1, np.float32), (0,), recipe.views, recipe.model.ages.oldest, captions)
-    seen = crops(rows.slice(0, FACES), replace(views, seed=None))
     strategy: Literal["ddp"] | None = "ddp" if world > 1 else None
     ages_N = rows["age"].to_numpy()
-    learner = Learner(recipe, device, steps, strategy, start_weights(recipe), ages_N, captions, seen)
+    learner = Learner(recipe, device, steps, strategy, start_weights(recipe), ages_N, captions)
     order = np.random.default_rng(0).permutation(len(rows))[rank::world]
     for step in range(steps):
         if step == _WARM_UP:
