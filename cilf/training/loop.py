@@ -47,7 +47,7 @@ class Task:
     start: Weights | None
     """To go on from."""
     fit: Dataset
-    """Rows to learn from: cilf.training.examine.ROW and `repeat`, materialised."""
+    """Rows to learn from: cilf.training.examine.ROW and `repeat`."""
     rows: int
     """Of the shortest epoch."""
     ages_N: np.ndarray

@@ -76,7 +76,7 @@ class Material:
     parts: list[Part]
     """By source."""
     fit: Dataset
-    """To learn from: ROW and `repeat`, the times that a row is shown in an epoch; materialised."""
+    """To learn from: ROW and `repeat`, the times that a row is shown in an epoch."""
     fitted: pa.Table
     """The same but for the images."""
     groups: list[AgeGroup]
@@ -167,9 +167,7 @@ def gather(recipe: Recipe, output: Location) -> Material:
         logger.info("%d faces of %s are learned from, %g times an epoch", len(rows), source.path, source.repeat)
     task: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None, "num_cpus": TASK_CPUS}
     learned = [part.known.good.map_batches(fit, **task) for part, fit in zip(parts, fits, strict=True)]
-    return Material(
-        parts, _union(learned).materialize(), pa.concat_tables(fitted), known, recipe.model.ages.oldest, left_out
-    )
+    return Material(parts, _union(learned), pa.concat_tables(fitted), known, recipe.model.ages.oldest, left_out)
 
 
 def _read(source: Source, recipe: Recipe) -> tuple[Rows, Rows | None]:

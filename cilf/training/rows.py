@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 _BAD = pa.schema([("id", pa.string()), ("reason", pa.string())])
+_INDEX = pa.schema([field for field in ROW if field.name not in ("image", "body")])
 
 _ALONE = "\0row "
 
@@ -46,7 +47,7 @@ class Rows:
     """What can be learned from, in Ray's object store, and what cannot."""
 
     good: Dataset
-    """ROW; materialised."""
+    """ROW; made anew, each time, of what has been looked at and is in the object store once."""
     bad: list[dict[str, str]]
     """id and reason of each row left out."""
     index: pa.Table
@@ -86,14 +87,11 @@ def read_rows(source: Source, split: str | None, model: Model) -> Rows:
         why = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise JobError(f"cannot read the labelled photographs at {source.path}: {why[-1][:500]}") from error
     bad = examined.map_batches(_bad, **task).take_all()
-    good = examined.map_batches(_good, **task).materialize()
-    names = pa.schema([field for field in ROW if field.name not in ("image", "body")])
-    index = pa.concat_tables(
-        [names.empty_table(), *good.select_columns(names.names).iter_batches(batch_size=None, batch_format="pyarrow")]
-    )
+    found = examined.map_batches(_without_images, **task).iter_batches(batch_size=None, batch_format="pyarrow")
+    index = pa.concat_tables([_INDEX.empty_table(), *found])
     if not len(index) and not bad:
         raise no_rows(source.path, split)
-    return Rows(good, bad, index)
+    return Rows(examined.map_batches(_good, **task), bad, index)
 
 
 def no_rows(url: str, split: str | None) -> UsageError:
@@ -173,3 +171,7 @@ def _bad(table: pa.Table) -> pa.Table:
 
 def _good(table: pa.Table) -> pa.Table:
     return table.filter(pc.is_null(table["reason"])).select(ROW.names)
+
+
+def _without_images(table: pa.Table) -> pa.Table:
+    return table.select([*_INDEX.names, "reason"]).filter(pc.is_null(table["reason"])).select(_INDEX.names)

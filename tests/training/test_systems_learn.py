@@ -29,6 +29,7 @@ from cilf.training.calibrate import correction_table
 from cilf.training.epochs import Views
 from cilf.training.learner import Learner
 from cilf.training.recipe import Recipe
+from cilf.training.rows import subject_keys
 
 CALIBRATED = ("regression", "coral", "cilf-ciae")
 """With corrections of their own, as these take seconds to fit: systems of one number, of a posterior, and of several
@@ -84,7 +85,7 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
         model = build_network(recipe.model, load_weights=False)
         model.load_state_dict(learner.average)
     model.eval().cache_text()
-    table = correction_table(model, rows.slice(192), np.arange(len(rows) - 192))
+    table = correction_table(model, [rows.slice(192)], subject_keys(rows))
     assert table.look.posterior_BK.shape == (3 * 128, 101)
     torch.testing.assert_close(table.look.posterior_BK.sum(dim=1), torch.ones(3 * 128))
     assert table.clean_N.sum() == 128
