@@ -3,6 +3,10 @@
 The judges are fitted by cross-fitting over subjects: whatever is read off a calibration row is judged by members that
 have left out its subject (cilf.models.error_ensemble). The few numbers that are set on these judgements, isotonic maps,
 ε, two weights, λ, limits and interval levels, are too few to fit single rows.
+
+Of an age group any year is as likely: one is drawn for each subject, and stands for the true age wherever an error is
+learned or measured. So an interval holds a uniform age of the group as often as it promises, and errs on the wide side
+for pictures like those of which groups are known. An open group, 70 and older, teaches by its mass and measures nothing.
 """
 
 from __future__ import annotations
@@ -94,7 +98,7 @@ class _Fit:
         scaler = EvidenceScaler.fit(plain_NZ, look.embedding_BC)
         scaled_NZ, _ = scaler(plain_NZ, look.embedding_BC)
         base_NR = around(joint_NK, age_N, self.space)
-        bounds = self.table.low_N - age_N, self.table.high_N - age_N
+        bounds = [torch.where(self.known_N, self.truth_N, end_N) - age_N for end_N in self.table.ends]
         ensemble = fit_ensemble(scaled_NZ, base_NR, *bounds, self.fold_N, self.seed)
         same_2M = torch.tensor([[0.0, 1000.0], [0.0, 1000.0]], device=age_N.device)
         judge = Judge(scaler, ensemble, same_2M)
