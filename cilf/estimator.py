@@ -28,14 +28,12 @@ from cilf.models.network import Network
 from cilf.models.pixels import Normalise
 from cilf.models.quality import quality
 from cilf.models.same_padding import fix_same_padding
+from cilf.models.second import SecondNetwork
 
 T = TypeVar("T")
 Precision = Literal["float32", "bfloat16", "float16"]
 
 _CHUNK = 16  # images that a CPU thread computes at once; of more, the first layers' maps are fresh pages each time
-
-SecondNetwork = Callable[[Tensor], Tensor]
-"""Normalised crops, float [B, C, S, S] -> age posteriors, float32 [B, K]."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,6 @@ class Estimator:
         ModelFolderError: no model, a damaged one, or one without calibrated correction.
     """
 
-    second: SecondNetwork | None = None
-    """Asked about faces whose judged error is above the model's ε; None: there is none."""
-
     def __init__(
         self,
         folder: Path,
@@ -89,7 +84,7 @@ class Estimator:
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
-        model, corrector, self.card = load_model(folder)
+        model, corrector, second, self.card = load_model(folder)
         if corrector is None:
             raise ModelFolderError(f"{folder} has no calibrated correction, so it can judge no estimate")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
@@ -102,6 +97,7 @@ class Estimator:
         elif self.device.type == "cpu" and self.dtype == torch.float32:
             fuse_relus(self.model, image)
         self.corrector = corrector.to(self.device)
+        self.second = None if second is None else second.to(self.device).to(memory_format=torch.channels_last)
         self.normalise = Normalise(self.images).to(self.device)
         self.threads = 1 if self.device.type == "cuda" else threads or min(torch.get_num_threads(), cores())
         self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
@@ -159,8 +155,12 @@ class Estimator:
 
     def look_again(self, images_NHWC: Tensor) -> Tensor:
         """The second network's age posteriors of images as in `look`, float32 [N, K]."""
-        assert self.second is not None
-        return torch.cat(self._in_chunks(images_NHWC, _CHUNK // 2, self.second))
+        second = self.second
+        assert second is not None
+        looks = self._in_chunks(
+            images_NHWC, _CHUNK // 2, lambda pixels_BCHW: second_look(second, pixels_BCHW, self.dtype)
+        )
+        return torch.cat(looks)
 
     def _in_chunks(self, images_NHWC: Tensor, size: int, of: Callable[[Tensor], T]) -> list[T]:
         """What a function makes of normalised pixels: at once on a GPU, by all threads on a CPU."""
@@ -193,3 +193,10 @@ def first_look(model: Network, pixels_BCHW: Tensor, dtype: torch.dtype) -> Look:
     if mirrored:
         ages.append(model.ages.mean(both[0][0]))  # as far as it is from the mean, the mirror image is on the other side
     return Look(posterior, torch.stack(ages, dim=1) if ages else None, quality(pixels_BCHW), embedding)
+
+
+@torch.inference_mode()
+def second_look(network: SecondNetwork, pixels_BCHW: Tensor, dtype: torch.dtype) -> Tensor:
+    """The second network's age posteriors, float32 [B, K]; arguments as those of `first_look`."""
+    with torch.autocast(pixels_BCHW.device.type, dtype, enabled=dtype != torch.float32):
+        return network(pixels_BCHW.contiguous(memory_format=torch.channels_last))

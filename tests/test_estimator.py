@@ -63,7 +63,7 @@ def test_other_images_are_refused_with_what_was_wanted(model_folder, wrong):
 
 
 def test_a_model_without_calibration_is_refused(model_folder, tmp_path):
-    model, _, _ = load_model(model_folder)
+    model = load_model(model_folder).network
     save_model(model, read_card(model_folder).model_copy(update={"correction": None}), tmp_path)
     with pytest.raises(ModelFolderError, match="no calibrated correction"):
         Estimator(tmp_path)
@@ -81,8 +81,7 @@ def test_views_start_with_the_image_and_its_mirror_and_stay_in_place():
 
 
 def test_a_mirrored_model_says_the_mean_of_an_image_and_its_mirror_image(model_folder):
-    plain, _, _ = load_model(model_folder)
-    mirrored, _, _ = load_model(model_folder)
+    plain, mirrored = load_model(model_folder).network, load_model(model_folder).network
     mirrored.spec = mirrored.spec.model_copy(update={"mirrored": True})
     pixels = torch.randn(3, 3, 32, 32)
     one, both = (first_look(model, pixels, torch.float32) for model in (plain, mirrored))

@@ -1,8 +1,8 @@
 """What a model's frozen network makes of each photograph's face, once for all folds.
 
 Frozen are the image tower, the prompts' vectors, the score map with its temperature, and the FourierFormer, as they
-come with the model. Heads are fitted on a row of numbers x = [f; mean s / τ]: the FourierFormer's pooled and normalised
-output, and the mean cosine of the map with each age's prompt.
+come with the model. Heads are fitted on a row of numbers x = [f; score logits]: the FourierFormer's pooled and
+normalised output, and the pooled cosines of the map with each age's prompt.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Frozen:
     """N faces, V views, each with its mirror image: M = 2. Numpy arrays, float32 where not told."""
 
     x_NVMX: np.ndarray
-    """X = C + K numbers: f and then mean s / τ."""
+    """X = C + K numbers: f and then the score logits."""
     estimates_NJ: np.ndarray
     """What labelling says: ESTIMATES."""
     found_N: np.ndarray

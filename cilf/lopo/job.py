@@ -38,7 +38,7 @@ def run(options: LopoOptions) -> int:
     """See cilf.lopo.lopo."""
     started = time.perf_counter()
     folder = model_folder(options.model)
-    model, _, card = load_model(folder)
+    model, _, _, card = load_model(folder)
     if not isinstance(model, CILF):
         raise UsageError(f"{options.model} is a {type(model).__name__}; heads stand on a CILF-CIAE's frozen features")
     output = locate(options.output, CHECKING)
@@ -78,7 +78,7 @@ def run(options: LopoOptions) -> int:
 def _material(model: CILF, frozen: Frozen, people: People, seed: int) -> Material:
     with torch.inference_mode():
         text_KC = model.text_vectors().numpy()
-        scale = float(model.log_scale.clamp(max=math.log(100)).exp())
+        scale = float(model.match_scale.clamp(max=math.log(100)).exp())
     ages = model.ages
     return Material(frozen.x_NVMX, people.ages_N, people.subjects_N, text_KC, scale, ages.youngest, ages.oldest, seed)
 

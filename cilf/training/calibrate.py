@@ -9,11 +9,12 @@ import pyarrow as pa
 import torch
 
 from cilf.errors import UsageError
-from cilf.estimator import SecondNetwork, first_look
+from cilf.estimator import first_look, second_look
 from cilf.models.conformal import MIN_SUBJECTS
 from cilf.models.correction_table import CorrectionTable
 from cilf.models.network import Network
 from cilf.models.pixels import Normalise
+from cilf.models.second import SecondNetwork
 from cilf.training.epochs import Views
 
 LEAST_HELD_OUT = 2 * MIN_SUBJECTS
@@ -65,7 +66,7 @@ def correction_table(
             pixels_BCHW = normalise(torch.from_numpy(crops(batch, views)).to(device))
             with torch.inference_mode():
                 look = first_look(model, pixels_BCHW, torch.float32)
-                look = look if second is None else look.with_second(second(pixels_BCHW))
+                look = look if second is None else look.with_second(second_look(second, pixels_BCHW, torch.float32))
             low_N, high_N = (torch.from_numpy(bound_N).to(device) for bound_N in _bounds(batch, model.ages.oldest))
             subjects = torch.from_numpy(subject_N[start : start + _BATCH]).to(device)
             clean = torch.full_like(subjects, copy is None, dtype=torch.bool)

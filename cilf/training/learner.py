@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -24,10 +24,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from cilf.models.evidence import decode_age
 from cilf.models.network import Network
 from cilf.models.pixels import Normalise
-from cilf.models.system import Step
+from cilf.models.system import Labels, Step
 from cilf.models.systems import build_network
 from cilf.training.decay import decays
-from cilf.training.image_init import init_image
+from cilf.training.image_init import fill_trunk
 from cilf.training.recipe import Recipe
 from cilf.training.start import Weights
 
@@ -47,16 +47,26 @@ class _Pass(nn.Module):
 
     def forward(self, pixels_BCHW: Tensor, rows: dict[str, Tensor] | None = None, step: Step | None = None) -> Any:
         """Posteriors [B, K]; of labelled rows at a step of training, the loss and its parts instead."""
-        out = self.model.training_pass(pixels_BCHW)
         if rows is None or step is None:
-            return self.model.posteriors(out)[0]
+            return self.model.posteriors(self.model.training_pass(pixels_BCHW))[0]
+        labels = labels_of(rows, len(pixels_BCHW))
+        out = self.model.training_pass(pixels_BCHW, labels)
         with torch.autocast(pixels_BCHW.device.type, enabled=False):
-            ages_B, weights_B = (rows[name].repeat_interleave(rows["image"].shape[1]) for name in ("age", "weight"))
-            return self.model.loss(out, ages_B, weights_B, step)
+            return self.model.loss(out, labels, step)
+
+
+def labels_of(rows: dict[str, Tensor], images: int) -> Labels:
+    """The labels of a batch whose rows have equally many views each, one after the other: of all `images`."""
+    views = images // len(rows["age"])
+
+    def of(name: str) -> Tensor:
+        return rows[name].repeat_interleave(views)
+
+    return Labels(of("age"), of("low"), of("high"), of("weight"), of("caption"), views)
 
 
 Batches = Callable[[], Iterable[dict[str, Tensor]]]
-"""Makes batches of `image` uint8 [B, 1, S, S, C] and `age` float32 [B] years, the same ones each time."""
+"""Makes batches as cilf.training.epochs.Views does, the same ones each time."""
 
 
 class Learner:
@@ -69,6 +79,8 @@ class Learner:
         strategy: how workers share the work; None outside a process group.
         start: weights to go on from (cilf.training.start).
         ages_N: float32, years, of all rows to learn from; None: the network starts without having heard of them.
+        captions: what the rows' `caption` counts.
+        trunk: weights that the image tower's trunk starts from (cilf.training.image_init).
     """
 
     def __init__(
@@ -79,6 +91,8 @@ class Learner:
         strategy: Literal["ddp", "fsdp2"] | None = None,
         start: Weights | None = None,
         ages_N: np.ndarray | None = None,
+        captions: Sequence[str] = (),
+        trunk: Weights | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
@@ -88,8 +102,10 @@ class Learner:
             self.model.load_state_dict(start)
         elif ages_N is not None:
             self.model.start_from(torch.tensor(ages_N))
-        init_image(self.model, recipe)
+        if trunk is not None:
+            fill_trunk(self.model, trunk)
         self.model.to(device)
+        self.model.read_captions(captions)
         if strategy != "fsdp2":  # which takes contiguous weights only
             self.model.to(memory_format=torch.channels_last)
         self.train_mode()
