@@ -11,6 +11,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
 
+from cilf.datasets.face_sample import FaceSample
 from cilf.datasets.faces import Faces, FaceSet, Skipped, no_usable_rows
 from cilf.estimator import Estimates, Estimator
 from cilf.evaluation.measure import BATCH, joined
@@ -57,7 +58,7 @@ class Estimated:
         return pa.table(columns)
 
 
-def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
+def estimate_set(estimator: Estimator, faces: FaceSet | FaceSample) -> Estimated:
     """Estimate all usable rows; a bar on stderr shows how far it is where that is a terminal.
 
     Raises:
@@ -78,7 +79,7 @@ def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
                 said = estimator(batch.images_NHWC)
                 timed.append((len(batch), time.perf_counter() - before))
                 finite_N = np.isfinite(np.stack([getattr(said, name) for name in _NUMBERS])).all(axis=0)
-                ranked_N = _ranked(estimator, batch)
+                ranked_N = ranked(estimator, batch)
                 skipped += [Skipped(batch.ids[row], "the model gives no number") for row in np.flatnonzero(~finite_N)]
                 skipped += [
                     Skipped(batch.ids[row], f"{batch.ages_N[row]:g} is none of the model's ranks")
@@ -105,7 +106,7 @@ def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
     )
 
 
-def _ranked(estimator: Estimator, batch: Faces) -> np.ndarray:
+def ranked(estimator: Estimator, batch: Faces) -> np.ndarray:
     """Which labels are ranks that the model knows, where it speaks of ranks, bool [N]."""
     ages = estimator.card.model.ages
     if ages.names is None:
