@@ -20,6 +20,7 @@ class FaceSample:
 
     data: str
     split: str
+    find: bool
     table: pa.Table
     """As cilf.datasets.face_rows.Columns gives it."""
     altered: Alteration | None = None
@@ -32,7 +33,7 @@ class FaceSample:
     def batches(self, images: Images, rows: int = 64) -> Iterator[Faces]:
         """As of a FaceSet."""
         parts = (self.table.slice(start, rows) for start in range(0, len(self.table), rows))
-        return cut_out(parts, images, self.altered)
+        return cut_out(parts, images, self.find, self.altered)
 
 
 def sampled(faces: FaceSet, most: int) -> FaceSample:
@@ -50,4 +51,5 @@ def sampled(faces: FaceSet, most: int) -> FaceSample:
         start += len(table)
     table = pa.concat_tables(parts)
     numbers = pa.array([str(number) for number in range(len(table))])
-    return FaceSample(faces.data, faces.split, table.set_column(table.schema.get_field_index("id"), "id", numbers))
+    table = table.set_column(table.schema.get_field_index("id"), "id", numbers)
+    return FaceSample(faces.data, faces.split, faces.find, table)

@@ -18,11 +18,13 @@ from cilf.datasets.face_files import GROUPS, inspect, parquet_files
 from cilf.datasets.face_rows import Columns, group_name
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import DecodeError
-from cilf.images.faces import BoxError, known, whole
+from cilf.images.faces import BoxError, NoFaceError, known, nearest_the_middle, whole
 from cilf.manifest.partitions import with_partition
 from cilf.storage import CHECKING, locate, problem
 
 MAX_PIXELS = 10**8
+"""Images with more are not decoded."""
+
 _BATCHES_AHEAD = 2
 
 Alteration = Callable[[str, bytes, list[float] | None], tuple[bytes, list[float] | None]]
@@ -94,13 +96,16 @@ class FaceSet:
             for themselves. Folders named `subject=007` give a column to the files below them that lack it.
         split: the rows whose column `split` has this value. Where one of them has an age, ages count, and rows that
             have none are skipped; else groups do.
+        find: whether images without a box are photographs, of which the face nearest the middle is meant; else they are
+            crops of faces.
 
     Raises:
         UsageError: no such data, a column is missing, no rows are of that split, or no age fits into the groups.
     """
 
-    def __init__(self, data: str, split: str) -> None:
+    def __init__(self, data: str, split: str, find: bool = False) -> None:
         self.data = data
+        self.find = find
         self.split = split
         source = locate(data, CHECKING)
         with ThreadPoolExecutor() as pool:
@@ -133,7 +138,7 @@ class FaceSet:
         Raises:
             JobError: the data could not be read to its end.
         """
-        return cut_out(self.tables(rows), images)
+        return cut_out(self.tables(rows), images, self.find)
 
     def tables(self, rows: int = 64) -> Iterator[pa.Table]:
         """The rows of the split, `rows` at a time, whatever the files' row groups; see cilf.datasets.face_rows.
@@ -188,7 +193,9 @@ def no_usable_rows(data: str, split: str, skipped: tuple[Skipped, ...]) -> NoUsa
     )
 
 
-def cut_out(tables: Iterable[pa.Table], images: Images, altered: Alteration | None = None) -> Iterator[Faces]:
+def cut_out(
+    tables: Iterable[pa.Table], images: Images, find: bool, altered: Alteration | None = None
+) -> Iterator[Faces]:
     """Each table's faces, decoded and cut out as by labelling.
 
     Only the next few tables are in memory; threads decode them while the caller works on this one.
@@ -196,20 +203,16 @@ def cut_out(tables: Iterable[pa.Table], images: Images, altered: Alteration | No
     Args:
         tables: as FaceSet.tables gives them.
         images: what the model sees.
+        find: as of FaceSet.
         altered: what happens to each file first.
     """
     waiting: deque[tuple[pa.Table, list[Future]]] = deque()
     pool = ThreadPoolExecutor()
     try:
         for table in tables:
-            columns = (
-                table["id"].to_pylist(),
-                table["image"],
-                table["box"].to_pylist(),
-                table["unlabelled"].to_pylist(),
-            )
-            rows = zip(*columns, strict=True)
-            waiting.append((table, [pool.submit(_face, *row, images, altered) for row in rows]))
+            ids, boxes, unlabelled = (table[name].to_pylist() for name in ("id", "box", "unlabelled"))
+            rows = zip(ids, table["image"], boxes, unlabelled, strict=True)
+            waiting.append((table, [pool.submit(_face, *row, images, find, altered) for row in rows]))
             if len(waiting) > _BATCHES_AHEAD:
                 yield _faces(*waiting.popleft(), images)
         while waiting:
@@ -224,6 +227,7 @@ def _face(
     box: list[float] | None,
     unlabelled: str | None,
     images: Images,
+    find: bool,
     altered: Alteration | None,
 ) -> np.ndarray | str:
     """The crop, or why the row is none."""
@@ -235,12 +239,14 @@ def _face(
         data = image.as_py()
         if altered is not None:
             data, box = altered(row_id, data, box)
+        if box is None and find:
+            return nearest_the_middle(data, images, MAX_PIXELS)
         if box is None:
             return whole(data, images, MAX_PIXELS).crops_NHWC[0]
         return known(data, np.array(box), images, MAX_PIXELS)
     except DecodeError as error:
         return error.reason
-    except BoxError as error:
+    except (BoxError, NoFaceError) as error:
         return str(error)
 
 

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-Change = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
-"""A photograph, uint8 [H, W, 3] in RGB, the side of its face, pixels, and randomness -> the photograph afterwards."""
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""A photograph, uint8 [H, W, 3] in RGB, and randomness -> the photograph afterwards."""
 
 
-def _same(image_HWC: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
+def _same(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image_HWC
 
 
@@ -30,6 +30,8 @@ class Degradation:
     """`file`, `detail`, `light` or `framing`."""
     change: Change = _same
     """Of the pixels."""
+    face: int | None = None
+    """Pixels along the side of the face, to which the photograph is shrunk; a smaller face is left alone."""
     format: str = "PNG"
     """Of the file, as Pillow names it."""
     options: Mapping[str, Any] = field(default_factory=lambda: {"compress_level": 0})
@@ -40,10 +42,14 @@ class Degradation:
 
         Args:
             image_HWC: uint8 [H, W, 3], RGB.
-            side: of the face, pixels.
+            side: of the face, pixels; counts only where `face` is set.
             seed: of this photograph; 0 or more.
         """
-        return self.change(image_HWC, side, np.random.default_rng([seed, *self.name.encode()]))
+        changed_HWC = self.change(image_HWC, np.random.default_rng([seed, *self.name.encode()]))
+        if self.face is None or self.face >= side:
+            return changed_HWC
+        height, width = (max(1, round(self.face / side * length)) for length in changed_HWC.shape[:2])
+        return cv2.resize(changed_HWC, (width, height), interpolation=cv2.INTER_AREA)
 
     def saved(self, image_HWC: np.ndarray) -> bytes:
         """A file of these pixels."""
@@ -55,7 +61,7 @@ class Degradation:
 def _noise(sigma: float) -> Change:
     """Gaussian noise of a standard deviation in levels, in each channel by itself."""
 
-    def change(image_HWC: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
+    def change(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise_HWC = rng.standard_normal(image_HWC.shape, np.float32) * np.float32(sigma)
         return cv2.add(image_HWC, noise_HWC, dtype=cv2.CV_8U)
 
@@ -64,33 +70,22 @@ def _noise(sigma: float) -> Change:
 
 def _blur(sigma: float) -> Change:
     """A Gaussian of a standard deviation in pixels."""
-    return lambda image_HWC, side, rng: cv2.GaussianBlur(image_HWC, (0, 0), sigma)
-
-
-def _small(pixels: int) -> Change:
-    """Shrunk until the face has so many pixels along its side; one that has fewer is left alone."""
-
-    def change(image_HWC: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
-        factor = min(1.0, pixels / side)
-        height, width = (max(1, round(factor * length)) for length in image_HWC.shape[:2])
-        return cv2.resize(image_HWC, (width, height), interpolation=cv2.INTER_AREA)
-
-    return change
+    return lambda image_HWC, rng: cv2.GaussianBlur(image_HWC, (0, 0), sigma)
 
 
 def _light(factor: float) -> Change:
     """Every level times a factor."""
-    return lambda image_HWC, side, rng: cv2.convertScaleAbs(image_HWC, alpha=factor)
+    return lambda image_HWC, rng: cv2.convertScaleAbs(image_HWC, alpha=factor)
 
 
-def _grey(image_HWC: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
+def _grey(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.cvtColor(cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
 def _framed(shift: float = 0.0, zoom: float = 1.0, degrees: float = 0.0) -> Change:
     """Moved by a share of the shorter side in any direction, scaled about the middle, turned to either side."""
 
-    def change(image_HWC: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
+    def change(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = image_HWC.shape[:2]
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees * rng.choice([-1, 1]), zoom)
         direction = rng.uniform(0, 2 * math.pi)
@@ -107,7 +102,7 @@ DEGRADATIONS = (
     Degradation("AVIF 75", "file", format="AVIF", options={"quality": 75, "speed": 8, "max_threads": 1}),
     *(Degradation(f"noise σ {sigma}", "detail", _noise(sigma)) for sigma in (8, 16)),
     *(Degradation(f"blur σ {sigma}", "detail", _blur(sigma)) for sigma in (1, 2)),
-    *(Degradation(f"{pixels} pixels", "detail", _small(pixels)) for pixels in (64, 48, 32)),
+    *(Degradation(f"{pixels} pixels", "detail", face=pixels) for pixels in (64, 48, 32)),
     Degradation("half the light", "light", _light(0.5)),
     Degradation("a quarter of it", "light", _light(0.25)),
     Degradation("light × 1.4", "light", _light(1.4)),

@@ -7,6 +7,7 @@ labelling. All degradations have the same faces, and each face is compared with 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from cilf.card import Images
 from cilf.config import EvaluateOptions
 from cilf.datasets.face_sample import sampled
 from cilf.datasets.faces import MAX_PIXELS, Alteration, FaceSet, NoUsableRows
@@ -23,6 +25,7 @@ from cilf.evaluation.degradations import DEGRADATIONS, Degradation
 from cilf.evaluation.figures import Figures, Group
 from cilf.evaluation.stream import Estimated, estimate_set
 from cilf.evaluation.truth import Truth
+from cilf.images import faces
 from cilf.images.decode import DecodeError, read
 from cilf.memory import keep_freed_memory
 from cilf.own_files import check_results
@@ -35,6 +38,9 @@ FILES = ("degraded.json", "degraded.md", "degraded.png")
 ROWS = 600
 """Faces of the sample: the whole table takes the time of 13,800 of them."""
 
+_UNSEEN = Images(size=32)
+"""Crops that nobody looks at."""
+
 _LONGEST = 16_383
 """Pixels: a WebP file has no longer side."""
 
@@ -43,11 +49,11 @@ def run(options: EvaluateOptions) -> int:
     """Show and write the table of degradations."""
     folder = model_folder(options.model)
     target = locate(options.output or f"runs/evaluate/{locate(options.model).path.rpartition('/')[2]}", CHECKING)
-    faces = FaceSet(options.data, options.split)
+    face_set = FaceSet(options.data, options.split, options.find)
     check_output(target)
     check_results(target, FILES, "model", "degradations")
     keep_freed_memory()
-    record = measure_degraded(Estimator(folder), faces)
+    record = measure_degraded(Estimator(folder), face_set)
     files = (
         json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False).encode(),
         degraded_tables.markdown(record).encode(),
@@ -59,7 +65,7 @@ def run(options: EvaluateOptions) -> int:
     return 0
 
 
-def measure_degraded(estimator: Estimator, faces: FaceSet, most: int = ROWS) -> dict[str, Any]:
+def measure_degraded(estimator: Estimator, face_set: FaceSet, most: int = ROWS) -> dict[str, Any]:
     """Estimate a sample of labelled faces as they are and under each degradation.
 
     Args:
@@ -72,20 +78,26 @@ def measure_degraded(estimator: Estimator, faces: FaceSet, most: int = ROWS) -> 
         UsageError: not one face of the sample can be used as it is.
         JobError: the data could not be read to its end.
     """
-    sample = sampled(faces, most)
+    sample = sampled(face_set, most)
     clean = estimate_set(estimator, sample)
-    truth = Truth.of(estimator.card.model.ages.space, faces.age_groups, clean.ages_N, clean.groups)
+    truth = Truth.of(estimator.card.model.ages.space, face_set.age_groups, clean.ages_N, clean.groups)
     rows = [{"name": "as it is", "kind": "", **_compared(clean, clean, truth)}]
     for degradation in DEGRADATIONS:
         try:
-            seen = estimate_set(estimator, replace(sample, altered=_altered(degradation)))
+            seen = estimate_set(estimator, replace(sample, altered=_altered(degradation, sample.find)))
         except NoUsableRows:  # of a degradation, that is an answer
             seen = None
         rows.append({"name": degradation.name, "kind": degradation.kind, **_compared(seen, clean, truth)})
     return {
         "format": 1,
         "model": estimator.card.name,
-        "data": {"path": faces.data, "split": faces.split, "rows": faces.rows, "sampled": sample.rows},
+        "data": {
+            "path": face_set.data,
+            "split": face_set.split,
+            "found": face_set.find,
+            "rows": face_set.rows,
+            "sampled": sample.rows,
+        },
         "measure": truth.measure,
         "unit": truth.unit,
         "age_groups": None if truth.groups is None else [group.name for group in truth.groups],
@@ -95,7 +107,7 @@ def measure_degraded(estimator: Estimator, faces: FaceSet, most: int = ROWS) -> 
     }
 
 
-def _altered(degradation: Degradation) -> Alteration:
+def _altered(degradation: Degradation, find: bool) -> Alteration:
     """The degradation of a row's file, and of its box where the pixels become fewer."""
 
     def alter(row_id: str, data: bytes, box: list[float] | None) -> tuple[bytes, list[float] | None]:
@@ -103,17 +115,21 @@ def _altered(degradation: Degradation) -> Alteration:
         height, width = image_HWC.shape[:2]
         if max(height, width) > _LONGEST:
             raise DecodeError("too_large", f"{width} x {height} pixels: sides above {_LONGEST:,} are not degraded")
-        changed_HWC = degradation.pixels(image_HWC, _side(image_HWC, box), int(row_id))
+        side = _side(data, box, find, min(height, width)) if degradation.face else 0.0
+        changed_HWC = degradation.pixels(image_HWC, side, int(row_id))
         factor = len(changed_HWC) / height
         return degradation.saved(changed_HWC), box and [factor * end for end in box]
 
     return alter
 
 
-def _side(image_HWC: np.ndarray, box: list[float] | None) -> float:
-    """Of the face, pixels: that of its box, or that of a crop."""
-    side = 0.0 if box is None else (box[2] - box[0] + box[3] - box[1]) / 2
-    return side if side > 0 else float(min(image_HWC.shape[:2]))
+def _side(data: bytes, box: Sequence[float] | None, find: bool, shorter: int) -> float:
+    """Of the face, pixels: of the box that means it, of the one that is found, or of a crop."""
+    if box is None and find:
+        found = faces.find(data, _UNSEEN, MAX_PIXELS)
+        box = found.boxes_N4[found.middle].tolist()
+    side = shorter if box is None else (box[2] - box[0] + box[3] - box[1]) / 2
+    return float(side if side > 0 else shorter)
 
 
 def _compared(seen: Estimated | None, clean: Estimated, truth: Truth) -> dict[str, Any]:

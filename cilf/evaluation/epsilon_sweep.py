@@ -68,7 +68,7 @@ def run(options: EvaluateOptions) -> int:
     """Show and write a table of ε."""
     folder = model_folder(options.model)
     target = locate(options.output or f"runs/evaluate/{locate(options.model).path.rpartition('/')[2]}", CHECKING)
-    faces = FaceSet(options.data, options.split)
+    faces = FaceSet(options.data, options.split, options.find)
     if faces.age_groups is not None:
         raise UsageError(f"{faces.data} has age groups, and --epsilon-sweep measures errors in years: it needs ages")
     check_output(target)

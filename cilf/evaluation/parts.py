@@ -54,7 +54,7 @@ def run(options: EvaluateOptions) -> int:
     """Show and write what the parts are worth."""
     folder = model_folder(options.model)
     target = locate(options.output or f"runs/evaluate/{locate(options.model).path.rpartition('/')[2]}", CHECKING)
-    faces = FaceSet(options.data, options.split)
+    faces = FaceSet(options.data, options.split, options.find)
     check_output(target)
     check_results(target, FILES, "model", "parts", "correction")
     keep_freed_memory()
@@ -90,7 +90,13 @@ def measure_parts(estimator: Estimator, faces: FaceSet) -> dict[str, Any]:
     return {
         "format": 1,
         "model": estimator.card.name,
-        "data": {"path": faces.data, "split": faces.split, "rows": faces.rows, "evaluated": len(seen.faces)},
+        "data": {
+            "path": faces.data,
+            "split": faces.split,
+            "found": faces.find,
+            "rows": faces.rows,
+            "evaluated": len(seen.faces),
+        },
         "bootstrap": figures.drawn(),
         "measure": truth.measure,
         "whole": figures.figure(everyone, "whole"),

@@ -1,8 +1,8 @@
 """What a model's frozen network makes of each photograph's face, once for all folds.
 
 Frozen are the image tower, the prompts' vectors, the score map with its temperature, and the FourierFormer, as they
-come with the model. Heads are fitted on a row of numbers x = [f; mean s / τ]: the FourierFormer's pooled and normalised
-output, and the mean cosine of the map with each age's prompt.
+come with the model. Heads are fitted on a row of numbers x = [f; score logits]: the FourierFormer's pooled and
+normalised output, and the pooled cosines of the map with each age's prompt.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Frozen:
     """N faces, V views, each with its mirror image: M = 2. Numpy arrays, float32 where not told."""
 
     x_NVMX: np.ndarray
-    """X = C + K numbers: f and then mean s / τ."""
+    """X = C + K numbers: f and then the score logits."""
     posterior_NVMK: np.ndarray
     """What the model itself says."""
     others_NVMD: np.ndarray
@@ -121,10 +121,7 @@ def _looked(model: CILF, pixels_BCHW: Tensor) -> tuple[np.ndarray, np.ndarray, n
     finally:
         watch.remove()
     rows = [torch.cat([f, out.score_logits_BK], dim=1) for f, out in zip(fused, outs, strict=True)]
-    others = [
-        torch.stack([model.ages.mean(p) for p in (out.score_posterior_BK, out.match_posterior_BK)], dim=1)
-        for out in outs
-    ]
+    others = [torch.stack([model.ages.mean(p) for p in out.part_posteriors], dim=1) for out in outs]
     return _by_view(rows), _by_view([out.posterior_BK for out in outs]), _by_view(others)
 
 

@@ -82,7 +82,7 @@ def run(options: LopoOptions) -> int:
 def _material(model: CILF, frozen: Frozen, people: People, seed: int) -> Material:
     with torch.inference_mode():
         text_KC = model.text_vectors().numpy()
-        scale = float(model.log_scale.clamp(max=math.log(100)).exp())
+        scale = float(model.match_scale.clamp(max=math.log(100)).exp())
     ages = model.ages
     return Material(frozen.x_NVMX, people.ages_N, people.subjects_N, text_KC, scale, ages.youngest, ages.oldest, seed)
 

@@ -8,12 +8,13 @@ import pytest
 from cilf.card import Images, Model
 from cilf.datasets.labels import OLDEST
 from cilf.training.epochs import Views, age_weights, epoch
+from cilf.training.recipe import Source
 from cilf.training.rows import read_rows
 
 
 @pytest.fixture(scope="module")
 def rows(ray_session, faces):
-    return read_rows(str(faces), "train", Model())
+    return read_rows(Source(path=str(faces)), "train", Model())
 
 
 def dealt(rows, workers, block_rows, seed=7):

@@ -27,7 +27,6 @@ from cilf.storage import model_folder as model_folder_of
 from cilf.training.calibrate import calibrate, correction_table
 from cilf.training.epochs import Views
 from cilf.training.learner import Learner
-from cilf.training.out_of_fold import show_after
 from cilf.training.recipe import Recipe
 
 CALIBRATED = ("regression", "coral", "cilf-ciae")
@@ -41,6 +40,10 @@ def rows() -> pa.Table:
     return faces.append_column("subject", faces["id"]).append_column("body", faces["image"])
 
 
+def seen(views: Views, rows: pa.Table) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in views(rows).items()}
+
+
 def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
     """After all epochs on the rows, and its MAE on them before and after."""
     weights_K = np.ones(OLDEST + 1, np.float32)
@@ -52,10 +55,11 @@ def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
         order = np.random.default_rng(epoch).permutation(len(rows))
         views = Views(recipe.model.images, weights_K, (0, epoch))
         for step in range(steps):
-            made = views(rows.take(order[step * recipe.batch_size :][: recipe.batch_size]))
-            portion = {name: torch.from_numpy(value) for name, value in made.items()}
+            portion = seen(views, rows.take(order[step * recipe.batch_size :][: recipe.batch_size]))
             assert learner.learn([portion], first_epoch=epoch == 0)["loss"].isfinite()
-        show_after(learner, rows, order, Views(recipe.model.images, weights_K, None))
+        if wanted := learner.model.rows_after_epoch:
+            batch = seen(Views(recipe.model.images, weights_K, None), rows.take(order[:wanted]))
+            learner.after_epoch(lambda batch=batch: [batch])
     return learner, [*errors, mae(learner, rows)]
 
 
@@ -83,7 +87,7 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
     assert table.predictions.probs_BVK.shape == (128, 4, 101)
     torch.testing.assert_close(table.predictions.probs_BVK.sum(dim=2), torch.ones(128, 4))
     if name in CALIBRATED:
-        corrector = calibrate(model, table.at(slice(0, 64)), table.at(slice(64, None)), Plan(decode=model.decode), 0)
+        corrector = calibrate(model, table, Plan(decode=model.decode), 0)
     else:
         corrector = Corrector(
             Constants(youngest=0, oldest=100, decode=model.decode, epsilon=8.0, band_quantiles=(1.0,)),
