@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from skimage.data import astronaut
 
+from cilf.datasets.faces import MAX_PIXELS
 from cilf.evaluation.degradations import DEGRADATIONS
 from cilf.evaluation.layout import Record, title
 from cilf.evaluation.plots import BLUE, DASHED, GREEN, STYLE, whisker_lengths
@@ -37,11 +38,15 @@ def figure(record: Record) -> Figure:
     above, below = drawing.add_subfigure(grid[0]), drawing.add_subfigure(grid[1])
     _portraits(above, record)
     panels = below.subplots(1, 4, sharey=True, width_ratios=[1.25, 1.25, 1, 1])
-    _values(panels[0], record, "error", record["measure"], 1)
+    measure, _, unit = record["measure"].partition(", ")
+    clean = record["degradations"][0]["error"]["value"]
+    _values(panels[0], record, "above_clean", f"{measure} above {clean:.2f}, {unit}", 1)
     _values(panels[1], record, "moved", f"estimate moved, {record['unit']}", 1)
     _values(panels[2], record, "covered", "truth inside the 90 % interval, %", 100)
     _values(panels[3], record, "accepted", "accepted, %", 100)
     panels[2].axvline(90, **DASHED)
+    for axes in panels[2:]:
+        axes.set_xlim(right=101)
     drawing.suptitle(
         f"{title(record)}: degraded photographs\n{record['data']['sampled']:,} faces, the same for each; "
         "whiskers: 95 % bootstrap intervals",
@@ -62,7 +67,7 @@ def _portraits(drawing: SubFigure, record: Record) -> None:
         axes.axis("off")
     for axes, row in zip(panels.flat, rows, strict=False):
         name = row["name"]
-        axes.imshow(decode(files[name], side, side**2).crop if name in files else face_HWC)
+        axes.imshow(decode(files[name], side, MAX_PIXELS).crop if name in files else face_HWC)
         axes.set_title(name, fontsize=10, loc="center", pad=3, color=_COLOURS[row["kind"]])
 
 

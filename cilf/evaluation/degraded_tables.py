@@ -17,9 +17,9 @@ KINDS = {"": "as it is", "file": "saved as", "detail": "less detail", "light": "
 def terminal(record: Record) -> RenderableType:
     """All degradations within 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 0, 0, 1))
-    table.add_column("", max_width=16)
+    table.add_column("", no_wrap=True)
     measure, unit = record["measure"].replace(", ", "\n"), record["unit"]
-    for heading in ("rows", measure, "above as it is", "95 %", f"moved\n{unit}", "in\n90 %", "accepted"):
+    for heading in ("rows", measure, "worse\nby", "95 %", f"moved\n{unit}", "in\n90 %", "accepted"):
         table.add_column(heading, justify="right")
     for kind in KINDS:
         for row in of_kind(record, kind):
@@ -50,7 +50,8 @@ def notes(record: Record) -> list[str]:
     lines = [
         f"{data['sampled']:,} of {data['rows']:,} faces, drawn by chance; 95 % bootstrap, "
         f"{RESAMPLES:,} resamples, pairs of the same face.",
-        "Each degradation is done to the file, before it is decoded. moved: mean change of an estimate.",
+        "Each degradation is done to the file, before it is decoded. worse by: than the file as it is; "
+        "moved: mean change of an estimate, up or down.",
     ]
     if record["age_groups"]:
         lines.append("in 90 %: share of the years of the true age group that are inside of the interval.")
@@ -61,7 +62,7 @@ def notes(record: Record) -> list[str]:
 def markdown(record: Record) -> str:
     """All degradations with their intervals."""
     headings = (
-        *("", "rows", record["measure"], "above as it is", f"estimate moved, {record['unit']}"),
+        *("", "rows", record["measure"], "worse by", f"estimate moved, {record['unit']}"),
         *("in 90 % interval", f"interval width, {record['unit']}", "accepted"),
     )
     lines = [

@@ -28,7 +28,7 @@ from cilf.evaluation.bootstrap import RESAMPLES
 from cilf.evaluation.figures import Figures, Group
 from cilf.evaluation.layout import Record, markdown_table, plain, title, with_ends
 from cilf.evaluation.measure import BATCH, joined
-from cilf.evaluation.stream import ranked
+from cilf.evaluation.stream import usable
 from cilf.evaluation.truth import Truth
 from cilf.memory import keep_freed_memory
 from cilf.own_files import check_results
@@ -115,22 +115,16 @@ def measure_parts(estimator: Estimator, faces: FaceSet) -> dict[str, Any]:
 
 
 def _seen(estimator: Estimator, faces: FaceSet, parts: Sequence[str]) -> _Seen:
-    """All rows of which the whole network and each rest of it give a number."""
+    """All rows that can be used."""
     kept: list[Faces] = []
     whole: list[Estimates] = []
     without: dict[str, list[np.ndarray]] = {part: [] for part in parts}
     for batch in faces.batches(estimator.images, BATCH):
-        kept.append(batch.without_pixels())
-        if not len(batch):
-            continue
-        said = estimator(batch.images_NHWC)
-        rests = {part: _first_without(estimator, part, batch.images_NHWC) for part in parts}
-        good_N = np.isfinite(np.stack([said.age, said.first_age, *rests.values()])).all(axis=0)
-        good = np.flatnonzero(good_N & ranked(estimator, batch))
-        kept[-1] = kept[-1].take(good)
-        whole.append(Estimates(**{name: values_N[good] for name, values_N in vars(said).items()}))
-        for part, ages_N in rests.items():
-            without[part].append(ages_N[good])
+        good, said = usable(estimator, batch)
+        kept.append(good.without_pixels())
+        whole.append(said)
+        for part in parts:
+            without[part].append(_first_without(estimator, part, good.images_NHWC))
     found = Faces.joined(kept)
     if not len(found):
         raise no_usable_rows(faces.data, faces.split, found.skipped)
