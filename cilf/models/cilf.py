@@ -216,6 +216,9 @@ class CILF(Network[Output]):
             return torch.zeros_like(captions_B)
         return torch.where(captions_B < 0, -1, self.kinds_M[captions_B.clamp(min=0)])
 
+    def embedding(self, out: Output) -> Tensor:
+        return out.joint_BC
+
     def posteriors(self, out: Output) -> tuple[Tensor, ...]:
         """The age posterior, the score map's and the matching's."""
         return out.posterior_BK, *out.part_posteriors

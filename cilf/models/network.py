@@ -44,6 +44,11 @@ class Network(nn.Module, ABC, Generic[Out]):
     def posteriors(self, out: Out) -> tuple[Tensor, ...]:
         """Float32 [B, K] each: the posterior that estimates come from, then other opinions that the network holds."""
 
+    def embedding(self, out: Out) -> Tensor | None:
+        """Float [B, C]: where the network places each image; faces unlike those it knows lie elsewhere. None: it has
+        no such place."""
+        return None
+
     def training_pass(self, pixels_BCHW: Tensor, labels: Labels | None = None) -> Out:
         """`forward` through everything that learns, the text tower included; it reads the captions of `labels`."""
         return self(pixels_BCHW)

@@ -27,17 +27,20 @@ from cilf.estimator import Estimator
 from cilf.evaluation.job import Evaluation, evaluate_model
 from cilf.models.checkpoint import count_parameters, save_model
 from cilf.models.corrector import Corrector
-from cilf.models.corrector_fit import Plan
+from cilf.models.corrector_fit import Plan, fit_corrector
 from cilf.models.network import Network
+from cilf.models.second import SecondNetwork
 from cilf.models.systems import build_network
 from cilf.storage import Location, locate, read, write
 from cilf.training.balance import age_weights
-from cilf.training.calibrate import calibrate, correction_table
-from cilf.training.image_init import init_image
+from cilf.training.calibrate import correction_table, crops
+from cilf.training.epochs import Views
+from cilf.training.image_init import FACES, init_image, trunk_weights
 from cilf.training.material import Material, gather
 from cilf.training.recipe import Recipe, Source, read_recipe
 from cilf.training.rows import Rows, subject_numbers
 from cilf.training.run_folder import METRICS_FILE, RECIPE_FILE, prepare
+from cilf.training.second_look import fit_head, second_network
 from cilf.training.start import SEEN, Weights, check_unseen, learned_from, mix, start_weights
 from cilf.training.survey import survey
 from cilf.training.trainer import train, worker_resources
@@ -69,16 +72,24 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> list[
     # Or it fails before it starts. Where nothing is learned, these are the weights.
     model = build_network(recipe.model, deployed=start is not None, load_weights=not recipe.epochs)
     init_image(model, recipe)
+    second = second_network(recipe)
     survey(recipe)
     prepare(recipe, output)
     logger.info("starting Ray" if address is None else "connecting to Ray")
     with running(address) as cluster:
         worker_resources(recipe, cluster)
         check_everywhere((output / RECIPE_FILE).url)
-        return _run(recipe, model, start, output, cluster)
+        return _run(recipe, model, second, start, output, cluster)
 
 
-def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location, cluster: Cluster) -> list[Evaluation]:
+def _run(
+    recipe: Recipe,
+    model: Network,
+    second: SecondNetwork | None,
+    start: Weights | None,
+    output: Location,
+    cluster: Cluster,
+) -> list[Evaluation]:
     material = gather(recipe, output)
     check_unseen(recipe, material.held_index["content"])
     weights_K = age_weights(*material.bounds, material.fitted["repeat"].to_numpy(), recipe.balance, OLDEST)
@@ -88,19 +99,24 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
     )
     if recipe.epochs:
         logger.info("starting %s workers for %d epochs", recipe.workers, recipe.epochs)
-        model.load_state_dict(train(recipe, start, material, weights_K, output, cluster))
+        trunk = trunk_weights(model, recipe, lambda: _faces(material, recipe))
+        model.load_state_dict(train(recipe, start, trunk, material, weights_K, output, cluster))
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
     model.cache_text()
     model.unweigh(torch.from_numpy(weights_K))
     if start is not None:
         mix(model, start, recipe.start_share)
 
-    plan = Plan(decode=model.decode)
+    if second is not None and recipe.second is not None:
+        logger.info("fitting the head of the second network")
+        fit_head(second, recipe, material, next(model.parameters()).device)
     logger.info("calibrating on %d faces", len(material.held_index))
     held_rows = pa.concat_tables(material.held.iter_batches(batch_size=None, batch_format="pyarrow"))
-    table = correction_table(model, held_rows, subject_numbers(held_rows, material.subjects), plan.max_views)
-    corrector = calibrate(model, table, plan, recipe.seed)
-    logger.info("calibrated; correction %s", corrector.constants.moving)
+    table = correction_table(model, held_rows, subject_numbers(held_rows, material.subjects), second, recipe.seed)
+    corrector = fit_corrector(model.ages, table, Plan(decode=model.decode), recipe.seed)
+    logger.info(
+        "calibrated; second look %s; moving estimates %s", corrector.constants.second_look, corrector.constants.moving
+    )
     card = Card(
         name=recipe.name,
         summary=recipe.summary,
@@ -110,17 +126,29 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
             "recipe": recipe.model_dump(mode="json", exclude={"model", "name", "summary", "licence"}),
             "cilf": cilf.__version__,
             "fitted_faces": len(material.fitted),
-            "held_out_faces": len(table),
+            "held_out_faces": len(held_rows),
             "rows_left_out": material.left_out,
             "parameters": count_parameters(model),
             "speed": _speed(output),
             SEEN: learned_from(recipe, material.fitted["content"]),
         },
     )
-    return deliver(model, card, corrector, material, output)
+    return deliver(model, card, corrector, second, material, output)
 
 
-def deliver(model: Network, card: Card, corrector: Corrector, material: Material, output: Location) -> list[Evaluation]:
+def _faces(material: Material, recipe: Recipe) -> np.ndarray:
+    """A few faces to learn from as labelling sees them, uint8 [N, S, S, C]."""
+    return crops(material.first(FACES), Views(recipe.model.images, np.ones(OLDEST + 1, np.float32), None))
+
+
+def deliver(
+    model: Network,
+    card: Card,
+    corrector: Corrector,
+    second: SecondNetwork | None,
+    material: Material,
+    output: Location,
+) -> list[Evaluation]:
     """Write the model folder, measure it as labelling will use it, and put the figures on its card.
 
     Returns:
@@ -129,7 +157,7 @@ def deliver(model: Network, card: Card, corrector: Corrector, material: Material
     """
     with tempfile.TemporaryDirectory(prefix="cilf-model-") as scratch:
         folder = Path(scratch)
-        save_model(model, card, folder, corrector)
+        save_model(model, card, folder, corrector, second)
         estimator = Estimator(folder)
         learned = [who for part in material.parts for who in part.known.index["subject"].to_pylist()]
         evaluations, figures = [], {}

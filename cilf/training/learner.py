@@ -27,7 +27,7 @@ from cilf.models.pixels import Normalise
 from cilf.models.system import Labels, Step
 from cilf.models.systems import build_network
 from cilf.training.decay import decays
-from cilf.training.image_init import init_image
+from cilf.training.image_init import fill_trunk
 from cilf.training.recipe import Recipe
 from cilf.training.start import Weights
 
@@ -80,6 +80,7 @@ class Learner:
         start: weights to go on from (cilf.training.start).
         ages_N: float32, years, of all rows to learn from; None: the network starts without having heard of them.
         captions: what the rows' `caption` counts.
+        trunk: weights that the image tower's trunk starts from (cilf.training.image_init).
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Learner:
         start: Weights | None = None,
         ages_N: np.ndarray | None = None,
         captions: Sequence[str] = (),
+        trunk: Weights | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
@@ -100,7 +102,8 @@ class Learner:
             self.model.load_state_dict(start)
         elif ages_N is not None:
             self.model.start_from(torch.tensor(ages_N))
-        init_image(self.model, recipe)
+        if trunk is not None:
+            fill_trunk(self.model, trunk)
         self.model.to(device)
         self.model.read_captions(captions)
         if strategy != "fsdp2":  # which takes contiguous weights only

@@ -54,6 +54,8 @@ class Task:
     """float32, years: of all rows to learn from; a group's middle."""
     captions: list[str]
     """What is said of the rows to learn from; the rows carry places in it."""
+    trunk: Weights | None
+    """What the image tower's trunk starts from."""
     choose: Dataset
     """Rows that progress is measured on."""
     groups: list[AgeGroup]
@@ -116,7 +118,9 @@ class Worker:
         """Steps of the optimiser per epoch, agreed on beforehand: all workers make as many."""
         shared = self.world > 1 or self.recipe.strategy == "fsdp2"
         strategy = self.recipe.strategy if shared else None
-        self.learner = Learner(self.recipe, self.device, self.steps, strategy, task.start, task.ages_N)
+        self.learner = Learner(
+            self.recipe, self.device, self.steps, strategy, task.start, task.ages_N, task.captions, task.trunk
+        )
         self._resume()
         self.scale = scale_of(self.recipe.model.ages.space)
         self.folder = RunFolder(task.output, self.learner.step, self.scale.unit) if self.rank == 0 else None

@@ -57,6 +57,11 @@ class Part:
         """The rows to calibrate on: ROW."""
         return self.known.of(subject_keys(self.held_index))
 
+    def first(self, count: int) -> pa.Table:
+        """Rows to learn from among the first `count`: ROW."""
+        table = pa.concat_tables(self.known.good.limit(count).iter_batches(batch_format="pyarrow"))
+        return table.filter(pc.invert(pc.is_in(subject_keys(table), value_set=subject_keys(self.held_index))))
+
     def groups(self) -> set[AgeGroup]:
         """Where the rows to choose by have age groups instead of ages, all that the source knows; else none."""
         if self.chosen is None or not len(self.chosen) or self.chosen.index["age_low"].null_count:
@@ -125,6 +130,10 @@ class Material:
     def subjects(self) -> pa.Array:
         """The keys of all who are learned from or calibrated on."""
         return pa.chunked_array([subject_keys(part.known.index) for part in self.parts]).unique()
+
+    def first(self, count: int) -> pa.Table:
+        """Rows to learn from among the first `count` of each source: ROW."""
+        return pa.concat_tables([part.first(count) for part in self.parts])
 
     def showings(self, epoch: int) -> np.ndarray:
         """How often each fitted row is shown in an epoch, int64 [N]."""

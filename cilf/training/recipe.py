@@ -89,6 +89,15 @@ class FaceRes(BaseModel):
     """Path of `faceres-deep.json`, with `faceres-deep.bin` beside it; `make weights` gets both."""
 
 
+class SFaceFile(BaseModel):
+    """A second network that knows faces; see cilf.models.second."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sface: str
+    """Path of `face_recognition_sface_2021dec_int8bq.onnx`; `make weights` gets it."""
+
+
 class Recipe(BaseModel):
     """One training run."""
 
@@ -111,6 +120,10 @@ class Recipe(BaseModel):
     start_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of `start` in the weights that are kept, by which they often do better than either on faces unlike those
     learned from (Wortsman et al. 2022, arXiv 2109.01903)."""
+    second: SFaceFile | None = None
+    """A network of its own that correction asks about faces whose estimate is judged bad:
+    `{sface: weights/face_recognition_sface_2021dec_int8bq.onnx}`. Its weights stay as they are; an age head is fitted
+    to what it sees. null: none, or with `start` that of the start."""
     frozen_stages: int = Field(default=0, ge=0)
     """With image_init: the stem and this many stages after it stay as they start. Edges are edges everywhere, and
     at full resolution they cost more than all the rest."""

@@ -32,7 +32,8 @@ def start_weights(recipe: Recipe) -> Weights | None:
     """
     if recipe.start is None:
         return None
-    model, _, card = load_model(model_folder(recipe.start))
+    loaded = load_model(model_folder(recipe.start))
+    model, card = loaded.network, loaded.card
     _check_draw(recipe, card)
     weights = dict(model.state_dict())
     try:

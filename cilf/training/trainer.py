@@ -44,6 +44,7 @@ def worker_resources(recipe: Recipe, cluster: Cluster) -> tuple[float, float]:
 def train(
     recipe: Recipe,
     start: Weights | None,
+    trunk: Weights | None,
     material: Material,
     weights_K: np.ndarray,
     output: Location,
@@ -74,6 +75,7 @@ def train(
         rows=rows,
         ages_N=material.ages_N,
         captions=list(material.captions),
+        trunk=trunk,
         choose=material.choose,
         groups=material.groups,
         weights_K=weights_K,

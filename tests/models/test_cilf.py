@@ -140,7 +140,8 @@ def test_saved_and_loaded_model_is_the_same_model(tiny_spec, spec, tmp_path):
     model = CILF(tiny_spec.model_copy(update={"prompts": spec})).eval()
     model.half().float()  # to what a checkpoint holds
     save_model(model, card(model.spec), tmp_path)
-    loaded, corrector, read = load_model(tmp_path)
+    loaded, corrector, second, read = load_model(tmp_path)
+    assert second is None
     assert corrector is None
     assert read == card(model.spec)
     pixels = torch.randn(2, 3, 32, 32)

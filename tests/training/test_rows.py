@@ -18,9 +18,9 @@ from cilf.datasets.known_boxes import BOX_COLUMNS, SIDES, box_of
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import decode
 from cilf.models.settings import MiVolo
-from cilf.training.examine import examine
+from cilf.training.examine import NO_FACE, examine
 from cilf.training.recipe import Source
-from cilf.training.rows import check_share, fitted_rows, read_rows
+from cilf.training.rows import Rows, check_share, fitted_rows, read_rows
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -218,6 +218,16 @@ def test_more_than_one_bad_row_in_twenty_stops_the_run(tmp_path):
     pq.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(JobError, match=r"3 of 40 rows .* more than 5%"):
         check_share(read_rows(Source(path=str(path)), None, Model()), str(path))
+
+
+def test_photographs_without_a_face_are_no_mistake_unless_all_are():
+    none = [{"id": f"{n}", "reason": NO_FACE} for n in range(8)]
+    some = Rows(None, none, pa.table({"id": ["a"] * 12}))
+    check_share(some, "here")
+    with pytest.raises(JobError, match="2 of 22 rows of here cannot be learned from"):
+        check_share(Rows(None, [*none, *[{"id": "x", "reason": "no age"}] * 2], some.index), "here")
+    with pytest.raises(JobError, match="no face is found in any of the 8 photographs of here"):
+        check_share(Rows(None, none, some.index.slice(0, 0)), "here")
 
 
 @pytest.mark.parametrize(

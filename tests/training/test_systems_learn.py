@@ -19,12 +19,13 @@ from cilf.models.checkpoint import count_parameters, load_model, save_model
 from cilf.models.cilf import CILF
 from cilf.models.clip import ImageTower, build_clip
 from cilf.models.corrector import Constants, Corrector
-from cilf.models.corrector_fit import Plan
+from cilf.models.corrector_fit import Plan, fit_corrector
 from cilf.models.error_ensemble import ErrorEnsemble
-from cilf.models.evidence import EvidenceScaler
+from cilf.models.evidence import EvidenceScaler, evidence
+from cilf.models.judge import Judge
 from cilf.models.systems import build_network
 from cilf.storage import model_folder as model_folder_of
-from cilf.training.calibrate import calibrate, correction_table
+from cilf.training.calibrate import correction_table
 from cilf.training.epochs import Views
 from cilf.training.learner import Learner
 from cilf.training.recipe import Recipe
@@ -83,18 +84,18 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
         model = build_network(recipe.model, load_weights=False)
         model.load_state_dict(learner.average)
     model.eval().cache_text()
-    table = correction_table(model, rows.slice(192), np.arange(len(rows) - 192), 4)
-    assert table.predictions.probs_BVK.shape == (128, 4, 101)
-    torch.testing.assert_close(table.predictions.probs_BVK.sum(dim=2), torch.ones(128, 4))
+    table = correction_table(model, rows.slice(192), np.arange(len(rows) - 192))
+    assert table.look.posterior_BK.shape == (3 * 128, 101)
+    torch.testing.assert_close(table.look.posterior_BK.sum(dim=1), torch.ones(3 * 128))
+    assert table.clean_N.sum() == 128
     if name in CALIBRATED:
-        corrector = calibrate(model, table, Plan(decode=model.decode), 0)
+        corrector = fit_corrector(model.ages, table, Plan(decode=model.decode))
     else:
-        corrector = Corrector(
-            Constants(youngest=0, oldest=100, decode=model.decode, epsilon=8.0, band_quantiles=(1.0,)),
-            EvidenceScaler(torch.zeros(10), torch.ones(10), None, None),
-            ErrorEnsemble(10),
-            torch.tensor([[0.0, 100.0], [0.0, 100.0]]).expand(3, 2, 2).clone(),
-        )
+        plain = evidence(table.look, table.look.posterior_BK, model.ages, model.decode)
+        scaler = EvidenceScaler.fit(plain, table.look.embedding_BC)
+        judge = Judge(scaler, ErrorEnsemble(scaler.width), torch.tensor([[0.0, 100.0], [0.0, 100.0]]))
+        constants = Constants(youngest=0, oldest=100, decode=model.decode, epsilon=8.0, band_quantiles=(1.0,))
+        corrector = Corrector(constants, judge)
     card = Card(name=name, summary="s", licence="l", model=recipe.model)
     save_model(model, card, tmp_path, corrector)
 
