@@ -9,7 +9,7 @@ import numpy as np
 
 from cilf.ages import AgeSpace
 from cilf.datasets.age_groups import AgeGroup
-from cilf.evaluation.age_groups import group_of, true_groups
+from cilf.evaluation.age_groups import covered, group_of, true_groups
 from cilf.evaluation.scale import scale_of
 
 
@@ -50,14 +50,10 @@ class Truth:
         return 100.0 * (group_of(estimates_N, self.groups) != self.true_N)
 
     def covered(self, low_N: np.ndarray, high_N: np.ndarray) -> np.ndarray:
-        """Which intervals hold the truth, 0 or 1; of groups, the share of the group's whole years that they hold."""
+        """Which intervals hold the truth, 0 or 1; of groups, as cilf.evaluation.age_groups.covered has it."""
         if self.groups is None or self.true_N is None:
             return ((low_N <= self.ages_N) & (self.ages_N <= high_N)).astype(float)
-        oldest = self.space.oldest
-        ends = [(group.low, max(group.low, oldest) if group.high is None else group.high) for group in self.groups]
-        first_N, last_N = np.array(ends)[self.true_N].T
-        held_N = np.minimum(np.floor(high_N), last_N) - np.maximum(np.ceil(low_N), first_N) + 1
-        return held_N.clip(min=0) / (last_N - first_N + 1)
+        return covered(low_N, high_N, self.groups, self.true_N, self.space.oldest)
 
     def take(self, rows_M: np.ndarray) -> Truth:
         """Of the given faces, int [M]."""

@@ -109,14 +109,13 @@ def test_of_groups_the_wrong_ones_are_counted(face_file, encoded, reader):
     assert "share of the years" in degraded_tables.markdown(record)
 
 
-def test_an_interval_holds_a_share_of_a_group():
-    groups = [AgeGroup(0, 19), AgeGroup(20, 29), AgeGroup(90, None)]
-    labels = {"age_group": np.array(["20-29", "20-29", "20-29", "90+", "90+"], object)}
-    truth = Truth.of(AgeSpace(0, 100), groups, np.full(5, np.nan), labels)
-    low, high = np.array([15, 24.5, 31, 80, 90]), np.array([50, 26.0, 40, 95, 120])
-    # All ten years; 25 and 26; none; 90 to 95 of 90 to 100; all eleven.
-    assert truth.covered(low, high) == pytest.approx([1, 0.2, 0, 6 / 11, 1])
-    assert truth.take(np.array([1, 4])).covered(low[[1, 4]], high[[1, 4]]) == pytest.approx([0.2, 1])
+def test_a_part_of_the_faces_keeps_its_truth():
+    groups = [AgeGroup(0, 19), AgeGroup(20, None)]
+    truth = Truth.of(AgeSpace(0, 29), groups, np.full(3, np.nan), {"age_group": np.array(["0-19", "20+", "20+"])})
+    low, high, one = np.array([0, 20, 28]), np.array([9, 29, 40]), np.array([2])
+    assert truth.covered(low, high) == pytest.approx([0.5, 1, 0.2])
+    assert truth.take(one).covered(low[one], high[one]) == pytest.approx([0.2])
+    assert truth.take(one).errors(np.array([5.0])) == [100]
 
 
 def test_the_table_fits_a_terminal_and_says_what_it_rests_on(record):

@@ -15,7 +15,9 @@ from cilf import cli
 from cilf.config import DEFAULT_MODEL
 from cilf.datasets.faces import FaceSet
 from cilf.errors import UsageError
+from cilf.estimator import Estimator
 from cilf.evaluation.parts import markdown, measure_parts, terminal
+from cilf.models.cilf import CILF
 
 AGES = [float(age) for age in range(10, 70)]
 
@@ -43,14 +45,14 @@ def estimator(reader):
     """First estimates are 3 years off; 8 without the blocks, and no worse without the score map. Faces above 48 years
     are looked at again, after which a year less is missing."""
 
-    class Estimator(type(reader)):
+    class Reader(type(reader)):
         model = TakenApart()
 
         def __call__(self, images_NHWC):
             said = super().__call__(images_NHWC)
             return replace(said, first_age=said.first_age + (5 if self.model.gone == "blocks" else 0))
 
-    return Estimator()
+    return Reader()
 
 
 def measured(estimator, path):
@@ -129,3 +131,12 @@ def test_subjects_are_drawn_as_a_whole(face_file, estimator):
     record = measured(estimator, face_file(AGES, subject=[str(row // 6) for row in range(len(AGES))]))
     assert (record["bootstrap"]["over"], record["bootstrap"]["units"]) == ("subjects", 10)
     assert np.isfinite(record["parts"][0]["above_whole"]["low"])
+
+
+def test_every_part_of_the_network_can_be_left_out(face_file, model_folder):
+    estimator = Estimator(model_folder)
+    record = measured(estimator, face_file(AGES[:8]))
+    assert tuple(part["name"] for part in record["parts"]) == CILF.parts
+    whole = record["whole"]["value"]
+    assert any(part["error"]["value"] != pytest.approx(whole) for part in record["parts"])
+    assert measured(estimator, face_file(AGES[:8]))["whole"]["value"] == pytest.approx(whole, abs=1e-4)
