@@ -45,7 +45,7 @@ JOBS = {
     "lopo": ("cilf.lopo:lopo", "Leave one person out: each judged by heads on MODEL's frozen features."),
     "report": ("cilf.report:report", "Write OUTPUT/report.html: what was labelled, what drifted, what needs review."),
     "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),
-    "demo": ("cilf.demo:demo", "Label real photographs that an installed package ships, and show the ages."),
+    "demo": ("cilf.demo:demo", "Label photographs of people of all ages, and show the estimates beside what is known."),
 }
 """Name of each sub-command: the function that does it, and its line in `cilf --help`. The first of two words is a group
 of GROUPS."""

@@ -441,7 +441,7 @@ class DemoOptions:
     _: KW_ONLY
 
     folder: str = "demo"
-    """Folder for the photographs, their labels and the contact sheet: one that is new or empty, or an earlier demo's,
+    """Folder for the photographs, their labels and the contact sheet. It is new or empty, or an earlier demo made it,
     whose photographs are then labelled again."""
 
     model: str = DEFAULT_MODEL
