@@ -37,6 +37,7 @@ JOBS = {
     "nightly": ("cilf.nightly:nightly", "List, label what is new, compact and report, as the YAML file CONFIG says."),
     "train": ("cilf.training:train", "Train a model as RECIPE says and write it into OUTPUT."),
     "evaluate": ("cilf.evaluation:evaluate", "MAE, CS(5), intervals and judgement of MODEL on labelled faces."),
+    "card": ("cilf.model_card:card", "Put RESULTS of `cilf evaluate` on MODEL's card, and write it as card.md."),
     "data check": (
         "cilf.datasets.check:check",
         "What is in the FOLDER of the public data set NAME, and what is wrong.",

@@ -435,6 +435,19 @@ class BenchOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class CardOptions:
+    """Options of `cilf card`."""
+
+    model: str
+    """Name of a bundled model, or a model folder on this machine."""
+
+    results: tuple[str, ...] = ()
+    """Folders or URLs with results of `cilf evaluate` for this model, which go on the card; those of --degraded and
+    --parts count too. A result takes the place of an earlier one of the same data and split."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class DemoOptions:
     """Options of `cilf demo`."""
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 import cilf
-from cilf.card import CARD_FILE, WEIGHTS_FILE, Card, write_card
+from cilf.card import CARD_FILE, WEIGHTS_FILE, Card, read_card, write_card
 from cilf.cluster import Cluster, check_everywhere, running
 from cilf.config import TrainOptions
 from cilf.datasets.faces import FaceSet
@@ -25,6 +25,7 @@ from cilf.datasets.labels import OLDEST
 from cilf.errors import UsageError
 from cilf.estimator import Estimator
 from cilf.evaluation.job import Evaluation, evaluate_model
+from cilf.model_card.page import PAGE_FILE, page
 from cilf.models.checkpoint import count_parameters, save_model
 from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import Plan
@@ -139,6 +140,7 @@ def deliver(
         write_card(estimator.card.model_copy(update={"figures": {on: evaluation.figures}}), folder)
         for name in (WEIGHTS_FILE, CARD_FILE):
             write(output / name, (folder / name).read_bytes())
+        write(output / PAGE_FILE, page(read_card(folder)).encode())
         evaluation.write(output.url)
     return evaluation
 
