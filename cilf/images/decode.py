@@ -13,9 +13,9 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cilf.images import jpeg, pillow, tiff, tiff_pages
+from cilf.images import jpeg, jpeg2000, pillow, tiff, tiff_pages
 from cilf.images.kinds import not_known, not_read
-from cilf.images.profiles import in_srgb
+from cilf.images.profiles import in_srgb, profile_of
 from cilf.images.squeeze import squeeze
 
 DECODE_VERSION = 7
@@ -153,13 +153,15 @@ def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
         if isinstance(image, TiffImageFile):
             tiff.take_memory(image)
         image.load()
-        pixels, profile = _rgb(image), image.info.get("icc_profile")
-        return _photograph(width, height, _orientation(image), in_srgb(pixels, profile) if _is_rgb(image) else pixels)
+        return _photograph(width, height, _orientation(image), _as_shown(image, data))
 
 
-def _is_rgb(image: Image.Image) -> bool:
-    """Whether a colour profile of RGB can be that of the image."""
-    return image.mode in ("RGB", "RGBA", "RGBX", "RGBa", "P", "PA")
+def _as_shown(image: Image.Image, data: bytes) -> np.ndarray:
+    """uint8 [H, W, 3], sRGB, of an image that has been read."""
+    may_be_deep = image.format == "JPEG2000" and image.mode == "RGB"
+    deep = jpeg2000.deep_pixels(data, *image.size) if may_be_deep else None
+    pixels = _rgb(image) if deep is None else deep
+    return in_srgb(pixels, profile_of(image))
 
 
 def _photograph(width: int, height: int, orientation: int, stored: np.ndarray) -> Photograph:

@@ -37,6 +37,11 @@ def in_srgb(pixels_HWC: np.ndarray, profile: bytes | None) -> np.ndarray:
     return out
 
 
+def profile_of(image: Image.Image) -> bytes | None:
+    """The profile that comes with an image in some kind of RGB; None of others, and where there is none."""
+    return image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "RGBX", "RGBa", "P", "PA") else None
+
+
 def inflated(chunk: bytes) -> bytes | None:
     """The profile in an iCCP chunk of a PNG: a name, a zero, the method, and the deflated profile."""
     try:
