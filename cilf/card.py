@@ -61,11 +61,16 @@ class Ages(_Grown):
         return self
 
 
-class Clip(_Frozen):
+class Clip(_Grown):
     """A CLIP backbone, named as open_clip names it."""
+
+    later = ("stages",)
 
     architecture: str | dict[str, Any] = "ViT-B-16"
     """A name open_clip knows, or the contents of one of its architecture files."""
+    stages: int | None = Field(default=None, ge=1)
+    """How many stages of a convolutional timm trunk the image tower has, in an architecture of your own; CILF-CIAE's
+    FourierFormer then stands in place of the others. null: the whole tower."""
     weights: str | None = None
     """An open_clip tag, a local file (open_clip or OpenAI layout), or none: random, to be trained."""
 
@@ -210,7 +215,8 @@ class Model(_Grown):
 class Card(_Frozen):
     """A whole `model.json`."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
+    """2: CILF-CIAE's posterior is an image's nearness to the prompts; 1: of another network, or of another system."""
     name: str
     summary: str
     licence: str
@@ -237,9 +243,21 @@ def read_card(folder: Path) -> Card:
     if missing:
         raise ModelFolderError(f"{folder} is not a model folder: it has no {' and no '.join(missing)}")
     try:
-        return Card.model_validate(json.loads((folder / CARD_FILE).read_text(encoding="utf-8")))
+        given = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        if _is_earlier(given):
+            raise ModelFolderError(
+                f"{folder} holds a CILF-CIAE model of an earlier version, whose network was another one: train it "
+                "again, or label with the version that made it"
+            )
+        return Card.model_validate(given)
+    except ModelFolderError:
+        raise
     except (ValidationError, ValueError) as error:
         raise ModelFolderError(f"{folder / CARD_FILE} cannot be read: {error}") from error
+
+
+def _is_earlier(card: Any) -> bool:
+    return isinstance(card, dict) and card.get("format") == 1 and not (card.get("model") or {}).get("system")
 
 
 def write_card(card: Card, folder: Path) -> None:

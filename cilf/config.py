@@ -207,6 +207,10 @@ class EvaluateOptions:
     folder or URL for the runs and for a table and plots of each data set. The same command again goes on, and trains
     nothing twice."""
 
+    find: Annotated[bool, _Flag] = False
+    """The images of DATA are photographs: the face nearest the middle of each is found and cut out as `cilf label` does
+    it, and rows without a face are skipped. Where a row has a box, the box says which face is meant."""
+
     epsilon_sweep: Annotated[bool, _Flag] = False
     """Measure what correction does, and costs, with other thresholds ε of the judged error than the model's own."""
 

@@ -7,10 +7,11 @@ print(estimator(images).age)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,17 +21,19 @@ from cilf.card import Images, ModelFolderError
 from cilf.cores import cores
 from cilf.models.checkpoint import load_model
 from cilf.models.corrector import Judged
-from cilf.models.evidence import Predictions
+from cilf.models.evidence import Look
 from cilf.models.folding import fold_batch_norms
 from cilf.models.fused_relu import fuse_relus
 from cilf.models.network import Network
 from cilf.models.pixels import Normalise
+from cilf.models.quality import quality
 from cilf.models.same_padding import fix_same_padding
-from cilf.models.views import views
+from cilf.models.second import SecondNetwork
 
+T = TypeVar("T")
 Precision = Literal["float32", "bfloat16", "float16"]
 
-_CHUNK = 16  # views that a CPU thread computes at once; of more, the first layers' maps are fresh pages each time
+_CHUNK = 16  # images that a CPU thread computes at once; of more, the first layers' maps are fresh pages each time
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Estimates:
     expected_error: np.ndarray
     """float32, years."""
     corrections: np.ndarray
-    """int32: rounds of further evidence."""
+    """int32: second looks, 0 or 1."""
     accepted: np.ndarray
     """bool: the expected error is at most the model's ε."""
 
@@ -81,7 +84,7 @@ class Estimator:
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
-        model, corrector, self.card = load_model(folder)
+        model, corrector, second, self.card = load_model(folder)
         if corrector is None:
             raise ModelFolderError(f"{folder} has no calibrated correction, so it can judge no estimate")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
@@ -94,6 +97,7 @@ class Estimator:
         elif self.device.type == "cpu" and self.dtype == torch.float32:
             fuse_relus(self.model, image)
         self.corrector = corrector.to(self.device)
+        self.second = None if second is None else second.to(self.device).to(memory_format=torch.channels_last)
         self.normalise = Normalise(self.images).to(self.device)
         self.threads = 1 if self.device.type == "cuda" else threads or min(torch.get_num_threads(), cores())
         self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
@@ -133,46 +137,66 @@ class Estimator:
     def _judge(self, images_NHWC: Tensor) -> Judged:
         if self.device.type == "cuda":
             images_NHWC = images_NHWC.pin_memory().to(self.device, non_blocking=True)
-        first = self.predict(images_NHWC, 0, 1)
-        return self.corrector.label(first, lambda rows, view, count: self.predict(images_NHWC[rows], view, count))
+        ask = None if self.second is None else lambda rows: self.look_again(images_NHWC[rows])
+        return self.corrector.label(self.look(images_NHWC), ask)
 
-    def predict(self, images_NHWC: Tensor, first_view: int, count: int) -> Predictions:
-        """What the network says of some views of each image, before anything is judged.
+    def look(self, images_NHWC: Tensor) -> Look:
+        """What the network says of each image, before anything is judged.
 
         Args:
             images_NHWC: uint8 [N, S, S, C] on the estimator's device.
-            first_view, count: which of cilf.models.views.
         """
+        looks = self._in_chunks(
+            images_NHWC,
+            _CHUNK // 2 if self.model.spec.mirrored else _CHUNK,
+            lambda pixels_BCHW: first_look(self.model, pixels_BCHW, self.dtype),
+        )
+        return Look.concatenated(looks)
 
-        def of(images_NHWC: Tensor) -> Predictions:
-            return predictions(self.model, self.normalise(images_NHWC), first_view, count, self.dtype)
+    def look_again(self, images_NHWC: Tensor) -> Tensor:
+        """The second network's age posteriors of images as in `look`, float32 [N, K]."""
+        second = self.second
+        assert second is not None
+        looks = self._in_chunks(
+            images_NHWC, _CHUNK // 2, lambda pixels_BCHW: second_look(second, pixels_BCHW, self.dtype)
+        )
+        return torch.cat(looks)
 
+    def _in_chunks(self, images_NHWC: Tensor, size: int, of: Callable[[Tensor], T]) -> list[T]:
+        """What a function makes of normalised pixels: at once on a GPU, by all threads on a CPU."""
         if self.device.type == "cuda":
-            return of(images_NHWC)
-        per_image = 2 * count if self.model.spec.mirrored else count
-        chunks = images_NHWC.split(max(1, _CHUNK // per_image))
-        return Predictions.concatenated(list(self._pool.map(of, chunks)))
+            return [of(self.normalise(images_NHWC))]
+        return list(self._pool.map(lambda chunk: of(self.normalise(chunk)), images_NHWC.split(size)))
 
 
 @torch.inference_mode()
-def predictions(model: Network, pixels_BCHW: Tensor, first_view: int, count: int, dtype: torch.dtype) -> Predictions:
-    """What the network says of some views of each image: posteriors, and the other ages it holds.
+def first_look(model: Network, pixels_BCHW: Tensor, dtype: torch.dtype) -> Look:
+    """What the network says of images: posterior, other ages that it holds, embedding; and what the images are like.
 
-    A mirrored model says the mean of what it sees in a view and in its mirror image.
+    A mirrored model says the mean of what it sees in an image and in its mirror image.
 
     Args:
         model: in eval mode.
         pixels_BCHW: normalised, float32.
-        first_view, count: which of cilf.models.views.
         dtype: float32, or what autocast computes in.
     """
-    flat = views(pixels_BCHW, first_view, count, model.spec.mirrored).flatten(0, 1)
-    if model.spec.mirrored:
-        flat = torch.cat([flat, flat.flip(3)])
-    flat = flat.contiguous(memory_format=torch.channels_last)
+    mirrored = model.spec.mirrored
+    flat = torch.cat([pixels_BCHW, pixels_BCHW.flip(3)]) if mirrored else pixels_BCHW
     with torch.autocast(pixels_BCHW.device.type, dtype, enabled=dtype != torch.float32):
-        out = model(flat)
-    # [mirror image or not, B, views, K]
-    shape = (-1, len(pixels_BCHW), count)
-    posterior, *others = (p.unflatten(0, shape).mean(dim=0) for p in model.posteriors(out))
-    return Predictions(posterior, torch.stack([model.ages.mean(p) for p in others], dim=2) if others else None)
+        out = model(flat.contiguous(memory_format=torch.channels_last))
+    embedding = model.embedding(out)
+    parts = [*model.posteriors(out), *([] if embedding is None else [embedding.float()])]
+    both = [part.unflatten(0, (-1, len(pixels_BCHW))) for part in parts]
+    posterior, *others = (part.mean(dim=0) for part in both)
+    embedding = None if embedding is None else others.pop()
+    ages = [model.ages.mean(p) for p in others]
+    if mirrored:
+        ages.append(model.ages.mean(both[0][0]))  # as far as it is from the mean, the mirror image is on the other side
+    return Look(posterior, torch.stack(ages, dim=1) if ages else None, quality(pixels_BCHW), embedding)
+
+
+@torch.inference_mode()
+def second_look(network: SecondNetwork, pixels_BCHW: Tensor, dtype: torch.dtype) -> Tensor:
+    """The second network's age posteriors, float32 [B, K]; arguments as those of `first_look`."""
+    with torch.autocast(pixels_BCHW.device.type, dtype, enabled=dtype != torch.float32):
+        return network(pixels_BCHW.contiguous(memory_format=torch.channels_last))

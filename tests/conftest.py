@@ -31,6 +31,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cilf.models.corrector import Constants, Corrector
     from cilf.models.error_ensemble import ErrorEnsemble
     from cilf.models.evidence import EvidenceScaler
+    from cilf.models.judge import Judge
+    from cilf.models.quality import COLUMNS
 
     architecture = {
         "embed_dim": 32,
@@ -39,13 +41,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     spec = Model(clip=Clip(architecture=architecture), images=Images(size=32), fourier=Fourier(depth=1))
     torch.manual_seed(0)
-    evidence = 14  # columns of cilf.models.evidence with two other decodes
-    corrector = Corrector(
-        Constants(youngest=0, oldest=100, epsilon=8.0, max_views=2),
-        EvidenceScaler(torch.zeros(evidence), torch.ones(evidence), None, None),
-        ErrorEnsemble(evidence),
-        torch.tensor([[0.0, 100.0], [0.0, 100.0]]).expand(2, 2, 2).clone(),
-    )
+    columns = 8 + 2 * 2 + COLUMNS  # of cilf.models.evidence with two other ages, and of quality
+    scaler = EvidenceScaler(torch.zeros(columns), torch.ones(columns), torch.zeros(32), torch.ones(32, 1))
+    judge = Judge(scaler, ErrorEnsemble(scaler.width), torch.tensor([[0.0, 100.0], [0.0, 100.0]]))
+    corrector = Corrector(Constants(youngest=0, oldest=100, epsilon=8.0), judge)
     folder = tmp_path_factory.mktemp("model")
     card = Card(name="tiny", summary="random weights", licence="none", model=spec)
     save_model(CILF(spec), card, folder, corrector)

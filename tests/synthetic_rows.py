@@ -1,4 +1,4 @@
-"""Labelled rows as a model of known faults would predict them: nothing is trained."""
+"""Labelled rows as networks of known faults would see them: nothing is trained."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from cilf.ages import AgeSpace
-from cilf.models.corrector_fit import CorrectionTable
-from cilf.models.evidence import Predictions
+from cilf.models.correction_table import CorrectionTable
+from cilf.models.evidence import Look
 
 BANDS = torch.tensor([[0, 12], [13, 20], [21, 40], [41, 60], [61, 90]])
 SHARES = torch.tensor([0.12, 0.10, 0.40, 0.26, 0.12])
+GROUPS = torch.tensor([0.0, 3, 10, 20, 30, 40, 50, 60, 70, 101])
 
 
 def rows(
@@ -18,45 +19,59 @@ def rows(
     seed: int,
     *,
     space: AgeSpace | None = None,
-    views: int = 4,
     per_subject: int = 2,
-    shared: float = 0.6,
     slip: float = 0.0,
     honest: bool = True,
+    second: bool = False,
+    degraded: float = 0.0,
+    grouped: float = 0.0,
 ) -> CorrectionTable:
     """n rows whose error grows with age and with a nuisance of their own.
 
     Args:
         seed: also keeps the subjects of two tables apart.
-        shared: correlation of the error over the views of a row, before squaring.
-        slip: years that a third of the rows are estimated too old; a frozen embedding shows which. 0: there is
-            no embedding.
+        slip: years that a third of the rows are estimated too old; an embedding shows which. 0: there is no embedding.
         honest: posteriors are the right ones for what was seen; False: their widths are wrong by a random factor.
+        second: a second network, whose error is independent and as big, has looked at them too.
+        degraded: share of rows whose error is three times as big without the posterior knowing it; the quality tells.
+        grouped: share of rows of which the age group is all that is known.
     """
     space = space or AgeSpace()
     g = torch.Generator().manual_seed(seed)
     start_N, end_N = BANDS[torch.multinomial(SHARES, n, replacement=True, generator=g)].unbind(dim=1)
     truth_N = space.clamp((start_N + (end_N - start_N) * torch.rand(n, generator=g)).round())
-    years_K, blur_N = space.years(truth_N), 0.5 + 2 * torch.rand(n, generator=g)
-    sigma_N = (1 + 0.06 * truth_N) * blur_N
+    blur_N = 0.5 + 2 * torch.rand(n, generator=g)
     odd_N = (torch.rand(n, generator=g) < 1 / 3).float()
-    noise_N, noise_NV = torch.randn(n, generator=g), torch.randn(n, views, generator=g)
-    seen_NV = truth_N[:, None] + slip * odd_N[:, None]
-    seen_NV = seen_NV + sigma_N[:, None] * (shared * noise_N[:, None] + (1 - shared**2) ** 0.5 * noise_NV)
+    bad_N = torch.rand(n, generator=g) < degraded
     told_N = blur_N if honest else blur_N * torch.exp(0.4 * torch.randn(n, generator=g))
+    sigma_N = (1 + 0.06 * truth_N) * blur_N
+    seen_N = truth_N + slip * odd_N + sigma_N * torch.where(bad_N, 3.0, 1.0) * torch.randn(n, generator=g)
+    other_N = truth_N + sigma_N * torch.randn(n, generator=g)
+    embedding_NC = torch.cat([odd_N[:, None], torch.zeros(n, 7)], dim=1) + 0.2 * torch.randn(n, 8, generator=g)
+    quality_NQ = bad_N[:, None] + 0.1 * torch.randn(n, 2, generator=g)
+    in_group_N = torch.rand(n, generator=g) < grouped
+    group_N = torch.bucketize(truth_N, GROUPS, right=True)
+    low_N = torch.where(in_group_N, GROUPS[group_N - 1], truth_N)
+    high_N = torch.where(in_group_N, (GROUPS[group_N] - 1).clamp(max=space.oldest), truth_N)
+    look = Look(
+        _posterior(seen_N, told_N, space),
+        None,
+        quality_NQ if degraded else None,
+        embedding_NC if slip else None,
+        _posterior(other_N, told_N, space) if second else None,
+    )
+    return CorrectionTable(look, low_N, high_N, seed * 1_000_000 + torch.arange(n) // per_subject, ~bad_N)
+
+
+def _posterior(seen_N: Tensor, told_N: Tensor, space: AgeSpace) -> Tensor:
+    years_K = space.years(seen_N)
     sigma_NK = (1 + 0.06 * years_K) * told_N[:, None]
     within_KG = (years_K[:, None] >= BANDS[:, 0]) & (years_K[:, None] <= BANDS[:, 1])
     prior_K = (within_KG * SHARES / (BANDS[:, 1] - BANDS[:, 0] + 1)).sum(dim=1) + 1e-4
-    logits_NVK = -0.5 * ((years_K - seen_NV[..., None]) / sigma_NK[:, None]).square()
-    logits_NVK = logits_NVK + (prior_K / sigma_NK).log()[:, None]
-    frozen_NC = torch.cat([odd_N[:, None], torch.zeros(n, 7)], dim=1) + 0.2 * torch.randn(n, 8, generator=g)
-    return CorrectionTable(
-        Predictions(logits_NVK.softmax(dim=2), frozen_BC=frozen_NC if slip else None),
-        truth_N,
-        seed * 1_000_000 + torch.arange(n) // per_subject,
-    )
+    logits_NK = -0.5 * ((years_K - seen_N[:, None]) / sigma_NK).square()
+    return (logits_NK + (prior_K / sigma_NK).log()).softmax(dim=1)
 
 
 def mae(age_N: Tensor, table: CorrectionTable) -> float:
-    """Mean absolute error, years."""
-    return float((age_N - table.ages_N).abs().mean())
+    """Mean absolute error, years, of rows whose age is known."""
+    return float((age_N - table.low_N).abs().mean())

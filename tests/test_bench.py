@@ -64,15 +64,14 @@ def test_mixers_are_measured_and_written(tmp_path, monkeypatch, capsys):
     assert "fpe beats attention" in capsys.readouterr().out
 
 
-def test_usual_rows_ask_for_as_many_views_as_calibration():
-    draw = np.random.default_rng(0)
-    rounds = draw.choice([0, 1, 2], size=8 * correction.BATCH, p=[0.8, 0.15, 0.05])
-    chosen = correction.usual_rows(rounds, 1.08)
+def test_usual_rows_are_looked_at_twice_as_often_as_in_calibration():
+    looks = np.random.default_rng(0).choice([0, 1], size=8 * correction.BATCH, p=[0.7, 0.3])
+    chosen = correction.usual_rows(looks, 0.2)
     assert len(chosen) == len(set(chosen)) == 4 * correction.BATCH
-    assert 1.07 < correction.views_per_row(rounds[chosen]) <= 1.08
-    assert (rounds[correction.usual_rows(rounds, 1.0)] == 0).all()
-    few = correction.usual_rows(np.zeros(3 * correction.BATCH, int), 1.08)
-    assert len(few) == correction.BATCH, "no row asks for views, yet there are batches to measure"
+    assert 0.19 < looks[chosen].mean() <= 0.2
+    assert (looks[correction.usual_rows(looks, 0.0)] == 0).all()
+    few = correction.usual_rows(np.zeros(3 * correction.BATCH, int), 0.2)
+    assert len(few) == correction.BATCH, "no row is looked at twice, yet there are batches to measure"
 
 
 def test_slope_parts_fixed_from_marginal_cost():
@@ -130,7 +129,7 @@ def test_stages_are_measured_alone(tmp_path, model_folder):
         alone = model.ModelAlone(made, str(model_folder))
     measured = alone.measure()
     assert measured.images_per_s > 1
-    assert 1 <= measured.views_per_row <= 4
+    assert 0 <= measured.asked <= 1
     assert alone.correction(repeats=1).cost < 1
 
 
@@ -170,7 +169,7 @@ RESULT = Result(
     "model",
     price=3.6,
     decode=[1000.0, 100.0, 1100.0],
-    model=[model.Model(rate, 1.1) for rate in (250.0, 240.0, 260.0)],
+    model=[model.Model(rate, 0.1) for rate in (250.0, 240.0, 260.0)],
     few=[replace(RUN, seconds=seconds) for seconds in (12.0, 13.0, 13.5)],
     many=[replace(RUN, seconds=seconds) for seconds in (50.0, 30.5, 29.0)],
 )
@@ -248,7 +247,7 @@ def test_finding_faces_is_a_stage_of_photographs(tmp_path, capsys, model_folder)
 
 
 def test_cost_of_faces_is_what_they_add_to_a_crop():
-    found = replace(RESULT, decode=[1000.0], faces=[200.0], model=[model.Model(250.0, 1.0)])
+    found = replace(RESULT, decode=[1000.0], faces=[200.0], model=[model.Model(250.0, 0.0)])
     assert found.cost_of_faces == pytest.approx((1 / 200 - 1 / 1000) / (1 / 1000 + 1 / 250))
     assert found.limit_images_per_s == pytest.approx(1 / (1 / 200 + 1 / 250))
     assert RESULT.cost_of_faces is None

@@ -11,8 +11,12 @@ import pytest
 import torch
 
 from cilf.card import ModelFolderError, read_card
-from cilf.estimator import Estimates, Estimator, predictions
+from cilf.estimator import Estimates, Estimator, first_look
 from cilf.models.checkpoint import load_model, save_model
+from cilf.models.corrector import Corrector
+from cilf.models.error_ensemble import ErrorEnsemble
+from cilf.models.evidence import EvidenceScaler
+from cilf.models.judge import Judge
 from cilf.models.views import views
 
 
@@ -59,7 +63,7 @@ def test_other_images_are_refused_with_what_was_wanted(model_folder, wrong):
 
 
 def test_a_model_without_calibration_is_refused(model_folder, tmp_path):
-    model, _, _ = load_model(model_folder)
+    model = load_model(model_folder).network
     save_model(model, read_card(model_folder).model_copy(update={"correction": None}), tmp_path)
     with pytest.raises(ModelFolderError, match="no calibrated correction"):
         Estimator(tmp_path)
@@ -77,17 +81,46 @@ def test_views_start_with_the_image_and_its_mirror_and_stay_in_place():
 
 
 def test_a_mirrored_model_says_the_mean_of_an_image_and_its_mirror_image(model_folder):
-    plain, _, _ = load_model(model_folder)
-    mirrored, _, _ = load_model(model_folder)
+    plain, mirrored = load_model(model_folder).network, load_model(model_folder).network
     mirrored.spec = mirrored.spec.model_copy(update={"mirrored": True})
     pixels = torch.randn(3, 3, 32, 32)
-    one, both = (predictions(model, pixels, 0, 2, torch.float32) for model in (plain, mirrored))
-    other = predictions(plain, pixels.flip(3), 0, 1, torch.float32)
-    assert both.probs_BVK.shape == one.probs_BVK.shape
-    torch.testing.assert_close(both.probs_BVK[:, 0], (one.probs_BVK[:, 0] + other.probs_BVK[:, 0]) / 2)
-    again = predictions(mirrored, pixels.flip(3), 0, 1, torch.float32)
-    torch.testing.assert_close(again.probs_BVK[:, 0], both.probs_BVK[:, 0])
-    torch.testing.assert_close(again.others_BVD[:, 0], both.others_BVD[:, 0])
+    one, both = (first_look(model, pixels, torch.float32) for model in (plain, mirrored))
+    other = first_look(plain, pixels.flip(3), torch.float32)
+    torch.testing.assert_close(both.posterior_BK, (one.posterior_BK + other.posterior_BK) / 2)
+    torch.testing.assert_close(both.embedding_BC, (one.embedding_BC + other.embedding_BC) / 2)
+    again = first_look(mirrored, pixels.flip(3), torch.float32)
+    torch.testing.assert_close(again.posterior_BK, both.posterior_BK)
+    # The last of its other ages is the image's alone, the others are means.
+    torch.testing.assert_close(both.others_BD[:, :-1], (one.others_BD + other.others_BD) / 2)
+    torch.testing.assert_close(both.others_BD[:, -1], plain.ages.mean(one.posterior_BK))
+
+
+def test_the_second_network_is_asked_about_failing_faces_only(model_folder, images):
+    estimator = Estimator(model_folder)
+    first = estimator(images)
+    assert (first.corrections == 0).all()
+    asked = []
+
+    def second(pixels_BCHW):
+        asked.append(pixels_BCHW)
+        return torch.nn.functional.one_hot(torch.full((len(pixels_BCHW),), 30), 101).float()
+
+    constants = estimator.corrector.constants.model_copy(
+        update={"epsilon": float(np.median(first.expected_error)), "joint_weights": (0.0, 1.0)}
+    )
+    estimator.second = second
+    judge = estimator.corrector.first
+    columns = len(judge.scaler.mean_Z) + 6
+    scaler = EvidenceScaler(torch.zeros(columns), torch.ones(columns), judge.scaler.centre_C, judge.scaler.axes_CP)
+    twice = Judge(scaler, ErrorEnsemble(scaler.width), judge.knots_2M)
+    estimator.corrector = Corrector(constants, judge, twice)
+    seen = estimator(images)
+    failing = first.expected_error > constants.epsilon
+    assert 0 < failing.sum() < 5
+    assert (seen.corrections == failing).all()
+    np.testing.assert_allclose(seen.age[failing], 30, atol=0.1)
+    np.testing.assert_array_equal(seen.age[~failing], first.age[~failing])
+    torch.testing.assert_close(torch.cat(asked), estimator.normalise(torch.from_numpy(images[failing])))
 
 
 def test_importing_cilf_imports_neither_torch_nor_ray():

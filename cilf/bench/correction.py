@@ -24,23 +24,21 @@ class Correction:
     with_images_per_s: float
     cost: float
     """Share of the images per second that it takes."""
-    fired: float
-    """Share of rows that asked for further views."""
-    views_per_row: float
+    asked: float
+    """Share of rows that the second network was asked about."""
 
 
 def measure(estimator: Estimator, images_NHWC: np.ndarray, corrections_N: np.ndarray, repeats: int) -> Correction:
-    """How many rows ask for further views depends on the images; so half of them are chosen that ask as usual.
+    """How many rows get a second look depends on the images; so half of them are chosen that get it as usual.
 
     Args:
         estimator: the model.
         images_NHWC: uint8, decoded.
-        corrections_N: rounds of further views that each of them asked for.
+        corrections_N: second looks that each of them got.
         repeats: measurements of each thing.
     """
-    views = estimator.corrector.constants.measured.get("views_per_row") or 1.0
-    usual = images_NHWC[usual_rows(corrections_N, views)]
-    asked = corrections(estimator, usual)
+    usual = images_NHWC[usual_rows(corrections_N, estimator.corrector.constants.measured.get("share_asked") or 0.0)]
+    asked_N = corrections(estimator, usual) > 0
     # Batch by batch in turns, as a machine's speed drifts by more than the difference.
     turns = [
         partial(work, estimator, batch) for batch in batches(usual) for work in (estimate_only, Estimator.__call__)
@@ -51,46 +49,37 @@ def measure(estimator: Estimator, images_NHWC: np.ndarray, corrections_N: np.nda
         without_images_per_s=len(usual) / plain,
         with_images_per_s=len(usual) / corrected,
         cost=1 - plain / corrected,
-        fired=float((asked > 0).mean()),
-        views_per_row=views_per_row(asked),
+        asked=float(asked_N.mean()),
     )
 
 
-def usual_rows(corrections_N: np.ndarray, views_per_row: float) -> np.ndarray:
-    """Half of the rows, in full batches, with as many further views as rows on average have in calibration.
+def usual_rows(corrections_N: np.ndarray, share: float) -> np.ndarray:
+    """Half of the rows, in full batches, of which as many got a second look as on average in calibration.
 
     Args:
-        corrections_N: rounds of further views that each row asked for.
-        views_per_row: mean number of views to come near, from below.
+        corrections_N: second looks that each row got.
+        share: of rows with a second look, to come near from below.
     """
     shuffled = np.random.default_rng(0).permutation(len(corrections_N))
     count = max(1, len(corrections_N) // 2 // BATCH) * BATCH
-    asking = shuffled[corrections_N[shuffled] > 0]
-    further = np.cumsum(2 ** corrections_N[asking] - 1)
-    some = int(np.searchsorted(further, (views_per_row - 1) * count, side="right"))
-    content = shuffled[corrections_N[shuffled] == 0]
+    asking, content = (shuffled[(corrections_N[shuffled] > 0) == asked] for asked in (True, False))
+    some = int(share * count)
     rows = np.concatenate([asking[:some], content, asking[some:]])[:count]
     return np.random.default_rng(1).permutation(rows)
 
 
 @torch.inference_mode()
 def estimate_only(estimator: Estimator, images_NHWC: np.ndarray) -> np.ndarray:
-    """Ages by the posterior of the first view alone, [N] years: what there would be without a corrector."""
-    first = estimator.predict(torch.from_numpy(images_NHWC).to(estimator.device), 0, 1)
-    decode = estimator.corrector.constants.decode
-    return decode_age(first.probs_BVK[:, 0], estimator.model.ages, decode).cpu().numpy()
+    """Ages at first sight alone, [N] years: what there would be without a corrector."""
+    first = estimator.look(torch.from_numpy(images_NHWC).to(estimator.device))
+    return decode_age(first.posterior_BK, estimator.model.ages, estimator.corrector.constants.decode).cpu().numpy()
 
 
 def corrections(estimator: Estimator, images_NHWC: np.ndarray) -> np.ndarray:
-    """Rounds of further views that each image asks for, [N]."""
+    """Second looks that each image gets, [N]."""
     return np.concatenate([estimator(batch).corrections for batch in batches(images_NHWC)])
 
 
 def batches(images: np.ndarray) -> list[np.ndarray]:
     """As labelling hands them to the model."""
     return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-
-
-def views_per_row(corrections_N: np.ndarray) -> float:
-    """Mean number of views that the model has seen."""
-    return float((2.0**corrections_N).mean())

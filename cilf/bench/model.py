@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cilf.bench.correction import BATCH, Correction, batches, corrections, measure, views_per_row
+from cilf.bench.correction import BATCH, Correction, batches, corrections, measure
 from cilf.bench.objects import Corpus
 from cilf.config import LabelOptions
 from cilf.cores import cores
@@ -24,8 +24,8 @@ class Model:
     """The model alone."""
 
     images_per_s: float
-    views_per_row: float
-    """How many views of an image the network saw on average; what correction asks for depends on the images."""
+    asked: float
+    """Share of images that got a second look; it depends on the images."""
 
 
 class ModelAlone:
@@ -52,7 +52,7 @@ class ModelAlone:
             start = time.perf_counter()
             list(callers.map(self._estimator, batches(self._images)))
             seconds = time.perf_counter() - start
-        return Model(len(self._images) / seconds, views_per_row(self._corrections))
+        return Model(len(self._images) / seconds, float((self._corrections > 0).mean()))
 
     def correction(self, repeats: int) -> Correction:
         """What correction takes of it; with a few different images only, it cannot be told."""

@@ -88,8 +88,8 @@ def _speeds(result: Result) -> list[tuple[str, ...]]:
         if rates:
             rows.append((f"{title} alone", _rate(statistics.median(rates)), "a process per core"))
     if result.model_images_per_s is not None:
-        views = f"{result.model[0].views_per_row:.2f} views per image"
-        rows.append(("the model alone", _rate(result.model_images_per_s), views))
+        asked = f"{result.model[0].asked:.1%} of the images are looked at twice"
+        rows.append(("the model alone", _rate(result.model_images_per_s), asked))
     if result.limit_images_per_s is not None:
         before = "decoding and faces" if result.faces else "decoding"
         shared = f"{before} and the model on the same cores"
@@ -140,7 +140,7 @@ def _processes(machine: Machine, run: Run) -> list[tuple[str, ...]]:
 
 
 def _correction(correction: Correction) -> list[tuple[str, ...]]:
-    like = f"{correction.fired:.1%} of rows ask for more, {correction.views_per_row:.2f} views each"
+    like = f"{correction.asked:.1%} of rows are looked at twice"
     return [
         ("the model without correction", _rate(correction.without_images_per_s), ""),
         ("with it, on rows as in calibration", _rate(correction.with_images_per_s), like),

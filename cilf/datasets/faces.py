@@ -18,7 +18,7 @@ from cilf.datasets.face_files import GROUPS, inspect, parquet_files
 from cilf.datasets.face_rows import Columns, group_name
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import DecodeError
-from cilf.images.faces import BoxError, known, whole
+from cilf.images.faces import BoxError, NoFaceError, known, nearest_the_middle, whole
 from cilf.manifest.partitions import with_partition
 from cilf.storage import CHECKING, locate, problem
 
@@ -90,13 +90,16 @@ class FaceSet:
             for themselves. Folders named `subject=007` give a column to the files below them that lack it.
         split: the rows whose column `split` has this value. Where one of them has an age, ages count, and rows that
             have none are skipped; else groups do.
+        find: whether images without a box are photographs, of which the face nearest the middle is meant; else they are
+            crops of faces.
 
     Raises:
         UsageError: no such data, a column is missing, no rows are of that split, or no age fits into the groups.
     """
 
-    def __init__(self, data: str, split: str) -> None:
+    def __init__(self, data: str, split: str, find: bool = False) -> None:
         self.data = data
+        self.find = find
         self.split = split
         source = locate(data, CHECKING)
         with ThreadPoolExecutor() as pool:
@@ -134,7 +137,7 @@ class FaceSet:
         try:
             for table in self._tables(rows):
                 columns = zip(table["image"], table["box"].to_pylist(), table["unlabelled"].to_pylist(), strict=True)
-                waiting.append((table, [pool.submit(_face, *row, images) for row in columns]))
+                waiting.append((table, [pool.submit(_face, *row, images, self.find) for row in columns]))
                 if len(waiting) > _BATCHES_AHEAD:
                     yield _faces(*waiting.popleft(), images)
             while waiting:
@@ -187,19 +190,23 @@ def no_usable_rows(data: str, split: str, skipped: tuple[Skipped, ...]) -> Usage
     )
 
 
-def _face(image: pa.Scalar, box: list[float] | None, unlabelled: str | None, images: Images) -> np.ndarray | str:
+def _face(
+    image: pa.Scalar, box: list[float] | None, unlabelled: str | None, images: Images, find: bool
+) -> np.ndarray | str:
     """The crop, or why the row is none."""
     if unlabelled:
         return unlabelled
     if not image.is_valid:
         return "no image"
     try:
+        if box is None and find:
+            return nearest_the_middle(image.as_py(), images, _MAX_PIXELS)
         if box is None:
             return whole(image.as_py(), images, _MAX_PIXELS).crops_NHWC[0]
         return known(image.as_py(), np.array(box), images, _MAX_PIXELS)
     except DecodeError as error:
         return error.reason
-    except BoxError as error:
+    except (BoxError, NoFaceError) as error:
         return str(error)
 
 

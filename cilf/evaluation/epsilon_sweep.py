@@ -1,7 +1,7 @@
 """`cilf evaluate --epsilon-sweep`: what correction does, and costs, when more or fewer estimates count as failed.
 
-An estimate whose judged error is above ε gets further views of its image, 2, 4 ... in all, until it is not or the views
-are used up. Every face is seen in all views once; what each ε would have asked for is then read off.
+An estimate whose judged error is above ε gets a second look, by a second network. Both networks see every face once;
+what each ε would have asked for is then read off.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from cilf.config import EvaluateOptions
 from cilf.datasets.faces import FaceSet, Skipped, no_usable_rows
@@ -27,7 +26,7 @@ from cilf.evaluation.measure import BATCH
 from cilf.evaluation.metrics import cumulative_score
 from cilf.memory import keep_freed_memory
 from cilf.models.corrector import Corrector, Judged
-from cilf.models.evidence import Predictions
+from cilf.models.evidence import Look
 from cilf.own_files import check_results
 from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
 
@@ -37,7 +36,7 @@ FILES = ("epsilon.json", "epsilon.csv", "epsilon.md")
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Of the faces that fail at first sight, at most: each makes an ε, beside the model's own. Many have the same error."""
 
-_HEADINGS = ("ε", "fired, %", "settled of these, %", "MAE of these before", "after", "MAE", "CS(5), %", "views", "")
+_HEADINGS = ("ε", "fired, %", "settled of these, %", "MAE of these before", "after", "MAE", "CS(5), %", "")
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,17 @@ class Row:
     epsilon: float | None
     """None: no estimate is good enough."""
     fired: float
-    """Share of faces whose first estimate failed."""
+    """Share of faces whose first estimate failed: what it costs."""
     settled: float | None
     """Share of these whose judged error came to be at most ε; None where there are none."""
     fired_mae_before: float | None
-    """Of these, by the first view."""
+    """Of these, at first sight."""
     fired_mae: float | None
     """Of these, in the end."""
     mae: float
     """Of all faces."""
     cs5: float
     """Of all faces, per cent."""
-    views_per_face: float
-    """Cost: of a model without correction it is 1."""
     own: bool
     """Whether this is the ε that the model labels with."""
 
@@ -68,7 +65,7 @@ def run(options: EvaluateOptions) -> int:
     """Show and write a table of ε."""
     folder = model_folder(options.model)
     target = locate(options.output or f"runs/evaluate/{locate(options.model).path.rpartition('/')[2]}", CHECKING)
-    faces = FaceSet(options.data, options.split)
+    faces = FaceSet(options.data, options.split, options.find)
     if faces.age_groups is not None:
         raise UsageError(f"{faces.data} has age groups, and --epsilon-sweep measures errors in years: it needs ages")
     check_output(target)
@@ -90,31 +87,32 @@ def run(options: EvaluateOptions) -> int:
     return 0
 
 
-def _seen(estimator: Estimator, faces: FaceSet) -> tuple[Predictions, np.ndarray]:
-    """What the network says of all views of every face, and the true ages, float32 [N] years."""
-    most = estimator.corrector.constants.max_views
-    if most == 1:
-        raise UsageError(f"{estimator.card.name} takes no further views of any image: there is no ε to choose")
-    said: list[Predictions] = []
+def _seen(estimator: Estimator, faces: FaceSet) -> tuple[Look, np.ndarray]:
+    """What both networks say of every face, and the true ages, float32 [N] years."""
+    if estimator.second is None or estimator.corrector.second is None:
+        why = estimator.corrector.constants.second_look
+        raise UsageError(f"{estimator.card.name} looks at no face twice ({why}): there is no ε to choose")
+    said: list[Look] = []
     ages: list[np.ndarray] = []
     skipped: list[Skipped] = []
     for batch in faces.batches(estimator.images, BATCH):
         skipped += batch.skipped
         if len(batch):
             images_NHWC = torch.from_numpy(batch.images_NHWC).to(estimator.device)
-            said.append(estimator.predict(images_NHWC, 0, most))
+            with torch.inference_mode():
+                said.append(estimator.look(images_NHWC).with_second(estimator.look_again(images_NHWC)))
             ages.append(batch.ages_N)
     if not said:
         raise no_usable_rows(faces.data, faces.split, tuple(skipped))
-    return Predictions.concatenated(said), np.concatenate(ages)
+    return Look.concatenated(said), np.concatenate(ages)
 
 
-def sweep(corrector: Corrector, seen: Predictions, ages_N: np.ndarray) -> list[Row]:
+def sweep(corrector: Corrector, seen: Look, ages_N: np.ndarray) -> list[Row]:
     """Correct the same faces with one ε after another, the largest first.
 
     Args:
         corrector: of the model.
-        seen: what it says of N faces under all views that the corrector may ask for.
+        seen: what both networks say of N faces.
         ages_N: the truth, years.
     """
     own = corrector.constants.epsilon
@@ -125,16 +123,11 @@ def sweep(corrector: Corrector, seen: Predictions, ages_N: np.ndarray) -> list[R
     return [_row(_labelled(corrector, seen, e), e, ages_N, e == own) for e in sorted({*chosen, own}, reverse=True)]
 
 
-def _labelled(corrector: Corrector, seen: Predictions, epsilon: float) -> Judged:
-    def further(rows: Tensor, first: int, count: int) -> Predictions:
-        views = slice(first, first + count)
-        others = seen.others_BVD
-        return Predictions(seen.probs_BVK[rows, views], None if others is None else others[rows, views])
-
-    others = None if seen.others_BVD is None else seen.others_BVD[:, :1]
-    tensors, constants = corrector.state()
-    other = Corrector.from_state(tensors, constants | {"epsilon": epsilon}).to(seen.probs_BVK.device)
-    return other.label(Predictions(seen.probs_BVK[:, :1], others, seen.frozen_BC), further)
+def _labelled(corrector: Corrector, seen: Look, epsilon: float) -> Judged:
+    assert seen.second_BK is not None
+    constants = corrector.constants.model_copy(update={"epsilon": epsilon})
+    other = Corrector(constants, corrector.first, corrector.second)
+    return other.label(seen.with_second(None), seen.second_BK.__getitem__)
 
 
 def _row(judged: Judged, epsilon: float, ages_N: np.ndarray, own: bool) -> Row:
@@ -151,7 +144,6 @@ def _row(judged: Judged, epsilon: float, ages_N: np.ndarray, own: bool) -> Row:
         fired_mae=float(after_N[fired_N].mean()) if fired_N.any() else None,
         mae=float(after_N.mean()),
         cs5=cumulative_score(age_N, ages_N, 5),
-        views_per_face=float((2.0**rounds_N).mean()),
         own=own,
     )
 
@@ -168,7 +160,6 @@ def _cells(row: Row) -> tuple[str, ...]:
         years(row.fired_mae),
         years(row.mae),
         f"{row.cs5:.1f}",
-        f"{row.views_per_face:.2f}",
         "the model's own" if row.own else "",
     )
 

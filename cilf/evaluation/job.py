@@ -89,7 +89,7 @@ def run(options: EvaluateOptions) -> int:
     folder = model_folder(options.model)
     name = locate(options.model).path.rpartition("/")[2]
     output = locate(options.output or f"runs/evaluate/{name}", CHECKING)
-    faces = FaceSet(options.data, options.split)
+    faces = FaceSet(options.data, options.split, options.find)
     check_output(output)
     check_is_ours(output)
     keep_freed_memory()
@@ -126,7 +126,7 @@ def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str |
     record = {
         "format": 1,
         "model": estimator.card.name,
-        "data": {"path": faces.data, "split": faces.split, "rows": faces.rows, "evaluated": rows},
+        "data": {"path": faces.data, "split": faces.split, "found": faces.find, "rows": faces.rows, "evaluated": rows},
         "leakage": of_one_result(tested, learned=learned, others=faces.known_others if faces.others else None),
         "skipped": {"total": len(estimated.skipped), "rows": [asdict(row) for row in estimated.skipped[:_NAMED]]},
         **_measured(estimated, faces.age_groups, scale_of(estimator.card.model.ages.space)),

@@ -64,6 +64,10 @@ class BoxError(ValueError):
     """A box that tells of no face."""
 
 
+class NoFaceError(ValueError):
+    """A photograph in which no face is found."""
+
+
 @dataclass(frozen=True)
 class Faces:
     """What a photograph shows."""
@@ -223,6 +227,23 @@ def known(data: bytes, box_4: np.ndarray, images: Images, max_pixels: int) -> np
     scale = image.shape[1] / width
     face = _meant(image, box_4, scale, images.frame) or Square(x, y, side / images.frame.box)
     return _crop(image, face.scaled(scale), images)
+
+
+def nearest_the_middle(data: bytes, images: Images, max_pixels: int) -> np.ndarray:
+    """The crop of one face of a photograph, uint8 [S, S, C]: of those that `find` finds, the one nearest the middle.
+
+    Args:
+        data, images, max_pixels: as in `find`.
+
+    Raises:
+        DecodeError: not an image, a damaged one, or one with too many pixels.
+        NoFaceError: there is none.
+    """
+    faces = find(data, images, max_pixels)
+    if not len(faces.boxes_N4):
+        raise NoFaceError("no face is found")
+    middles_N2 = (faces.boxes_N4[:, :2] + faces.boxes_N4[:, 2:]) / 2
+    return faces.crops_NHWC[np.hypot(*(middles_N2 - [faces.width / 2, faces.height / 2]).T).argmin()]
 
 
 def _meant(image_HWC: np.ndarray, box_4: np.ndarray, scale: float, frame: Frame) -> Square | None:

@@ -1,8 +1,8 @@
 """What a model's frozen network makes of each photograph's face, once for all folds.
 
 Frozen are the image tower, the prompts' vectors, the score map with its temperature, and the FourierFormer, as they
-come with the model. Heads are fitted on a row of numbers x = [f; mean s / τ]: the FourierFormer's pooled and normalised
-output, and the mean cosine of the map with each age's prompt.
+come with the model. Heads are fitted on a row of numbers x = [f; score logits]: the FourierFormer's pooled and
+normalised output, and the pooled cosines of the map with each age's prompt.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ from torch import Tensor
 
 from cilf.config import LabelOptions
 from cilf.errors import UsageError
+from cilf.estimator import Estimator
 from cilf.images.decode import DecodeError
 from cilf.images.faces import find, whole
 from cilf.memory import keep_freed_memory
-from cilf.models.checkpoint import load_model
 from cilf.models.cilf import CILF
-from cilf.models.folding import fold_batch_norms
-from cilf.models.fused_relu import fuse_relus
-from cilf.models.pixels import Normalise
-from cilf.models.same_padding import fix_same_padding
 from cilf.models.views import views
 from cilf.own_process import prepare
 
 VIEWS = 4
-"""Of each face, each with its mirror image: what correction may ask for. Heads learn from all of them."""
+"""Of each face, each with its mirror image. Heads learn from all of them."""
+
+ESTIMATES = ("first_age", "age", "age_low", "age_high", "expected_error", "accepted")
+"""Of cilf.estimator.Estimates; float32, years, `accepted` 0 or 1."""
 
 _CHUNK = 4  # photographs at once: 16 views, as in cilf.estimator
 
@@ -42,11 +41,9 @@ class Frozen:
     """N faces, V views, each with its mirror image: M = 2. Numpy arrays, float32 where not told."""
 
     x_NVMX: np.ndarray
-    """X = C + K numbers: f and then mean s / τ."""
-    posterior_NVMK: np.ndarray
-    """What the model itself says."""
-    others_NVMD: np.ndarray
-    """Its score-map and matching ages, years."""
+    """X = C + K numbers: f and then the score logits."""
+    estimates_NJ: np.ndarray
+    """What labelling says: ESTIMATES."""
     found_N: np.ndarray
     """int32: faces found in the photograph; the biggest counts, and where there is none the whole image does."""
 
@@ -74,43 +71,41 @@ def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -
     Raises:
         UsageError: an image cannot be decoded, or the model is another kind of system.
     """
-    model, normalise = _network(folder)
-    spec = model.spec
+    estimator = _estimator(folder)
     crops, found = [], []
     for face, data in zip(ids, images, strict=True):
         try:
-            faces = find(data, spec.images, LabelOptions.max_pixels)
+            faces = find(data, estimator.images, LabelOptions.max_pixels)
             found.append(faces.found)
             if not faces.found:
-                faces = whole(data, spec.images, LabelOptions.max_pixels)
+                faces = whole(data, estimator.images, LabelOptions.max_pixels)
         except DecodeError as error:
             raise UsageError(f"{face} is no image that can be read: {error.reason}") from error
         crops.append(faces.crops_NHWC[0])
-    pixels_BCHW = normalise(torch.from_numpy(np.stack(crops)))
-    looked = [_looked(model, part_BCHW) for part_BCHW in pixels_BCHW.split(_CHUNK)]
-    x_NVMX, posterior_NVMK, others_NVMD = (np.concatenate(parts) for parts in zip(*looked, strict=True))
-    return Frozen(x_NVMX, posterior_NVMK, others_NVMD, np.array(found, np.int32))
+    crops_NHWC = np.stack(crops)
+    estimates = estimator(crops_NHWC)
+    pixels_BCHW = estimator.normalise(torch.from_numpy(crops_NHWC))
+    x_NVMX = np.concatenate([_looked(estimator.model, part_BCHW) for part_BCHW in pixels_BCHW.split(_CHUNK)])
+    estimates_NJ = np.stack([getattr(estimates, name).astype(np.float32) for name in ESTIMATES], axis=1)
+    return Frozen(x_NVMX, estimates_NJ, np.array(found, np.int32))
 
 
 @lru_cache(maxsize=1)
-def _network(folder: Path) -> tuple[CILF, Normalise]:
+def _estimator(folder: Path) -> Estimator:
     """Kept for the life of the process."""
     keep_freed_memory()
     prepare()
-    model, _, card = load_model(folder)
-    if not isinstance(model, CILF):
-        raise UsageError(f"{folder} is a {type(model).__name__}; heads are fitted on a CILF-CIAE's frozen features")
-    model.to(memory_format=torch.channels_last)
-    image = torch.zeros(1, 3, card.model.images.size, card.model.images.size)
-    fold_batch_norms(model, image)
-    fix_same_padding(model, image)
-    fuse_relus(model, image)
-    return model, Normalise(card.model.images)
+    estimator = Estimator(folder, device="cpu", threads=1)
+    if not isinstance(estimator.model, CILF):
+        raise UsageError(
+            f"{folder} is a {type(estimator.model).__name__}; heads are fitted on a CILF-CIAE's frozen features"
+        )
+    return estimator
 
 
 @torch.inference_mode()
-def _looked(model: CILF, pixels_BCHW: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All of Frozen but `found_N`."""
+def _looked(model: CILF, pixels_BCHW: Tensor) -> np.ndarray:
+    """x of each view and its mirror image, [B, V, M, X]."""
     fused: list[Tensor] = []
     watch = model.norm.register_forward_hook(lambda _module, _inputs, out: fused.append(out))
     try:
@@ -121,13 +116,4 @@ def _looked(model: CILF, pixels_BCHW: Tensor) -> tuple[np.ndarray, np.ndarray, n
     finally:
         watch.remove()
     rows = [torch.cat([f, out.score_logits_BK], dim=1) for f, out in zip(fused, outs, strict=True)]
-    others = [
-        torch.stack([model.ages.mean(p) for p in (out.score_posterior_BK, out.match_posterior_BK)], dim=1)
-        for out in outs
-    ]
-    return _by_view(rows), _by_view([out.posterior_BK for out in outs]), _by_view(others)
-
-
-def _by_view(mirrored: list[Tensor]) -> np.ndarray:
-    """[B V, X] of the views and of their mirror images -> [B, V, M, X]."""
-    return torch.stack([x.unflatten(0, (-1, VIEWS)) for x in mirrored], dim=2).numpy()
+    return torch.stack([x.unflatten(0, (-1, VIEWS)) for x in rows], dim=2).numpy()

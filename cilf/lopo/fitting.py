@@ -109,6 +109,6 @@ def ask(system: str, model: OnFrozen, x_NVMX: Tensor) -> Said:
         return Said(ages_N, posterior_NVK, None)
     assert isinstance(out, Output)
     space = model.head.ages
-    others = [space.mean(p).unflatten(0, shape).mean(dim=2) for p in (out.score_posterior_BK, out.match_posterior_BK)]
+    others = [space.mean(p).unflatten(0, shape).mean(dim=2) for p in out.part_posteriors]
     # As the estimator has it: the median of the mean posterior.
     return Said(space.median(posterior_NVK[:, 0]), posterior_NVK, torch.stack(others, dim=2))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cilf.ages import AgeSpace
-from cilf.models.cilf import LABEL_SIGMA, MATCH_WEIGHT, Output
+from cilf.models.cilf import L1_WEIGHT, LABEL_SIGMA, MATCH_WEIGHT, Output
 from cilf.models.coral import CoralHead
 from cilf.models.corn import CornHead
 from cilf.models.dex import DexHead
@@ -68,37 +68,37 @@ class OnFrozen(nn.Module):
 
 
 class CiaeHead(System[Output]):
-    """CILF-CIAE's own layers behind its FourierFormer, cilf.models.cilf; pooled features are x = [f; mean s / τ].
+    """CILF-CIAE's posterior, cilf.models.cilf, behind its FourierFormer; pooled features are x = [f; score logits].
 
-    g = Linear(f);  p = softmax(MLP([f; mean s / τ; g])), decoded by its median, as CILF decodes.
+    g = MLP(x);  p = softmax(<g, t> / τ + score logits + prior), decoded by its median, as CILF decodes.
     """
 
     def __init__(self, given: Given) -> None:
         super().__init__(given.ages)
         self.fused = given.fused
         self.text_KC: Tensor
-        self.register_buffer("text_KC", given.text_KC.clone())
-        self.joint = nn.Linear(given.fused, given.fused, bias=False)
-        self.mlp = nn.Sequential(*_hidden(given.width + given.fused), nn.Linear(HIDDEN, len(given.ages)))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(given.scale)))
+        self.register_buffer("text_KC", F.normalize(given.text_KC, dim=1))
+        self.joint = nn.Sequential(*_hidden(given.width), nn.Linear(HIDDEN, given.fused))
+        self.match_scale = nn.Parameter(torch.tensor(math.log(given.scale)))
+        self.prior_K = nn.Parameter(torch.zeros(len(given.ages)))
 
     def forward(self, features: Features) -> Output:
         x_BX = features.pooled_BC
-        joint_BC = F.normalize(self.joint(x_BX[:, : self.fused]), dim=-1)
-        scale = self.log_scale.clamp(max=math.log(100)).exp()
-        return Output(
-            self.mlp(torch.cat([x_BX, joint_BC], dim=1)), x_BX[:, self.fused :], joint_BC, self.text_KC, scale
-        )
+        joint_BC = F.normalize(self.joint(x_BX), dim=1)
+        scale = self.match_scale.clamp(max=math.log(100)).exp()
+        match_BK, score_BK = scale * joint_BC @ self.text_KC.T, x_BX[:, self.fused :]
+        return Output(self.prior_K + match_BK + score_BK, score_BK, match_BK, joint_BC, scale)
 
     def loss(self, out: Output, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         """L_age + 0.3 L_match as in cilf.models.cilf; L_score is of the frozen score map alone, so a constant."""
         labels_BK = self.ages.soft_labels(ages_B, LABEL_SIGMA)
         error_B = self.ages.mean(out.posterior_BK) - self.ages.clamp(ages_B)
+        said_BC, one_kind_B = self.text_KC[self.ages.classes(ages_B)], torch.zeros_like(ages_B)
         return summed(
             {
                 "kl": F.kl_div(out.logits_BK.log_softmax(dim=1), labels_BK, reduction="batchmean"),
-                "l1": error_B.abs().mean(),
-                "match": MATCH_WEIGHT * matching_loss(out.joint_BC, out.text_KC, ages_B, out.scale, self.ages),
+                "l1": L1_WEIGHT * error_B.abs().mean(),
+                "match": MATCH_WEIGHT * matching_loss(out.joint_BC, said_BC, ages_B, one_kind_B, out.scale),
             }
         )
 

@@ -65,7 +65,7 @@ def _image_tower(spec: Model, recipe: Mapping[str, Any]) -> str:
     else:
         vision = architecture["vision_cfg"]
         tower = f"`{vision['timm_model_name']}`" if "timm_model_name" in vision else "a vision transformer"
-    if stages := _stages(spec):
+    if stages := spec.clip.stages:
         tower += f", its first {stages} stages"
     if isinstance(start, Mapping):
         start = ", ".join(start)
@@ -109,23 +109,19 @@ def _fourierformer(spec: Model) -> str:
     if not fourier.depth:
         return "not in use"
     blocks = "1 block" if fourier.depth == 1 else f"{fourier.depth} blocks"
-    place = "in place of the tower's last stages" if _stages(spec) else "behind the whole image tower"
+    place = "in place of the tower's last stages" if spec.clip.stages else "behind the whole image tower"
     if fourier.mixer in ("attention", "conv"):
         return f"not in use: {blocks} with the mixer `{fourier.mixer}` instead, {place}"
     return f"{blocks} with the mixer `{fourier.mixer}`, {place}"
 
 
 def _correction(card: Card) -> str:
-    correction = card.correction or {}
-    if not correction:
+    correction = card.correction
+    if correction is None:
         return "not in use"
-    used = "an ensemble judges the error of each estimate; of the search for another age, the closed form"
-    moving = correction.get("moving")
-    return f"{used}. Moving an estimate: {moving}" if moving else used
-
-
-def _stages(spec: Model) -> int | None:
-    return spec.clip.model_dump().get("stages")
+    answers = {"a second look": correction.get("second_look"), "moving an estimate": correction.get("moving")}
+    told = "; ".join(f"{name}: {answer}" for name, answer in answers.items() if answer)
+    return f"an ensemble judges the error of each estimate; no search for another age, as it has a closed form. {told}"
 
 
 def _file(path: str) -> str:
@@ -136,11 +132,19 @@ def own_parts(card: Card) -> Iterator[str]:
     """What this project adds to the method."""
     yield "Intervals: conformal, calibrated on faces that the network has not learned from."
     yield "Acceptance: an estimate whose judged error is above a threshold is marked as not accepted."
+    second = card.training.get("recipe", {}).get("second")
+    if second:
+        yield f"A second look at the faces that are judged worst, by another network, frozen: `{', '.join(second)}`."
     for name, result in card.figures.items():
-        correction = result.get("correction") if name.endswith(PARTS) else None
-        if correction and correction["rows"]:
-            gain = with_ends(correction["gain"], sign="+")
-            yield (
-                f"A second look at the {percent(correction['share'])} of faces that are judged worst: it gains {gain} "
-                f"({result['measure']} of these faces; {name.removesuffix(PARTS)})."
-            )
+        if name.endswith(PARTS):
+            yield f"{name.removesuffix(PARTS)}: {_second_look(result)}"
+
+
+def _second_look(result: Mapping[str, Any]) -> str:
+    correction = result["correction"]
+    if not correction["rows"]:
+        return "no face is looked at again."
+    return (
+        f"{percent(correction['share'])} of the faces are looked at again, which gains "
+        f"{with_ends(correction['gain'], sign='+')} ({result['measure']} of these faces)."
+    )

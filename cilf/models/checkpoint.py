@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from cilf.card import WEIGHTS_FILE, Card, ModelFolderError, read_card, write_card
 from cilf.errors import UsageError
 from cilf.models.corrector import Corrector
 from cilf.models.network import Network
+from cilf.models.second import SecondNetwork
 from cilf.models.systems import build_network
 
 # The text tower's work is in text_KC once training ends.
 _TRAINING_ONLY = ("text.", "prompts.")
 _PROMPTS = ("text_KC", "head.text_KC")
 _CORRECTOR = "corrector."
+_SECOND = "second."
 
 
-def save_model(model: Network, card: Card, folder: Path, corrector: Corrector | None = None) -> None:
+class Loaded(NamedTuple):
+    """What a model folder holds; networks are in float32 on the CPU, in eval mode and without text tower."""
+
+    network: Network
+    corrector: Corrector | None
+    """None: not calibrated."""
+    second: SecondNetwork | None
+    """What the corrector asks about faces whose estimate it judges bad; None: nothing."""
+    card: Card
+
+
+def save_model(
+    model: Network,
+    card: Card,
+    folder: Path,
+    corrector: Corrector | None = None,
+    second: SecondNetwork | None = None,
+) -> None:
     """Write a trained model: weight matrices in float16; vectors, statistics and the prompts' vectors as they are.
 
     What is wrong with a prompt's vector counts up to a hundred times in its logit.
@@ -28,11 +49,9 @@ def save_model(model: Network, card: Card, folder: Path, corrector: Corrector | 
     A corrector's tensors go in as they are, and its constants into the card.
     """
     model.cache_text()
-    state = {
-        name: value.half() if value.is_floating_point() and value.ndim > 1 and name not in _PROMPTS else value
-        for name, value in model.state_dict().items()
-        if not name.startswith(_TRAINING_ONLY)
-    }
+    state = {name: _narrow(name, value) for name, value in model.state_dict().items() if _is_kept(name)}
+    if second is not None:
+        state |= {_SECOND + name: _narrow(name, value) for name, value in second.state_dict().items()}
     if corrector is not None:
         tensors, constants = corrector.state()
         state |= {_CORRECTOR + name: value for name, value in tensors.items()}
@@ -42,10 +61,8 @@ def save_model(model: Network, card: Card, folder: Path, corrector: Corrector | 
     write_card(card, folder)
 
 
-def load_model(folder: Path) -> tuple[Network, Corrector | None, Card]:
-    """A model folder's network, its corrector where it has been calibrated, and its card.
-
-    The network is in float32 on the CPU, in eval mode and without text tower.
+def load_model(folder: Path) -> Loaded:
+    """A model folder's networks, its corrector and its card.
 
     Raises:
         ModelFolderError: no model there, or weights that are damaged or belong to another architecture.
@@ -55,21 +72,43 @@ def load_model(folder: Path) -> tuple[Network, Corrector | None, Card]:
         state = load_file(folder / WEIGHTS_FILE)
     except SafetensorError as error:
         raise ModelFolderError(f"{folder / WEIGHTS_FILE} is not a safetensors file: {error}") from error
-    ours = {name: _widen(value) for name, value in state.items() if not name.startswith(_CORRECTOR)}
-    theirs = {name.removeprefix(_CORRECTOR): value for name, value in state.items() if name.startswith(_CORRECTOR)}
+    second, corrector = _taken(state, _SECOND), _taken(state, _CORRECTOR)
     try:
         model = build_network(card.model, deployed=True, load_weights=False)
-        model.load_state_dict(ours)
-        corrector = None if card.correction is None else Corrector.from_state(theirs, card.correction)
+        model.load_state_dict({name: _widen(value) for name, value in state.items()})
+        return Loaded(
+            model.eval(),
+            None if card.correction is None else Corrector.from_state(corrector, card.correction),
+            _second(card, second) if second else None,
+            card,
+        )
     except (RuntimeError, ValueError, UsageError) as error:
         raise ModelFolderError(f"{folder / WEIGHTS_FILE} does not fit its card: {error}") from error
-    return model.eval(), corrector, card
+
+
+def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors below a prefix, by the rest of their names; `state` keeps the others."""
+    return {name.removeprefix(prefix): state.pop(name) for name in list(state) if name.startswith(prefix)}
+
+
+def _second(card: Card, state: dict[str, Tensor]) -> SecondNetwork:
+    network = SecondNetwork(card.model.images, card.model.ages.space)
+    network.load_state_dict({name: _widen(value) for name, value in state.items()})
+    return network.eval()
+
+
+def _is_kept(name: str) -> bool:
+    return not name.startswith(_TRAINING_ONLY)
 
 
 def count_parameters(model: Network) -> int:
     """Learned numbers that a model folder holds, its corrector aside."""
-    return sum(p.numel() for name, p in model.named_parameters() if not name.startswith(_TRAINING_ONLY))
+    return sum(p.numel() for name, p in model.named_parameters() if _is_kept(name))
 
 
-def _widen(value: torch.Tensor) -> torch.Tensor:
+def _narrow(name: str, value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() and value.ndim > 1 and name not in _PROMPTS else value
+
+
+def _widen(value: Tensor) -> Tensor:
     return value.float() if value.dtype == torch.float16 else value

@@ -43,7 +43,10 @@ def build_clip(spec: Clip, image_size: int, *, load_weights: bool = True) -> nn.
     """
     weights = spec.weights if load_weights else None
     if isinstance(spec.architecture, dict):
-        return _build_custom(spec.architecture, weights, image_size)
+        model = _build_custom(spec.architecture, weights, image_size)
+        if spec.stages is not None:
+            model.visual = FirstStages(cast(nn.Module, model.visual), spec.architecture["embed_dim"], spec.stages)
+        return model
     name = spec.architecture
     if open_clip.get_model_config(name) is None:
         raise WeightsError(f"open_clip knows no architecture {name!r}; open_clip.list_models() lists them")
@@ -115,6 +118,37 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
+class FirstStages(nn.Module):
+    """The first stages of an image tower with a convolutional trunk of timm's, for what follows to take their place.
+
+    Args:
+        visual: the whole tower.
+        embed_dim: channels of the joint space.
+        stages: how many are kept.
+
+    Raises:
+        WeightsError: the tower has no so many stages.
+    """
+
+    def __init__(self, visual: nn.Module, embed_dim: int, stages: int) -> None:
+        super().__init__()
+        self.trunk = cast(Any, getattr(visual, "trunk", None))
+        channels = [stage["num_chs"] for stage in getattr(self.trunk, "feature_info", [])]
+        if not hasattr(self.trunk, "prune_intermediate_layers") or stages > len(channels):
+            raise WeightsError(
+                f"clip.stages: {stages} of {len(channels)} stages; expected a convolutional timm trunk with so many"
+            )
+        self.trunk.prune_intermediate_layers([stages - 1], prune_norm=True, prune_head=True)
+        self.stages = list(range(stages))[-4:]
+        self.proj = nn.Conv2d(channels[stages - 1], embed_dim, 1)
+
+    def forward(self, pixels_BCHW: Tensor) -> Features:
+        """As `ImageTower.features`; the pooled vector is the mean over the map."""
+        levels = self.trunk.forward_intermediates(pixels_BCHW, self.stages, intermediates_only=True)
+        map_BCHW = self.proj(levels[-1])
+        return Features(map_BCHW.mean(dim=(2, 3)), map_BCHW, tuple(levels))
+
+
 class ImageTower(nn.Module):
     """An open_clip image tower that also gives its map, every location projected into the joint space.
 
@@ -125,7 +159,7 @@ class ImageTower(nn.Module):
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
-        if not isinstance(visual, VisionTransformer | ModifiedResNet | TimmModel):
+        if not isinstance(visual, VisionTransformer | ModifiedResNet | TimmModel | FirstStages):
             raise WeightsError(f"image towers of type {type(visual).__name__} are not supported")
         self.visual = visual
 
@@ -142,6 +176,8 @@ class ImageTower(nn.Module):
 
         Of a tower whose maps shrink these are the last four stages, of one that keeps its grid every fourth of it.
         """
+        if isinstance(self.visual, FirstStages):
+            return self.visual(pixels_BCHW)
         if isinstance(self.visual, ModifiedResNet):
             return self._resnet(self.visual, pixels_BCHW, levels)
         if isinstance(self.visual, VisionTransformer):

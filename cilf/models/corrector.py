@@ -2,17 +2,17 @@
 
 CILF-CIAE (arXiv 2312.01758) corrects an estimate by descending a learned error, after GEESE, whose physical
 simulator gives the exact error of any state. At labelling time nothing gives the exact error of an age, so
-here every judgement is an estimate, and another evaluation means new evidence: more views of the row.
+here every judgement is an estimate, and another evaluation means new evidence: an independent second network.
 
-    judge   evidence -> residual distribution -> judged error ê, best shift, disagreement u
-    label   judge all rows; take more views of those with ê > ε and judge those again; interval
+    judge   evidence -> residual distribution -> judged error ê
+    label   judge all rows; ask the second network about those with ê > ε, judge these by both posteriors; interval
 
 It takes any model's posteriors. How a corrector is fitted: cilf.models.corrector_fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -22,17 +22,20 @@ from torch import Tensor, nn
 
 from cilf.ages import AgeSpace
 from cilf.models.conformal import widen
-from cilf.models.error_ensemble import ErrorEnsemble, expected_error, residual_quantile, residuals
-from cilf.models.evidence import Decode, EvidenceScaler, Predict, Predictions, Seen, decode_age, evidence
-from cilf.models.inversion import Mode, by_candidates, by_gradient
+from cilf.models.error_ensemble import expected_error, residual_quantile, residuals
+from cilf.models.evidence import Decode, Look, decode_age, joint_posterior
+from cilf.models.judge import Judge
 
 TRUST = 10.0
 """The farthest an estimate may be moved, years: our own choice."""
 
-REASONS = ("ok", "ok_after_k", "not_converged", "ood")
-"""What `Judged.reason_B` counts: accepted at once, accepted after more views, judged error still above ε, and
-members or frozen embedding unlike those of calibration."""
-OK, OK_AFTER_K, NOT_CONVERGED, OOD = range(4)
+REASONS = ("ok", "ok_after_second_look", "not_converged", "unlike_calibration")
+"""What `Judged.reason_B` counts: accepted at once, accepted after a second look, judged error still above ε, and
+members or embedding unlike those of calibration."""
+OK, OK_AFTER_SECOND_LOOK, NOT_CONVERGED, UNLIKE = range(4)
+
+Ask = Callable[[Tensor], Tensor]
+"""Rows, int64 [n] -> the second network's posteriors of them, [n, K], in their order."""
 
 
 class Constants(BaseModel):
@@ -40,34 +43,25 @@ class Constants(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     youngest: int
     oldest: int
     decode: Decode = "median"
-    """What the first estimate is."""
-    mode: Mode = "closed"
-    """How the estimate with the least judged error is found."""
-    max_views: int = Field(default=4, ge=1)
-    """Views of a row at which its estimate stands as it is; a power of two."""
-    term_weights: tuple[float, ...] = (1.0, 0.0)
-    """Of the judged error's terms: ensemble, the posterior's own expected error, distance to each other decode."""
+    """What an estimate is of its posterior."""
     epsilon: float = float("inf")
     """Judged error above which an estimate fails, years."""
-    epsilon_by: Literal["risk", "budget"] = "budget"
-    """`risk`: accepted rows keep the target MAE with 95 % confidence. `budget`: as many failing rows as the
-    allowed extra views pay for."""
-    target_mae: float | None = None
-    """The MAE asked of accepted rows, years."""
+    joint_weights: tuple[float, float] = (1.0, 0.0)
+    """Of the first and the second network's log-posterior, where both are asked."""
+    second_look: str = "not calibrated"
+    """Why the second network is or is not asked about failing rows."""
     shrinkage: float = Field(default=0.0, ge=0, le=1)
     """λ: the share of the shift to the judged optimum that is taken. 0: estimates are never moved."""
-    min_gain: float = 0.0
-    """δ: least judged gain for which an estimate is moved, years."""
     moving: str = "not calibrated"
     """Why estimates are or are not moved."""
     max_spread: float = float("inf")
     """Disagreement of the members above which a row is not accepted, years."""
     max_distance: float = float("inf")
-    """Mahalanobis distance of the frozen embedding above which a row is not accepted."""
+    """Mahalanobis distance of the embedding above which a row is not accepted."""
     alpha: float = 0.1
     """The interval misses the truth for this share of subjects."""
     beta: float = 0.5
@@ -81,7 +75,7 @@ class Constants(BaseModel):
 
 
 class Opinion(NamedTuple):
-    """What one look at the evidence says; tensors [B], years."""
+    """What is said of B rows by all that is known of them; tensors [B], years."""
 
     age_B: Tensor
     error_B: Tensor
@@ -99,13 +93,13 @@ class Judged:
     age_B: Tensor
     """The estimate with the most evidence."""
     first_age_B: Tensor
-    """The estimate of the first view, as the model gave it."""
+    """The estimate at first sight, as the model gave it."""
     low_B: Tensor
     high_B: Tensor
     """Ends of the interval; both are kept inside the age range and around `age_B`."""
     expected_error_B: Tensor
     corrections_B: Tensor
-    """int64: rounds of further views taken; each doubles the views."""
+    """int64: second looks, 0 or 1."""
     accepted_B: Tensor
     """bool. False never says more than that the estimate could not be shown to be good."""
     reason_B: Tensor
@@ -116,23 +110,17 @@ class Corrector(nn.Module):
     """A fitted corrector.
 
     Args:
-        constants: thresholds and switches.
-        scaler, ensemble: from evidence to residual distribution.
-        knots_V2M: isotonic map from raw to expected error, years, after 1, 2, 4 ... views: M abscissae over M
-            ordinates, ascending.
+        constants: thresholds.
+        first: judge of what is known at first sight.
+        second: judge after a second look; None: there is none.
     """
 
-    knots_V2M: Tensor
-
-    def __init__(
-        self, constants: Constants, scaler: EvidenceScaler, ensemble: ErrorEnsemble, knots_V2M: Tensor
-    ) -> None:
+    def __init__(self, constants: Constants, first: Judge, second: Judge | None = None) -> None:
         super().__init__()
         self.constants = constants
         self.space = AgeSpace(constants.youngest, constants.oldest)
-        self.scaler = scaler
-        self.ensemble = ensemble
-        self.register_buffer("knots_V2M", knots_V2M)
+        self.first = first
+        self.second = second
         self.eval().requires_grad_(False)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -146,102 +134,74 @@ class Corrector(nn.Module):
         Raises:
             ValueError: constants of another format, or tensors that are missing, left over or misshapen.
         """
-        tensors = {name: value.float() for name, value in tensors.items()}
+        of = {
+            part: {name.removeprefix(part): t.float() for name, t in tensors.items() if name.startswith(part)}
+            for part in ("first.", "second.")
+        }
         try:
-            scaler = EvidenceScaler(
-                tensors["scaler.mean_Z"],
-                tensors["scaler.std_Z"],
-                tensors.get("scaler.centre_C"),
-                tensors.get("scaler.axes_CP"),
-            )
-            corrector = cls(
-                Constants.model_validate(constants), scaler, ErrorEnsemble(scaler.width), tensors["knots_V2M"]
-            )
-            corrector.load_state_dict(tensors)
+            first = Judge.from_state(of["first."])
+            second = Judge.from_state(of["second."]) if of["second."] else None
+            corrector = cls(Constants.model_validate(constants), first, second)
+            corrector.load_state_dict(dict(tensors))
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"not the tensors of a corrector: {error}") from error
         return corrector
 
     @torch.no_grad()
-    def judge(self, seen: Seen) -> Opinion:
-        """Judge each row by all evidence seen of it, and move the estimate where that is judged to help.
+    def judge(self, look: Look, fold_B: Tensor | None = None) -> Opinion:
+        """Judge each row by all that is known of it, and move a failing estimate where that is shown to help.
+
+        Args:
+            look: of rows that were all looked at once, or all twice.
+            fold_B: as in Judge.
 
         Raises:
             ValueError: evidence of another kind than the corrector was fitted on.
         """
         constants = self.constants
-        age_B = decode_age(seen.posterior_BK, self.space, constants.decode)
-        scaled_BZ, distance_B = self.scaler(evidence(seen, self.space, constants.decode), seen.frozen_BC)
-        probs_LBR = self.ensemble(scaled_BZ).softmax(dim=-1)
-        probs_BR = probs_LBR.mean(dim=0)
-
-        def spread(x_BS: Tensor) -> Tensor:
-            error_LBS = expected_error(probs_LBR, residuals(x_BS), x_BS - age_B[:, None])
-            return (error_LBS - error_LBS.mean(dim=0)).square().mean(dim=0).sqrt()
-
-        def error(x_BS: Tensor) -> Tensor:
-            weights = enumerate(constants.term_weights)
-            return torch.stack(
-                [w * error_term(j, x_BS, age_B, probs_BR, seen, self.space) for j, w in weights if w]
-            ).sum(dim=0)
-
-        raw_B = error(age_B[:, None]).squeeze(1)
-        error_B = self._calibrated(raw_B, seen.views)
-        spread_B = spread(age_B[:, None]).squeeze(1)
-        moved_B = age_B
-        if constants.shrinkage > 0 or constants.mode == "candidates":
-            target_B = self.space.clamp(age_B + residual_quantile(probs_BR, 0.5).clamp(-TRUST, TRUST))
-            low_B, high_B = self.space.clamp(age_B - TRUST), self.space.clamp(age_B + TRUST)
-            if constants.mode == "gradient":
-                target_B = by_gradient(error, low_B, high_B)
-            elif constants.mode == "candidates":
-                target_B, explore_B = by_candidates(error, spread, low_B, high_B)
-                # GEESE asks its simulator about the state it knows least. Nothing answers here, so the
-                # ignorance itself is what is learnt: it decides whether the row can be accepted.
-                spread_B = spread(explore_B[:, None]).squeeze(1)
-            # Gains are compared before the isotonic map, whose flat ends would hide them.
-            gain_B = raw_B - error(target_B[:, None]).squeeze(1)
-            move_B = (error_B > constants.epsilon) & (gain_B > constants.min_gain)
-            step_B = self.space.clamp(age_B + constants.shrinkage * (target_B - age_B))
-            moved_B = torch.where(move_B, step_B, age_B)
-            error_B = self._calibrated(error(moved_B[:, None]).squeeze(1), seen.views)
+        judge = self.first if look.second_BK is None else self.second
+        if judge is None:
+            raise ValueError("the corrector was fitted without a second network")
+        joint_BK = joint_posterior(look, constants.joint_weights)
+        age_B = decode_age(joint_BK, self.space, constants.decode)
+        verdict = judge(look, joint_BK, age_B, self.space, constants.decode, fold_B)
+        probs_BR, error_B, moved_B = verdict.probs_BR, verdict.error_B, age_B
+        if constants.shrinkage > 0 and judge is (self.second or self.first):
+            step_B = constants.shrinkage * residual_quantile(probs_BR, 0.5).clamp(-TRUST, TRUST)
+            moved_B = torch.where(self._failing(error_B), self.space.clamp(age_B + step_B), age_B)
+            raw_BS = expected_error(probs_BR[None], residuals(age_B), (moved_B - age_B)[:, None]).squeeze(0)
+            error_B = torch.where(moved_B == age_B, error_B, judge.calibrated(raw_BS.squeeze(1)))
         return Opinion(
             moved_B,
             error_B,
-            spread_B,
-            distance_B,
+            verdict.spread_B,
+            verdict.distance_B,
             age_B + residual_quantile(probs_BR, constants.alpha / 2),
             age_B + residual_quantile(probs_BR, 1 - constants.alpha / 2),
         )
 
-    def settle(self, first: Predictions, predict: Predict) -> tuple[Judged, Opinion]:
+    def settle(self, look: Look, ask: Ask | None, fold_B: Tensor | None = None) -> tuple[Judged, Opinion]:
         """`label` without its interval, and each row's last opinion, which the interval is made of."""
-        constants = self.constants
-        seen = Seen.of(first, self.space, constants.decode)
-        first_age_B = decode_age(seen.posterior_BK, self.space, constants.decode)
-        last = self.judge(seen)
+        last = self.judge(look, fold_B)
+        first_age_B = decode_age(look.posterior_BK, self.space, self.constants.decode)
         corrections_B = torch.zeros_like(first_age_B, dtype=torch.long)
-        rows = torch.arange(len(first_age_B), device=first_age_B.device)
-        failing = self._failing(last.error_B)
-        while seen.views < constants.max_views and failing.any():
-            rows, seen = rows[failing], seen.at(failing)
-            new = predict(rows, seen.views, seen.views)
-            seen = seen.plus(Seen.of(new, self.space, constants.decode))
-            opinion = self.judge(seen)
-            # The latest evidence replaces the old. Keeping the round with the least ê would be a winner's
+        rows = self._failing(last.error_B).nonzero().squeeze(1)
+        if ask is not None and self.second is not None and len(rows):
+            seen = look.at(rows).with_second(ask(rows))
+            opinion = self.judge(seen, None if fold_B is None else fold_B[rows])
+            # The latest evidence replaces the old. Keeping the look with the least ê would be a winner's
             # curse: GEESE may do so because its errors are exact.
             last = Opinion(*(old.index_copy(0, rows, new) for old, new in zip(last, opinion, strict=True)))
-            corrections_B[rows] += 1
-            failing = self._failing(opinion.error_B)
+            corrections_B[rows] = 1
         failed_B = self._failing(last.error_B)
-        usual_B = (last.spread_B <= constants.max_spread) & (last.distance_B <= constants.max_distance)
-        reason_B = torch.where(corrections_B > 0, OK_AFTER_K, OK)
-        reason_B = reason_B.masked_fill(~usual_B, OOD).masked_fill(failed_B, NOT_CONVERGED)
+        usual_B = (last.spread_B <= self.constants.max_spread) & (last.distance_B <= self.constants.max_distance)
+        reason_B = torch.where(corrections_B > 0, OK_AFTER_SECOND_LOOK, OK)
+        reason_B = reason_B.masked_fill(~usual_B, UNLIKE).masked_fill(failed_B, NOT_CONVERGED)
         judged = Judged(
             age_B=last.age_B,
             first_age_B=first_age_B,
-            low_B=last.age_B,
-            high_B=last.age_B,
+            low_B=last.low_B,
+            high_B=last.high_B,
             expected_error_B=last.error_B,
             corrections_B=corrections_B,
             accepted_B=~failed_B & usual_B,
@@ -250,17 +210,17 @@ class Corrector(nn.Module):
         return judged, last
 
     @torch.no_grad()
-    def label(self, first: Predictions, predict: Predict) -> Judged:
-        """Judge every row, take more views of the failing ones, and give each an interval.
+    def label(self, look: Look, ask: Ask | None) -> Judged:
+        """Judge every row, have the second network look at the failing ones, and give each an interval.
 
         Args:
-            first: predictions of the plain view of all rows, [B, 1, K].
-            predict: asked for further views of failing rows only, doubling up to `max_views`.
+            look: of all rows at first sight.
+            ask: asked about failing rows only, once; None: there is no second network.
 
         Raises:
             ValueError: posteriors or evidence of another kind than the corrector was fitted on.
         """
-        judged, last = self.settle(first, predict)
+        judged, last = self.settle(look, ask)
         constants = self.constants
         limits = (float(self.space.youngest), float(self.space.oldest))
         scale_B = last.error_B + constants.beta
@@ -270,25 +230,3 @@ class Corrector(nn.Module):
     def _failing(self, error_B: Tensor) -> Tensor:
         # Not `error > ε`: a posterior of NaN must fail.
         return ~(error_B <= self.constants.epsilon)
-
-    def _calibrated(self, raw_B: Tensor, views: int) -> Tensor:
-        """Expected error for a raw one: linear between the knots, constant outside them."""
-        x_M, y_M = self.knots_V2M[views.bit_length() - 1]
-        right_B = torch.searchsorted(x_M, raw_B.contiguous()).clamp(1, len(x_M) - 1)
-        x0_B, x1_B = x_M[right_B - 1], x_M[right_B]
-        share_B = ((raw_B - x0_B) / (x1_B - x0_B)).clamp(0, 1)
-        return torch.lerp(y_M[right_B - 1], y_M[right_B], share_B)
-
-
-def error_term(term: int, x_BS: Tensor, age_B: Tensor, probs_BR: Tensor, seen: Seen, space: AgeSpace) -> Tensor:
-    """One term of the judged error of S estimates per row, [B, S] -> [B, S] years; convex and 1-Lipschitz in x.
-
-    Term 0 is implicit: the ensemble's E|x - Y|. The explicit ones need no label and no fit: 1, E|x - Y| under
-    the posterior itself; 2 and on, the distance to each other decode.
-    """
-    if term == 0:
-        return expected_error(probs_BR[None], residuals(x_BS), x_BS - age_B[:, None]).squeeze(0)
-    if term == 1:
-        return expected_error(seen.posterior_BK[None], space.years(x_BS), x_BS).squeeze(0)
-    assert seen.other_ages_BD is not None
-    return (x_BS - seen.other_ages_BD[:, term - 2, None]).abs()

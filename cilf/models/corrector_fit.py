@@ -1,15 +1,13 @@
-"""Fit a corrector: the error ensemble on out-of-fold predictions, every threshold on held-out subjects.
+"""Fit a corrector on predictions of people whom no network has learned from.
 
-Three sets of subjects, none of them shared. The out-of-fold rows were each predicted by a model that had not
-seen their subject; they teach the ensemble. The calibration subjects, seen by no model and used for no early
-stopping, are halved: A sets the isotonic map, ε, the shrinkage and the limits of acceptance, B the interval
-of the whole pipeline.
+The judges are fitted by cross-fitting over subjects: whatever is read off a calibration row is judged by members that
+have left out its subject (cilf.models.error_ensemble). The few numbers that are set on these judgements, isotonic maps,
+ε, two weights, λ, limits and interval levels, are too few to fit single rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +15,12 @@ from torch import Tensor
 
 from cilf.ages import AgeSpace
 from cilf.models.conformal import MIN_SUBJECTS, ClusteredMean, band_quantiles, check_alpha, clustered_mean
-from cilf.models.corrector import NOT_CONVERGED, Constants, Corrector, error_term
-from cilf.models.error_ensemble import fit_ensemble
-from cilf.models.error_scale import isotonic_knots, weigh_terms
-from cilf.models.evidence import Decode, EvidenceScaler, Predictions, Seen, decode_age, evidence
-from cilf.models.inversion import Mode
+from cilf.models.correction_table import CorrectionTable
+from cilf.models.corrector import Ask, Constants, Corrector, Judged
+from cilf.models.error_ensemble import around, bounded_loss, fit_ensemble, folds_of
+from cilf.models.error_scale import isotonic_knots
+from cilf.models.evidence import Decode, EvidenceScaler, decode_age, evidence, joint_posterior
+from cilf.models.judge import Judge
 
 BAND_EDGES = (12.5, 20.5, 40.5, 60.5)
 """Between children, teenagers, adults up to 40 and up to 60, and older people; years."""
@@ -30,320 +29,207 @@ BAND_EDGES = (12.5, 20.5, 40.5, 60.5)
 # wrong by more for some bands: for 13 to 20 year-olds it covered 70 %.
 _BAND_SUBJECTS = 30
 _SHRINKAGES = (0.25, 0.5, 0.75, 1.0)
-_MIN_GAINS = (0.0, 0.25, 0.5)
 _LEVEL = 0.95
-_STRICTEST = 0.1  # share of calibration rows below the first ε that the fixed sequence tests
-
-
-@dataclass(frozen=True)
-class CorrectionTable:
-    """Predictions of labelled rows under every view that correction may ask for; all on one device."""
-
-    predictions: Predictions
-    """At least `max_views` views each."""
-    ages_N: Tensor
-    """True ages, years."""
-    subject_N: Tensor
-    """int64: rows of one person share a number."""
-
-    def __len__(self) -> int:
-        return len(self.ages_N)
-
-    @classmethod
-    def concatenated(cls, parts: Sequence[CorrectionTable]) -> CorrectionTable:
-        """All rows of parts that hold the same things."""
-        return cls(
-            Predictions.concatenated([part.predictions for part in parts]),
-            torch.cat([part.ages_N for part in parts]),
-            torch.cat([part.subject_N for part in parts]),
-        )
-
-    def to(self, device: str) -> CorrectionTable:
-        """The same on another device."""
-        p = self.predictions
-        moved = (None if part is None else part.to(device) for part in (p.others_BVD, p.frozen_BC))
-        return CorrectionTable(
-            Predictions(p.probs_BVK.to(device), *moved), self.ages_N.to(device), self.subject_N.to(device)
-        )
-
-    def at(self, rows: Tensor) -> CorrectionTable:
-        """The table of some rows, int64 or bool [n]."""
-        p = self.predictions
-        others, frozen = p.others_BVD, p.frozen_BC
-        return CorrectionTable(
-            Predictions(
-                p.probs_BVK[rows],
-                None if others is None else others[rows],
-                None if frozen is None else frozen[rows],
-            ),
-            self.ages_N[rows],
-            self.subject_N[rows],
-        )
-
-    def predict(self, rows: Tensor, first_view: int, n_views: int) -> Predictions:
-        """Some views of some rows: the `Predict` of a pipeline run on this table."""
-        p, views = self.predictions, slice(first_view, first_view + n_views)
-        return Predictions(
-            p.probs_BVK[rows, views],
-            None if p.others_BVD is None else p.others_BVD[rows, views],
-            None if p.frozen_BC is None else p.frozen_BC[rows],
-        )
-
-    def first(self, n_views: int) -> Predictions:
-        """The first views of all rows."""
-        return self.predict(torch.arange(len(self), device=self.ages_N.device), 0, n_views)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a corrector is to achieve."""
 
-    target_mae: float | None = None
-    """MAE that accepted rows must keep, years; None: ε follows from `extra_views` instead."""
-    extra_views: float = 0.08
-    """Further views that correction may cost per row on average; with two views at most, or one, it is the
-    share of rows that fail."""
-    max_views: int = 4
-    """A power of two; 1: no further views are ever taken."""
+    share: float = 0.2
+    """Share of photographs, as the data has them, whose estimate fails: whom the second network is asked about."""
     alpha: float = 0.1
     """Share of subjects that the interval may miss."""
     decode: Decode = "median"
-    mode: Mode = "closed"
 
 
-def fit_corrector(
-    space: AgeSpace, oof: CorrectionTable, calibration: CorrectionTable, plan: Plan | None = None, seed: int = 0
-) -> Corrector:
+def fit_corrector(space: AgeSpace, table: CorrectionTable, plan: Plan | None = None, seed: int = 0) -> Corrector:
     """Fit and calibrate.
 
     Args:
         space: the ages of the posteriors.
-        oof: out-of-fold predictions of training rows.
-        calibration: predictions of rows of subjects that no model has seen.
+        table: predictions of rows of subjects that no network has seen.
         plan: default `Plan()`.
         seed: of every draw.
 
     Returns:
-        A corrector on the device of the tables. Where moving an estimate could not be shown to help, its
-        `shrinkage` is 0 and `moving` says so.
+        A corrector on the device of the table. Where asking the second network, or moving an estimate, could not be
+        shown to help, it does not do so, and `second_look` or `moving` says why.
 
     Raises:
-        ValueError: too few views or subjects, subjects on both sides, ages or posteriors that are not numbers,
-            or an α that the calibration subjects cannot support.
+        ValueError: too few subjects, ages or posteriors that are not numbers, or an α that the subjects cannot support.
     """
-    plan = plan or Plan()
-    if plan.max_views.bit_count() != 1:
-        raise ValueError(f"max_views doubles from 1, so it must be a power of two, not {plan.max_views}")
-    for name, table in (("out-of-fold", oof), ("calibration", calibration)):
-        _check(table, name, plan.max_views)
-    shared = int(torch.isin(calibration.subject_N.unique(), oof.subject_N).sum())
-    if shared:
-        raise ValueError(f"{shared} calibration subjects are also among the out-of-fold rows; split by subject")
-    cal_a, cal_b = _halves(calibration, seed)
-    check_alpha(plan.alpha, len(cal_b.subject_N.unique()))
-    corrector = _fit_error(space, oof, plan, seed)
-    corrector = _fit_scale(corrector, cal_a)
-    corrector = _fit_limits(corrector, cal_a)
-    corrector = _fit_epsilon(corrector, cal_a, plan)
-    corrector = _fit_moving(corrector, cal_a, plan)
-    return _fit_interval(corrector, cal_b)
+    return _Fit(space, table, plan or Plan(), seed).corrector()
 
 
-def _check(table: CorrectionTable, name: str, max_views: int) -> None:
-    views = table.predictions.probs_BVK.shape[1]
-    if views < max_views:
-        raise ValueError(f"the {name} rows have {views} views, but correction may ask for {max_views}")
-    if not (table.ages_N.isfinite().all() and table.predictions.probs_BVK.isfinite().all()):
-        raise ValueError(f"the {name} rows hold ages or posteriors that are not finite")
-    subjects = len(table.subject_N.unique())
-    if subjects < 2 * MIN_SUBJECTS:
-        raise ValueError(f"the {name} rows show {subjects} subjects; {2 * MIN_SUBJECTS} are the least to go by")
+class _Fit:
+    """One fit, step by step; every step takes the corrector as far as it has come."""
 
+    def __init__(self, space: AgeSpace, table: CorrectionTable, plan: Plan, seed: int) -> None:
+        _check(table, plan)
+        self.space, self.table, self.plan, self.seed = space, table, plan, seed
+        self.fold_N = folds_of(table.subject_N, seed)
+        self.truth_N = table.years(seed)
+        self.known_N = table.measurable(space)
+        self.first_look = table.look.with_second(None)
 
-def _halves(table: CorrectionTable, seed: int) -> tuple[CorrectionTable, CorrectionTable]:
-    subjects, of_row_N = table.subject_N.unique(return_inverse=True)
-    order = torch.randperm(len(subjects), generator=torch.Generator().manual_seed(seed))
-    in_a_N = (order < len(subjects) // 2).to(of_row_N.device)[of_row_N]
-    return table.at(in_a_N), table.at(~in_a_N)
+    def corrector(self) -> Corrector:
+        constants = Constants(
+            youngest=self.space.youngest, oldest=self.space.oldest, decode=self.plan.decode, alpha=self.plan.alpha
+        )
+        corrector = self._limits(Corrector(constants, self._judge(constants, None)))
+        corrector = self._moving(self._second_look(corrector))
+        corrector = _with(corrector, measured=self._measured(corrector))
+        return self._interval(corrector)
 
+    def _judge(self, constants: Constants, asked_N: Tensor | None) -> Judge:
+        """Of what is known at first sight; or, given which rows the second network is asked about, of both looks.
 
-def _stages(max_views: int) -> list[int]:
-    """The numbers of views at which rows are judged."""
-    return [2**k for k in range(max_views.bit_length())]
+        It learns from all rows; its scale is set on those that it will be asked about.
+        """
+        look = self.first_look if asked_N is None else self.table.look
+        joint_NK = joint_posterior(look, constants.joint_weights)
+        age_N = decode_age(joint_NK, self.space, constants.decode)
+        plain_NZ = evidence(look, joint_NK, self.space, constants.decode)
+        scaler = EvidenceScaler.fit(plain_NZ, look.embedding_BC)
+        scaled_NZ, _ = scaler(plain_NZ, look.embedding_BC)
+        base_NR = around(joint_NK, age_N, self.space)
+        bounds = self.table.low_N - age_N, self.table.high_N - age_N
+        ensemble = fit_ensemble(scaled_NZ, base_NR, *bounds, self.fold_N, self.seed)
+        same_2M = torch.tensor([[0.0, 1000.0], [0.0, 1000.0]], device=age_N.device)
+        judge = Judge(scaler, ensemble, same_2M)
+        raw_N = judge(look, joint_NK, age_N, self.space, constants.decode, self.fold_N).error_B
+        rows = self.known_N if asked_N is None else self.known_N & asked_N
+        return Judge(scaler, ensemble, isotonic_knots(raw_N[rows], (age_N - self.truth_N).abs()[rows]))
 
+    def _limits(self, corrector: Corrector) -> Corrector:
+        """ε, and disagreement and distance that photographs as the data has them hardly ever reach."""
+        clean = self.table.clean_N
+        opinion = corrector.judge(self.first_look, self.fold_N)
+        return _with(
+            corrector,
+            epsilon=float(opinion.error_B[clean].quantile(1 - self.plan.share)),
+            max_spread=float(opinion.spread_B[clean].quantile(0.99)),
+            max_distance=float(opinion.distance_B[clean].quantile(0.995)),
+        )
 
-def _fit_error(space: AgeSpace, oof: CorrectionTable, plan: Plan, seed: int) -> Corrector:
-    """Scaler, ensemble and the weights of the explicit terms."""
-    seen_V = [Seen.of(oof.first(v), space, plan.decode) for v in _stages(plan.max_views)]
-    plain_VNZ = torch.stack([evidence(seen, space, plan.decode) for seen in seen_V])
-    scaler = EvidenceScaler.fit(plain_VNZ.flatten(0, 1), oof.predictions.frozen_BC)
-    scaled_VNZ = torch.stack([scaler(z, seen.frozen_BC)[0] for z, seen in zip(plain_VNZ, seen_V, strict=True)])
-    age_VN = torch.stack([decode_age(seen.posterior_BK, space, plan.decode) for seen in seen_V])
-    ensemble, held_N = fit_ensemble(scaled_VNZ, oof.ages_N - age_VN, oof.subject_N, seed)
-    probs_NR = ensemble(scaled_VNZ[0, held_N]).softmax(dim=-1).mean(dim=0)
-    weights = _weigh(space, oof.at(held_N), seen_V[0].at(held_N), age_VN[0, held_N], probs_NR, seed)
-    constants = Constants(
-        youngest=space.youngest,
-        oldest=space.oldest,
-        decode=plan.decode,
-        mode=plan.mode,
-        max_views=plan.max_views,
-        alpha=plan.alpha,
-        term_weights=weights,
-    )
-    same_2M = torch.tensor([[0.0, 1000.0], [0.0, 1000.0]], device=oof.ages_N.device)
-    return Corrector(constants, scaler, ensemble, same_2M.expand(len(seen_V), 2, 2).clone())
+    def _second_look(self, corrector: Corrector) -> Corrector:
+        """With the second network, where asking it about failing rows is shown to help."""
+        if self.table.look.second_BK is None:
+            return _with(corrector, second_look="off: there is no second network")
+        asked_N = ~(corrector.judge(self.first_look, self.fold_N).error_B <= corrector.constants.epsilon)
+        subjects = len(self.table.subject_N[asked_N & self.known_N].unique())
+        if subjects < MIN_SUBJECTS:
+            return _with(corrector, second_look=f"off: {subjects} calibration subjects fail, too few to tell by")
+        constants = corrector.constants.model_copy(update={"joint_weights": self._weights(asked_N)})
+        asking = Corrector(constants, corrector.first, self._judge(constants, asked_N))
+        judged, _ = self._settle(asking)
+        gain, share = self._gain(judged, judged.first_age_B)
+        if gain.lower(_LEVEL) <= 0:
+            return _with(corrector, second_look=f"off: no gain could be shown ({_told(gain, share)})")
+        return _with(asking, second_look=f"on: {_told(gain, share)}")
 
+    def _weights(self, asked_N: Tensor) -> tuple[float, float]:
+        """Of both log-posteriors: most likely where the second network is asked."""
+        rows = self.table.at(asked_N)
+        years_K = self.space.years(rows.low_N)
+        logits = [p.clamp(min=1e-6).log() for p in (rows.look.posterior_BK, rows.ask(torch.arange(len(rows))))]
+        log_weights = torch.full((2,), math.log(0.5), device=years_K.device, requires_grad=True)
+        optimiser = torch.optim.LBFGS([log_weights], max_iter=30, line_search_fn="strong_wolfe")
 
-def _weigh(
-    space: AgeSpace, table: CorrectionTable, seen: Seen, age_N: Tensor, probs_NR: Tensor, seed: int
-) -> tuple[float, ...]:
-    """Weights of the judged error's terms, on rows the ensemble has not been fitted on.
+        def loss() -> Tensor:
+            optimiser.zero_grad()
+            joint_BK = sum(w * x for w, x in zip(log_weights.exp(), logits, strict=True))
+            mean = bounded_loss(joint_BK, years_K, rows.low_N, rows.high_N).mean()
+            mean.backward()
+            return mean
 
-    Half of the x are the estimates themselves, 30 % lie around them (5 years), 20 % anywhere: our own choice.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    kind_N, noise_N, place_N = (
-        draw(len(age_N), generator=generator).to(age_N) for draw in (torch.rand, torch.randn, torch.rand)
-    )
-    anywhere_N = space.youngest + (len(space) - 1) * place_N
-    x_N = torch.where(kind_N < 0.5, age_N, torch.where(kind_N < 0.8, age_N + 5 * noise_N, anywhere_N))
-    x_N2 = torch.stack([space.clamp(x_N), age_N], dim=1)
-    terms = 2 + (0 if seen.others_BD is None else seen.others_BD.shape[1])
-    term_TN2 = torch.stack([error_term(j, x_N2, age_N, probs_NR, seen, space) for j in range(terms)])
-    error_N2 = (x_N2 - table.ages_N[:, None]).abs()
-    return weigh_terms(term_TN2[..., 0], error_N2[:, 0], term_TN2[..., 1], error_N2[:, 1], table.subject_N, seed)
+        optimiser.step(loss)
+        first, second = log_weights.detach().exp().tolist()
+        return first, second
 
+    def _moving(self, corrector: Corrector) -> Corrector:
+        """λ of the largest proven gain, or λ = 0.
 
-def _fit_scale(corrector: Corrector, table: CorrectionTable) -> Corrector:
-    """The isotonic map at each number of views.
-
-    One for all would not do: more views shrink the error, but need not shrink every term that stands for it.
-    """
-    knots = []
-    for views in _stages(corrector.constants.max_views):
-        opinion = corrector.judge(Seen.of(table.first(views), corrector.space, corrector.constants.decode))
-        knots.append(isotonic_knots(opinion.error_B, (opinion.age_B - table.ages_N).abs()))
-    return Corrector(corrector.constants, corrector.scaler, corrector.ensemble, torch.stack(knots))
-
-
-def _fit_limits(corrector: Corrector, table: CorrectionTable) -> Corrector:
-    """Disagreement and distance that calibration rows hardly ever reach."""
-    opinion = corrector.judge(Seen.of(table.first(1), corrector.space, corrector.constants.decode))
-    return _with(
-        corrector,
-        max_spread=float(opinion.spread_B.quantile(0.99)),
-        max_distance=float(opinion.distance_B.quantile(0.995)),
-    )
-
-
-def _fit_epsilon(corrector: Corrector, table: CorrectionTable, plan: Plan) -> Corrector:
-    """ε from strict to loose, each tried on the whole pipeline.
-
-    For a target it is a fixed-sequence test (Learn-then-Test): the last ε before the first whose 95 % upper
-    bound of the accepted rows' MAE misses the target. Where not even the strictest passes, and without a
-    target, it is the least ε that the budget of views allows.
-    """
-    first = corrector.judge(Seen.of(table.first(1), corrector.space, corrector.constants.decode))
-    if plan.target_mae is not None:
-        passed = None
-        for epsilon in _thresholds(first.error_B, torch.linspace(_STRICTEST, 1, 46)):
-            tried = _with(corrector, epsilon=epsilon, epsilon_by="risk", target_mae=plan.target_mae)
-            if _run(tried, table)["accepted_mae_upper"] > plan.target_mae:
-                break
-            passed = tried
-        if passed is not None:
-            return _with(passed, measured=_run(passed, table))
-    # Fewer rows fail at a looser ε, so the first that fits is found by halving.
-    candidates = _thresholds(first.error_B, torch.linspace(0, 1, 401))
-    low, high = 0, len(candidates) - 1
-    while low < high:
-        middle = (low + high) // 2
-        ran = _run(_with(corrector, epsilon=candidates[middle]), table)
-        cost = ran["views_per_row"] - 1 if plan.max_views > 1 else ran["share_not_converged"]
-        low, high = (low, middle) if cost <= plan.extra_views else (middle + 1, high)
-    chosen = _with(corrector, epsilon=candidates[low], epsilon_by="budget", target_mae=plan.target_mae)
-    return _with(chosen, measured=_run(chosen, table))
-
-
-def _thresholds(error_N: Tensor, shares: Tensor) -> list[float]:
-    """Distinct quantiles of the judged error, ascending."""
-    return sorted(set(error_N.double().quantile(shares.to(error_N).double(), interpolation="higher").tolist()))
-
-
-def _fit_moving(corrector: Corrector, table: CorrectionTable, plan: Plan) -> Corrector:
-    """λ and δ of the largest proven gain, or λ = 0.
-
-    Proven: over the rows whose final age differs, the one-sided 95 % lower bound of the mean gain over never
-    moving is above zero, Bonferroni-corrected for the number of pairs tried. The same pairing is asked again
-    once ε has been chosen anew for the moved estimates.
-    """
-    still, _ = corrector.settle(table.first(1), table.predict)
-    level = 1 - (1 - _LEVEL) / (len(_SHRINKAGES) * len(_MIN_GAINS))
-    best, most, tried = None, 0.0, []
-    for shrinkage in _SHRINKAGES:
-        for min_gain in _MIN_GAINS:
-            moving = _with(corrector, shrinkage=shrinkage, min_gain=min_gain)
-            gain, share = _gain(moving, still.age_B, table)
+        Proven: over the rows whose final age differs, the one-sided 95 % lower bound of the mean gain over never moving
+        is above zero, Bonferroni-corrected for the number of λ tried.
+        """
+        still, _ = self._settle(corrector)
+        level = 1 - (1 - _LEVEL) / len(_SHRINKAGES)
+        best, most, tried = corrector, 0.0, []
+        for shrinkage in _SHRINKAGES:
+            moving = _with(corrector, shrinkage=shrinkage)
+            gain, share = self._gain(self._settle(moving)[0], still.age_B)
             tried.append(gain.mean)
             # Both factors matter: a sure gain on a handful of rows is worth little.
             if gain.lower(level) * share > most:
-                best, most = moving, gain.lower(level) * share
-    if best is not None:
-        best = _fit_epsilon(best, table, plan)
-        still, _ = _with(best, shrinkage=0.0).settle(table.first(1), table.predict)
-        best = best if _gain(best, still.age_B, table)[0].lower(level) > 0 else None
-    if best is None:
-        means = [mean for mean in tried if math.isfinite(mean)]
-        seen = f"mean gains between {min(means):+.2f} and {max(means):+.2f} years" if means else "no row moved"
-        return _with(corrector, shrinkage=0.0, moving=f"off: no gain could be shown on calibration rows ({seen})")
-    gain, share = _gain(best, still.age_B, table)
-    return _with(
-        best,
-        moving=f"on: moved {share:.1%} of calibration rows, gaining {gain.mean:.2f} years each, "
-        f"at least {gain.lower(level):.2f} with 95 % confidence",
-        measured=_run(best, table),
+                told = f"on: moved {_told(gain, share)}"
+                best, most = _with(moving, moving=told), gain.lower(level) * share
+        if best is corrector:
+            means = [mean for mean in tried if math.isfinite(mean)]
+            seen = f"mean gains between {min(means):+.2f} and {max(means):+.2f} years" if means else "no row moved"
+            return _with(corrector, moving=f"off: no gain could be shown on calibration rows ({seen})")
+        return best
+
+    def _interval(self, corrector: Corrector) -> Corrector:
+        """Conformal quantiles of the whole pipeline, per band of true age."""
+        constants = corrector.constants
+        _, last = self._settle(corrector)
+        scale_N = last.error_B + constants.beta
+        scores_N = (last.low_B - self.truth_N).maximum(self.truth_N - last.high_B) / scale_N
+        rows = self.known_N
+        check_alpha(constants.alpha, len(self.table.subject_N[rows].unique()))
+        quantiles, subjects = band_quantiles(
+            scores_N[rows], self.truth_N[rows], self.table.subject_N[rows], constants.alpha, BAND_EDGES, _BAND_SUBJECTS
+        )
+        counts = {f"interval_subjects_band_{band}": float(n) for band, n in enumerate(subjects)}
+        return _with(
+            corrector, band_edges=BAND_EDGES, band_quantiles=quantiles, measured={**constants.measured, **counts}
+        )
+
+    def _settle(self, corrector: Corrector):
+        ask: Ask | None = None if corrector.second is None else self.table.ask
+        return corrector.settle(self.first_look, ask, self.fold_N)
+
+    def _gain(self, judged: Judged, still_N: Tensor) -> tuple[ClusteredMean, float]:
+        """Years by which the photographs that end elsewhere than at `still_N` end nearer the truth, and their share."""
+        clean = self.known_N & self.table.clean_N
+        rows = clean & (judged.age_B != still_N)
+        gain_N = (still_N - self.truth_N).abs() - (judged.age_B - self.truth_N).abs()
+        return clustered_mean(gain_N[rows], self.table.subject_N[rows]), float(rows.sum() / clean.sum())
+
+    def _measured(self, corrector: Corrector) -> dict[str, float]:
+        """What the whole pipeline does on photographs as the data has them."""
+        judged, _ = self._settle(corrector)
+        rows = self.known_N & self.table.clean_N
+        error_N = (judged.age_B - self.truth_N).abs()
+        first_N = (judged.first_age_B - self.truth_N).abs()
+        accepted = judged.accepted_B & rows
+        return {
+            "share_asked": float((judged.corrections_B[rows] > 0).double().mean()),
+            "share_accepted": float(judged.accepted_B[rows].double().mean()),
+            "accepted_mae": clustered_mean(error_N[accepted], self.table.subject_N[accepted]).mean,
+            "mae": float(error_N[rows].mean()),
+            "first_mae": float(first_N[rows].mean()),
+        }
+
+
+def _check(table: CorrectionTable, plan: Plan) -> None:
+    if not (table.low_N.isfinite().all() and table.look.posterior_BK.isfinite().all()):
+        raise ValueError("the calibration rows hold ages or posteriors that are not finite")
+    subjects = len(table.subject_N.unique())
+    if subjects < 2 * MIN_SUBJECTS:
+        raise ValueError(f"the calibration rows show {subjects} subjects; {2 * MIN_SUBJECTS} are the least to go by")
+    check_alpha(plan.alpha, subjects)
+
+
+def _told(gain: ClusteredMean, share: float) -> str:
+    return (
+        f"{share:.1%} of calibration rows, gaining {gain.mean:.2f} years each, "
+        f"at least {gain.lower(_LEVEL):.2f} with 95 % confidence"
     )
-
-
-def _gain(moving: Corrector, still_N: Tensor, table: CorrectionTable) -> tuple[ClusteredMean, float]:
-    """Years by which the rows that end elsewhere than at `still_N` end nearer the truth, and their share."""
-    judged, _ = moving.settle(table.first(1), table.predict)
-    rows = judged.age_B != still_N
-    gain_N = (still_N - table.ages_N).abs() - (judged.age_B - table.ages_N).abs()
-    return clustered_mean(gain_N[rows], table.subject_N[rows]), float(rows.double().mean())
-
-
-def _run(corrector: Corrector, table: CorrectionTable) -> dict[str, float]:
-    """What the whole pipeline does on a table."""
-    judged, _ = corrector.settle(table.first(1), table.predict)
-    error_N = (judged.age_B - table.ages_N).abs()
-    accepted = judged.accepted_B
-    mae = clustered_mean(error_N[accepted], table.subject_N[accepted])
-    return {
-        "views_per_row": float((2.0**judged.corrections_B).mean()),
-        "share_accepted": float(accepted.double().mean()),
-        "share_not_converged": float((judged.reason_B == NOT_CONVERGED).double().mean()),
-        "accepted_mae": mae.mean,
-        "accepted_mae_upper": mae.upper(_LEVEL),
-        "mae": float(error_N.mean()),
-        "first_mae": float((judged.first_age_B - table.ages_N).abs().mean()),
-    }
-
-
-def _fit_interval(corrector: Corrector, table: CorrectionTable) -> Corrector:
-    """Conformal quantiles of the whole pipeline, per band of true age."""
-    constants = corrector.constants
-    _, last = corrector.settle(table.first(1), table.predict)
-    scores_N = (last.low_B - table.ages_N).maximum(table.ages_N - last.high_B) / (last.error_B + constants.beta)
-    quantiles, subjects = band_quantiles(
-        scores_N, table.ages_N, table.subject_N, constants.alpha, BAND_EDGES, _BAND_SUBJECTS
-    )
-    counts = {f"interval_subjects_band_{band}": float(n) for band, n in enumerate(subjects)}
-    return _with(corrector, band_edges=BAND_EDGES, band_quantiles=quantiles, measured={**constants.measured, **counts})
 
 
 def _with(corrector: Corrector, **changes: object) -> Corrector:
     """The same corrector with other constants."""
-    constants = corrector.constants.model_copy(update=changes)
-    return Corrector(constants, corrector.scaler, corrector.ensemble, corrector.knots_V2M)
+    return Corrector(corrector.constants.model_copy(update=changes), corrector.first, corrector.second)

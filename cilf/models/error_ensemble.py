@@ -3,6 +3,11 @@
 GEESE learns the error e(x) of a state x itself. For ages, E|x - Y| is determined by the distribution of Y:
 it is convex in x, 1-Lipschitz, has the slope 2 F(x) - 1 and its minimum at the median. So the ensemble learns
 q(r | z), and error, best shift and quantiles all follow from it in closed form. This reading is our own.
+
+What it learns is how q differs from the posterior that the estimate was read off: of few rows it learns little, and
+then says what the network says. Each member leaves out one fold of the subjects, so every row is judged by members that
+have not seen its subject while thresholds are set, and by all members afterwards (cross-fitting; cross-conformal
+prediction, Vovk 2015).
 """
 
 from __future__ import annotations
@@ -14,18 +19,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MEMBERS = 4
+from cilf.ages import AgeSpace
+
+FOLDS = 4
+_PER_FOLD = 2
+MEMBERS = FOLDS * _PER_FOLD
 REACH = 50  # residual classes -50 .. 50, years
-_WIDTH = 128
-_DROPOUT = 0.1
+_WIDTH = 64
 _SMOOTHING = 1.0  # years
+_UNIFORM = 0.01  # share of a posterior spread over all residuals: no class is impossible
 _BATCH = 128
-_HELD = 0.15  # share of subjects held back for early stopping
 _PATIENCE = 3  # checks without a better validation loss
 
 
 class ErrorEnsemble(nn.Module):
-    """Four independent MLPs, evidence -> 128 -> 128 -> 101 residual classes, as one batched product.
+    """Independent MLPs, evidence -> 64 -> 64 -> 101 residual classes, as one batched product.
+
+    q_l(r | z) = softmax(scale_l log b(r) + MLP_l(z)_r), where b is the posterior around the estimate. Members 0 and 1
+    leave out fold 0, 2 and 3 fold 1, and so on.
 
     Args:
         inputs: evidence columns Z.
@@ -34,21 +45,49 @@ class ErrorEnsemble(nn.Module):
     def __init__(self, inputs: int) -> None:
         super().__init__()
         sizes = (inputs, _WIDTH, _WIDTH, 2 * REACH + 1)
+        self.scale = nn.Parameter(torch.ones(MEMBERS, 1, 1))
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for fan_in, fan_out in pairwise(sizes):
             bound = 1 / math.sqrt(fan_in)
             self.weights.append(nn.Parameter(torch.empty(MEMBERS, fan_in, fan_out).uniform_(-bound, bound)))
             self.biases.append(nn.Parameter(torch.zeros(MEMBERS, 1, fan_out)))
+        nn.init.zeros_(self.weights[-1])
 
-    def forward(self, evidence: Tensor) -> Tensor:
-        """Scaled evidence, [B, Z] or one batch per member [L, B, Z] -> residual logits [L, B, R]."""
+    def forward(self, evidence: Tensor, base: Tensor) -> Tensor:
+        """Residual logits [L, B, R].
+
+        Args:
+            evidence: scaled, [B, Z], or one batch per member, [L, B, Z].
+            base: log b(r) of `around`, [B, R] or [L, B, R].
+        """
         x = evidence
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             if layer:
-                x = F.dropout(F.gelu(x), _DROPOUT, self.training)
+                x = F.gelu(x)
             x = x @ weight + bias
-        return x
+        return x + self.scale * base
+
+    def parameter_groups(self) -> list[dict[str, object]]:
+        """For an optimiser: weight decay acts on maps alone, as in cilf.training.decay."""
+        return [
+            {"params": list(self.weights), "weight_decay": 1e-2},
+            {"params": [self.scale, *self.biases], "weight_decay": 0.0},
+        ]
+
+
+def around(probs_BK: Tensor, age_B: Tensor, space: AgeSpace) -> Tensor:
+    """The posterior as log-probabilities of residuals from the estimate, [B, K], [B] years -> [B, R]."""
+    place_BR = age_B[:, None] - space.youngest + residuals(age_B)
+    below_BR = place_BR.floor()
+    share_BR = place_BR - below_BR
+    padded_BK = F.pad(probs_BK, (1, 1))
+    left_BR, right_BR = (
+        padded_BK.gather(1, (below_BR.nan_to_num() + 1 + step).clamp(0, len(space) + 1).long()) for step in (0, 1)
+    )
+    mass_BR = torch.lerp(left_BR, right_BR, share_BR)
+    mass_BR = mass_BR / mass_BR.sum(dim=1, keepdim=True).clamp(min=_UNIFORM)
+    return ((1 - _UNIFORM) * mass_BR + _UNIFORM / mass_BR.shape[1]).log()
 
 
 def residuals(like: Tensor) -> Tensor:
@@ -76,61 +115,80 @@ def residual_quantile(probs_BR: Tensor, level: float) -> Tensor:
     return (k_B1 - REACH - 0.5 + inside_B1.clamp(0, 1)).squeeze(1)
 
 
-def residual_loss(logits: Tensor, residual: Tensor) -> Tensor:
-    """Cross-entropy with residuals in years spread by a 1-year Gaussian: [..., R], [...] -> [...] nats."""
-    distance = residuals(logits) - residual.clamp(-REACH, REACH)[..., None]
-    target = (-0.5 * (distance / _SMOOTHING).square()).softmax(dim=-1)
-    return -(target * logits.log_softmax(dim=-1)).sum(dim=-1)
+def bounded_loss(logits: Tensor, classes_R: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Negative log-likelihood of what is known to lie between two bounds: [..., R], [R], [...] -> [...] nats.
+
+    Where both are the same it is the cross-entropy with that value spread by a 1-year Gaussian; else -log of the mass
+    between them. Bounds outside the classes count as the outermost.
+    """
+    log_BR = logits.log_softmax(dim=-1)
+    low, high = (bound.clamp(classes_R[0], classes_R[-1])[..., None] for bound in (low, high))
+    target = (-0.5 * ((classes_R - low) / _SMOOTHING).square()).softmax(dim=-1)
+    exact = -(target * log_BR).sum(dim=-1)
+    if torch.equal(low, high):
+        return exact
+    inside = (classes_R >= low - 0.5) & (classes_R <= high + 0.5)
+    group = -log_BR.masked_fill(~inside, -math.inf).logsumexp(dim=-1)
+    return torch.where((low == high).squeeze(-1), exact, group)
+
+
+def folds_of(subject_N: Tensor, seed: int) -> Tensor:
+    """The fold of each row, int64 [N]; rows of one subject share it."""
+    subjects, of_row_N = subject_N.unique(return_inverse=True)
+    order = torch.randperm(len(subjects), generator=torch.Generator().manual_seed(seed))
+    return (order % FOLDS).to(of_row_N.device)[of_row_N]
+
+
+def out_of_fold(logits_LBR: Tensor, fold_B: Tensor) -> Tensor:
+    """Of each row the members that have left out its fold, [L, B, R] -> [L / FOLDS, B, R]."""
+    by_fold = logits_LBR.unflatten(0, (FOLDS, _PER_FOLD))
+    return by_fold[fold_B, :, torch.arange(len(fold_B), device=fold_B.device)].transpose(0, 1)
 
 
 def fit_ensemble(
-    evidence_VNZ: Tensor, residual_VN: Tensor, subject_N: Tensor, seed: int
-) -> tuple[ErrorEnsemble, Tensor]:
-    """Fit on out-of-fold rows: every member on its own bootstrap of rows, stopped early on unseen subjects.
+    evidence_NZ: Tensor, base_NR: Tensor, low_N: Tensor, high_N: Tensor, fold_N: Tensor, seed: int
+) -> ErrorEnsemble:
+    """Fit every member on a bootstrap of the rows outside its fold; it keeps the state in which it does best inside.
 
     Args:
-        evidence_VNZ: scaled evidence of N rows at V numbers of views; a step draws one of them per row.
-        residual_VN: true age minus estimate, years. Residuals of a model on rows it was trained on make the
-            ensemble claim errors far too small, and nothing here can tell.
-        subject_N: int64; rows of one subject stay on one side.
+        evidence_NZ: scaled evidence.
+        base_NR: of `around`.
+        low_N, high_N: bounds of the residuals as in `bounded_loss`, of a network that has not learned from these rows:
+            else the ensemble claims errors far too small, and nothing here can tell.
+        fold_N: of `folds_of`.
         seed: every draw follows from it.
 
     Returns:
-        The ensemble in eval mode, and a bool mask [N] of the rows it has not been fitted on.
+        The ensemble in eval mode.
 
     Raises:
-        ValueError: fewer than two subjects.
+        ValueError: a fold without rows.
     """
-    device = evidence_VNZ.device
-    subjects, of_row_N = subject_N.unique(return_inverse=True)
-    if len(subjects) < 2:
-        raise ValueError(f"the error ensemble needs rows of several subjects, got {len(subjects)}")
+    if len(fold_N.unique()) < FOLDS:
+        raise ValueError(f"the error ensemble needs rows of at least {FOLDS} subjects, got {len(fold_N.unique())}")
+    device = evidence_NZ.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        shuffled = torch.randperm(len(subjects), device=device)
-        held_N = (shuffled < max(1, round(_HELD * len(subjects))))[of_row_N]
-        train = (~held_N).nonzero().squeeze(1)
-        bootstrap_LN = train[torch.randint(len(train), (MEMBERS, len(train)), device=device)]
-        ensemble = ErrorEnsemble(evidence_VNZ.shape[2]).to(device)
-        optimiser = torch.optim.AdamW(ensemble.parameters(), lr=1e-3, weight_decay=1e-2, fused=True)
-        epoch = math.ceil(len(train) / _BATCH)
-        # A small set passes in few steps, so the 25 epochs of a large one would leave it unfitted.
-        limit, between = max(2000, 25 * epoch), max(50, epoch)
+        ensemble = ErrorEnsemble(evidence_NZ.shape[1]).to(device)
+        drawn_LN = torch.stack([_bootstrap(fold_N != member // _PER_FOLD) for member in range(MEMBERS)])
+        optimiser = torch.optim.AdamW(ensemble.parameter_groups(), lr=1e-3, fused=True)
+        epoch = math.ceil(drawn_LN.shape[1] / _BATCH)
+        # A small set passes in few steps, so the 20 epochs of a large one would leave it unfitted.
+        limit, between = max(1000, 20 * epoch), max(50, epoch)
         best_L = torch.full((MEMBERS,), math.inf, device=device)
         kept = [p.detach().clone() for p in ensemble.parameters()]
         waited = 0
         for step in range(1, limit + 1):
-            ensemble.train()
-            rows_LB = bootstrap_LN[:, torch.randint(len(train), (min(_BATCH, len(train)),), device=device)]
-            views_LB = torch.randint(len(evidence_VNZ), rows_LB.shape, device=device)
-            loss_LB = residual_loss(ensemble(evidence_VNZ[views_LB, rows_LB]), residual_VN[views_LB, rows_LB])
-            optimiser.zero_grad()
+            rows_LB = drawn_LN[:, torch.randint(drawn_LN.shape[1], (min(_BATCH, drawn_LN.shape[1]),), device=device)]
+            logits_LBR = ensemble(evidence_NZ[rows_LB], base_NR[rows_LB])
             # Members share no weight: the sum of their losses trains each on its own.
-            loss_LB.mean(dim=1).sum().backward()
+            loss = bounded_loss(logits_LBR, residuals(logits_LBR), low_N[rows_LB], high_N[rows_LB]).mean(dim=1).sum()
+            optimiser.zero_grad()
+            loss.backward()
             optimiser.step()
             if step % between:
                 continue
-            loss_L = _validation_loss(ensemble.eval(), evidence_VNZ[:, held_N], residual_VN[:, held_N])
+            loss_L = _left_out_loss(ensemble, evidence_NZ, base_NR, low_N, high_N, fold_N)
             better_L = loss_L < best_L
             best_L = torch.where(better_L, loss_L, best_L)
             for old, new in zip(kept, ensemble.parameters(), strict=True):
@@ -141,10 +199,22 @@ def fit_ensemble(
     with torch.no_grad():
         for parameter, best in zip(ensemble.parameters(), kept, strict=True):
             parameter.copy_(best)
-    return ensemble.eval().requires_grad_(False), held_N
+    return ensemble.eval().requires_grad_(False)
+
+
+def _bootstrap(usable_N: Tensor) -> Tensor:
+    """As many draws for every member, so that members train as one product."""
+    rows = usable_N.nonzero().squeeze(1)
+    count = round(len(usable_N) * (1 - 1 / FOLDS))
+    return rows[torch.randint(len(rows), (count,), device=rows.device)]
 
 
 @torch.no_grad()
-def _validation_loss(ensemble: ErrorEnsemble, evidence_VNZ: Tensor, residual_VN: Tensor) -> Tensor:
-    logits_LBR = ensemble(evidence_VNZ.flatten(0, 1))
-    return residual_loss(logits_LBR, residual_VN.flatten().expand(MEMBERS, -1)).mean(dim=1)
+def _left_out_loss(
+    ensemble: ErrorEnsemble, evidence_NZ: Tensor, base_NR: Tensor, low_N: Tensor, high_N: Tensor, fold_N: Tensor
+) -> Tensor:
+    """Of each member on the fold that it leaves out, [L]."""
+    logits_LNR = ensemble(evidence_NZ, base_NR)
+    loss_LN = bounded_loss(logits_LNR, residuals(logits_LNR), low_N, high_N)
+    outside_LN = fold_N != torch.arange(MEMBERS, device=fold_N.device)[:, None] // _PER_FOLD
+    return loss_LN.masked_fill(outside_LN, 0).sum(dim=1) / (~outside_LN).sum(dim=1)

@@ -1,14 +1,13 @@
-"""What is known of each row when its estimate is judged: views seen so far, and the features drawn from them.
+"""What is known of each row when its estimate is judged, and the numbers drawn from it.
 
-The features must mean the same for every model, because the error ensemble is fitted on the predictions of
-fold models and used on the predictions of another. So they are read off posteriors and ages, in years and
-nats, or off an embedding that no fold has trained; never off a model's own latent space.
+At first sight that is the network's posterior, the other ages that it holds, what the crop is like and the network's
+embedding of it. A second look adds the posterior of an independent network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -18,28 +17,46 @@ from cilf.ages import AgeSpace
 
 Decode = Literal["median", "mean"]
 
-_PRINCIPAL = 64  # axes kept of a frozen embedding: our own choice
+_PRINCIPAL = 32  # axes kept of an embedding: our own choice
+_LEAST = 1e-6  # mass below which a class counts as empty
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """A model's word on n rows under V views each; all floating tensors on one device."""
+class Look:
+    """What is known of B rows; all float32 tensors on one device. None: the network does not tell."""
 
-    probs_BVK: Tensor
-    """Age posteriors, one per view, [n, V, K]."""
-    others_BVD: Tensor | None = None
-    """D other decodes of the same views, years, [n, V, D]: score-map age, matching age."""
-    frozen_BC: Tensor | None = None
-    """An embedding that training never changed, [n, C]; of the first view, and needed only there."""
+    posterior_BK: Tensor
+    """Each row sums to one."""
+    others_BD: Tensor | None = None
+    """Other ages that the network holds, years: of the score map, of the matching, of the image without its mirror."""
+    quality_BQ: Tensor | None = None
+    """cilf.models.quality."""
+    embedding_BC: Tensor | None = None
+    """The network's own embedding of the image."""
+    second_BK: Tensor | None = None
+    """Posterior of the second network; rows sum to one."""
+
+    def __len__(self) -> int:
+        return len(self.posterior_BK)
+
+    def at(self, rows: Tensor | slice) -> Look:
+        """The same of some rows, int64 [n], bool [B] or a slice."""
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Look(**{name: None if value is None else value[rows] for name, value in held.items()})
+
+    def to(self, device: torch.device | str) -> Look:
+        """The same on another device."""
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Look(**{name: None if value is None else value.to(device) for name, value in held.items()})
+
+    def with_second(self, posterior_BK: Tensor | None) -> Look:
+        """The same with the second network's word; None takes it away."""
+        return replace(self, second_BK=posterior_BK)
 
     @classmethod
-    def concatenated(cls, parts: Sequence[Predictions]) -> Predictions:
-        """Of all rows of parts that hold the same things."""
-        return cls(
-            torch.cat([part.probs_BVK for part in parts]),
-            _joined([part.others_BVD for part in parts]),
-            _joined([part.frozen_BC for part in parts]),
-        )
+    def concatenated(cls, parts: Sequence[Look]) -> Look:
+        """All rows of parts that hold the same things."""
+        return cls(**{f.name: _joined([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -47,123 +64,76 @@ def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
     return torch.cat(held) if held else None
 
 
-Predict = Callable[[Tensor, int, int], Predictions]
-"""(rows int64 [n], first_view, n_views) -> Predictions of just these views, in the order of `rows`.
-
-View 0 is the plain one. Views must be a function of (row, view) alone, so that a run can be repeated.
-"""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The running sums of all views seen of each row; every row of one object has seen equally many."""
-
-    views: int
-    probs_BK: Tensor
-    ages_B: Tensor
-    squares_B: Tensor
-    others_BD: Tensor | None
-    frozen_BC: Tensor | None
-
-    @classmethod
-    def of(cls, new: Predictions, space: AgeSpace, decode: Decode) -> Seen:
-        """Sum the views of `new`."""
-        probs_BVK = new.probs_BVK.float()
-        n, views, classes = probs_BVK.shape
-        if classes != len(space):
-            raise ValueError(f"posteriors have {classes} classes, but {space} has {len(space)}")
-        ages_BV = decode_age(probs_BVK.reshape(-1, classes), space, decode).view(n, views)
-        return cls(
-            views=views,
-            probs_BK=probs_BVK.sum(dim=1),
-            ages_B=ages_BV.sum(dim=1),
-            squares_B=ages_BV.square().sum(dim=1),
-            others_BD=None if new.others_BVD is None else new.others_BVD.float().sum(dim=1),
-            frozen_BC=None if new.frozen_BC is None else new.frozen_BC.float(),
-        )
-
-    def at(self, rows: Tensor) -> Seen:
-        """The same of some rows, int64 [n]."""
-        return Seen(
-            self.views,
-            self.probs_BK[rows],
-            self.ages_B[rows],
-            self.squares_B[rows],
-            None if self.others_BD is None else self.others_BD[rows],
-            None if self.frozen_BC is None else self.frozen_BC[rows],
-        )
-
-    def plus(self, new: Seen) -> Seen:
-        """Both together; the frozen embedding stays the first view's."""
-        others = self.others_BD
-        if others is not None:
-            if new.others_BD is None:
-                raise ValueError("the first view came with other decodes, a later view without")
-            others = others + new.others_BD
-        return Seen(
-            self.views + new.views,
-            self.probs_BK + new.probs_BK,
-            self.ages_B + new.ages_B,
-            self.squares_B + new.squares_B,
-            others,
-            self.frozen_BC,
-        )
-
-    @property
-    def posterior_BK(self) -> Tensor:
-        """Mean posterior over the views seen, each row summing to one."""
-        return self.probs_BK / self.probs_BK.sum(dim=1, keepdim=True)
-
-    @property
-    def other_ages_BD(self) -> Tensor | None:
-        """Mean over the views of each other decode, years."""
-        return None if self.others_BD is None else self.others_BD / self.views
-
-
 def decode_age(probs_BK: Tensor, space: AgeSpace, decode: Decode) -> Tensor:
     """The age a posterior stands for, [B, K] -> [B] years."""
     return space.median(probs_BK) if decode == "median" else space.mean(probs_BK)
 
 
-def evidence(seen: Seen, space: AgeSpace, decode: Decode) -> Tensor:
-    """Coordinate-free features of each row, float32 [B, 10 + 2 D]; unscaled.
+def joint_posterior(look: Look, weights: tuple[float, float]) -> Tensor:
+    """The posterior of all that is known, [B, K]: p1^w1 p2^w2 after a second look, else p1.
 
-    Where the estimate lies, how wide, flat and skewed the posterior is and what error it declares itself, how
-    far views and other decodes disagree, and how many views there were. The list is our own choice.
+    A weighted geometric mean (logarithmic opinion pool, Genest & Zidek 1986): a class that one network excludes stays
+    excluded.
     """
-    probs_BK = seen.posterior_BK
-    years_K = space.years(probs_BK)
-    age_B = decode_age(probs_BK, space, decode)
-    mean_B = space.mean(probs_BK)
+    if look.second_BK is None:
+        return look.posterior_BK
+    first_BK, second_BK = (p.clamp(min=_LEAST).log() for p in (look.posterior_BK, look.second_BK))
+    return (weights[0] * first_BK + weights[1] * second_BK).softmax(dim=1)
+
+
+def evidence(look: Look, joint_BK: Tensor, space: AgeSpace, decode: Decode) -> Tensor:
+    """Features of each row, float32 [B, Z]; unscaled.
+
+    Where the estimate lies, how wide, flat and skewed the posterior is and what error it declares itself; how far other
+    ages and a second network are from it; what the crop is like. The list is our own choice.
+
+    Args:
+        look: what is known.
+        joint_BK: `joint_posterior` of it.
+    """
+    age_B = decode_age(joint_BK, space, decode)
+    columns = _shape(joint_BK, age_B, space)
+    if look.others_BD is not None:
+        away_BD = look.others_BD - age_B[:, None]
+        columns += [*away_BD.unbind(dim=1), *away_BD.abs().unbind(dim=1)]
+    if look.second_BK is not None:
+        columns += _disagreement(look.posterior_BK, look.second_BK, age_B, space, decode)
+    if look.quality_BQ is not None:
+        columns += look.quality_BQ.unbind(dim=1)
+    return torch.stack(columns, dim=1)
+
+
+def _shape(probs_BK: Tensor, age_B: Tensor, space: AgeSpace) -> list[Tensor]:
+    years_K, mean_B = space.years(probs_BK), space.mean(probs_BK)
     width_B = (probs_BK @ years_K.square() - mean_B.square()).clamp(min=0).sqrt()
-    entropy_B = -torch.special.xlogy(probs_BK, probs_BK).sum(dim=1)
     top_B, mode_B = probs_BK.max(dim=1)
-    spread_B = (seen.squares_B / seen.views - (seen.ages_B / seen.views).square()).clamp(min=0).sqrt()
-    columns = [
+    return [
         age_B,
         width_B,
-        entropy_B,
+        -torch.special.xlogy(probs_BK, probs_BK).sum(dim=1),
         top_B,
         space.median(probs_BK) - mean_B,
         mode_B + space.youngest - mean_B,
         space.expected_error(probs_BK, age_B),
-        spread_B,
         # Many small widths are worth telling apart; a logarithm spreads them out.
         (width_B + 0.1).log(),
-        torch.full_like(age_B, seen.views).log2(),
     ]
-    if (others_BD := seen.other_ages_BD) is not None:
-        away_BD = others_BD - age_B[:, None]
-        columns += [*away_BD.unbind(dim=1), *away_BD.abs().unbind(dim=1)]
-    return torch.stack(columns, dim=1)
+
+
+def _disagreement(first_BK: Tensor, second_BK: Tensor, age_B: Tensor, space: AgeSpace, decode: Decode) -> list[Tensor]:
+    """How far two networks are from each other and from the age of both."""
+    first_B, second_B = (decode_age(p, space, decode) for p in (first_BK, second_BK))
+    overlap_B = (first_BK * second_BK).clamp(min=0).sqrt().sum(dim=1)
+    widths = [space.expected_error(p, a) for p, a in ((first_BK, first_B), (second_BK, second_B))]
+    return [first_B - age_B, second_B - age_B, (first_B - second_B).abs(), overlap_B, *widths]
 
 
 class EvidenceScaler(nn.Module):
-    """Standardises evidence and whitens the frozen embedding; fitted once, then constant.
+    """Standardises evidence and whitens the embedding; fitted once, then constant.
 
     Args:
         mean_Z, std_Z: of the evidence columns.
-        centre_C, axes_CP: mean and whitening principal axes of the frozen embedding, or None without one.
+        centre_C, axes_CP: mean and whitening principal axes of the embedding, or None without one.
     """
 
     mean_Z: Tensor
@@ -179,17 +149,17 @@ class EvidenceScaler(nn.Module):
         self.register_buffer("axes_CP", axes_CP)
 
     @classmethod
-    def fit(cls, evidence_NZ: Tensor, frozen_NC: Tensor | None) -> EvidenceScaler:
-        """Measure means, spreads and, where there is a frozen embedding, its principal axes."""
+    def fit(cls, evidence_NZ: Tensor, embedding_NC: Tensor | None) -> EvidenceScaler:
+        """Measure means, spreads and, where there is an embedding, its principal axes."""
         mean_Z, std_Z = evidence_NZ.mean(dim=0), evidence_NZ.std(dim=0).clamp(min=1e-3)
-        if frozen_NC is None:
+        if embedding_NC is None:
             return cls(mean_Z, std_Z, None, None)
-        frozen_NC = frozen_NC.double()
-        centre_C = frozen_NC.mean(dim=0)
-        values_C, axes_CC = torch.linalg.eigh((frozen_NC - centre_C).T.cov())
+        embedding_NC = embedding_NC.double()
+        centre_C = embedding_NC.mean(dim=0)
+        values_C, axes_CC = torch.linalg.eigh((embedding_NC - centre_C).T.cov())
         # An axis fitted on fewer than ten rows would be noise.
         steep = int((values_C > 1e-6 * values_C[-1]).sum())
-        wanted = max(1, min(_PRINCIPAL, len(frozen_NC) // 10, steep))
+        wanted = max(1, min(_PRINCIPAL, len(embedding_NC) // 10, steep))
         axes_CP = axes_CC[:, -wanted:] / values_C[-wanted:].sqrt()
         return cls(mean_Z, std_Z, centre_C.float(), axes_CP.float().contiguous())
 
@@ -198,23 +168,23 @@ class EvidenceScaler(nn.Module):
         """Columns that `forward` gives."""
         return len(self.mean_Z) + (0 if self.axes_CP is None else self.axes_CP.shape[1])
 
-    def forward(self, evidence_BZ: Tensor, frozen_BC: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Scaled evidence, [B, width], and each row's Mahalanobis distance in the frozen space, [B].
+    def forward(self, evidence_BZ: Tensor, embedding_BC: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Scaled evidence, [B, width], and each row's Mahalanobis distance in the space of the embedding, [B].
 
-        The distance is zero without a frozen embedding.
+        The distance is zero without an embedding.
 
         Raises:
             ValueError: evidence of another kind than it was fitted on.
         """
-        if evidence_BZ.shape[1] != len(self.mean_Z) or (frozen_BC is None) != (self.axes_CP is None):
+        if evidence_BZ.shape[1] != len(self.mean_Z) or (embedding_BC is None) != (self.axes_CP is None):
             raise ValueError(
                 f"the corrector was fitted on {len(self.mean_Z)} evidence columns and "
-                f"{'a' if self.axes_CP is not None else 'no'} frozen embedding, but got "
-                f"{evidence_BZ.shape[1]} and {'a' if frozen_BC is not None else 'none'}: "
-                "pass the same kinds of Predictions as in fitting"
+                f"{'an' if self.axes_CP is not None else 'no'} embedding, but got "
+                f"{evidence_BZ.shape[1]} and {'one' if embedding_BC is not None else 'none'}: "
+                "give it the same kind of Look as in fitting"
             )
         scaled_BZ = (evidence_BZ - self.mean_Z) / self.std_Z
-        if frozen_BC is None or self.axes_CP is None or self.centre_C is None:
+        if embedding_BC is None or self.axes_CP is None or self.centre_C is None:
             return scaled_BZ, scaled_BZ.new_zeros(len(scaled_BZ))
-        white_BP = (frozen_BC - self.centre_C) @ self.axes_CP
+        white_BP = (embedding_BC - self.centre_C) @ self.axes_CP
         return torch.cat([scaled_BZ, white_BP], dim=1), white_BP.norm(dim=1)

@@ -29,8 +29,8 @@ class Pointwise(nn.Conv2d):
     Every map of a block is one, whatever comes in, as the block's norms give nothing else.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 1)
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 1, bias=bias)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return pointwise(x_BCHW, self.weight.flatten(1), self.bias)
@@ -43,16 +43,18 @@ def pointwise(x_BCHW: Tensor, weight_OC: Tensor, bias_O: Tensor | None) -> Tenso
 
 def _spatial(channels: int, activation: nn.Module) -> nn.Sequential:
     """Depth-wise 3×3 twice. Rows (frequencies along H) are periodic, so their margin of 2 comes with the spectrum;
-    columns are not, and are padded with zeros."""
+    columns are not, and are padded with zeros.
+
+    Without biases: the same number at every frequency is an impulse in one cell, the same for every image."""
 
     def depthwise() -> nn.Conv2d:
-        return nn.Conv2d(channels, channels, 3, padding=(0, 1), groups=channels)
+        return nn.Conv2d(channels, channels, 3, padding=(0, 1), groups=channels, bias=False)
 
     return nn.Sequential(depthwise(), activation, depthwise())
 
 
-def _channel(channels: int, activation: nn.Module) -> nn.Sequential:
-    return nn.Sequential(Pointwise(channels, channels), activation, Pointwise(channels, channels))
+def _channel(channels: int, activation: nn.Module, bias: bool = False) -> nn.Sequential:
+    return nn.Sequential(Pointwise(channels, channels, bias), activation, Pointwise(channels, channels, bias))
 
 
 class Spectral(nn.Module):
@@ -129,7 +131,7 @@ class FourierPriorEmbedding(Spectral):
         if not merged:
             return channel(part)
         (first, activation, last), weight = cast(Any, channel), self.out.weight.flatten(1)
-        return pointwise(activation(first(part)), weight @ last.weight.flatten(1), weight @ last.bias)
+        return pointwise(activation(first(part)), weight @ last.weight.flatten(1), None)
 
 
 class AmplitudePhase(Spectral):
@@ -210,7 +212,7 @@ class Convolution(nn.Module):
             return nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
         self.spatial = nn.ModuleList(nn.Sequential(depthwise(), act, depthwise()) for _ in range(2))
-        self.channel = nn.ModuleList(_channel(channels, act) for _ in range(2))
+        self.channel = nn.ModuleList(_channel(channels, act, bias=True) for _ in range(2))
         self.out = Pointwise(channels, channels)
 
     def forward(self, u_BCHW: Tensor, film: Film = None) -> Tensor:
@@ -242,26 +244,31 @@ def build_mixer(name: str, channels: int, grid: tuple[int, int]) -> nn.Module:
     return mixers[name](channels)
 
 
+LAYER_SCALE = 0.3
+"""Where a branch's share of a block starts. From 1e-2, as deep vision transformers have it, the branches of a block
+or two do not grow to any weight before training ends."""
+
+
 class FourierBlock(nn.Module):
-    """x + α₁ ⊙ Mixer(LN x), then x + α₂ ⊙ FFN(LN x), with LayerScale α starting at 1e-2."""
+    """x + α₁ ⊙ Mixer(LN x), then x + α₂ ⊙ FFN(LN x), with LayerScale α."""
 
     def __init__(self, channels: int, spec: Fourier, grid: tuple[int, int]) -> None:
         super().__init__()
         self.mixer_norm, self.ffn_norm = LayerNorm2d(channels), LayerNorm2d(channels)
         self.mixer = build_mixer(spec.mixer, channels, grid)
-        self.ffn = nn.Sequential(Pointwise(channels, 4 * channels), nn.GELU(), Pointwise(4 * channels, channels))
-        self.mixer_scale = nn.Parameter(torch.full((channels, 1, 1), 1e-2))
-        self.ffn_scale = nn.Parameter(torch.full((channels, 1, 1), 1e-2))
+        self.ffn = nn.Sequential(Pointwise(channels, 2 * channels), nn.GELU(), Pointwise(2 * channels, channels))
+        self.mixer_scale = nn.Parameter(torch.full((channels, 1, 1), LAYER_SCALE))
+        self.ffn_scale = nn.Parameter(torch.full((channels, 1, 1), LAYER_SCALE))
         self.drop_path = DropPath(spec.drop_path)
         self.film = nn.Linear(channels, 2 * channels) if spec.film else None
         if self.film is not None:
             nn.init.zeros_(self.film.weight)
             nn.init.zeros_(self.film.bias)
 
-    def forward(self, x_BCHW: Tensor, message_BC: Tensor) -> Tensor:
-        """Map [B, C, H, W] and each image's text message [B, C] -> map [B, C, H, W]."""
+    def forward(self, x_BCHW: Tensor, message_BC: Tensor | None) -> Tensor:
+        """Map [B, C, H, W] -> map [B, C, H, W], modulated by each image's text message [B, C] if there is one."""
         film: Film = None
-        if self.film is not None:
+        if self.film is not None and message_BC is not None:
             gamma, beta = self.film(message_BC)[:, :, None, None].chunk(2, dim=1)
             film = (gamma, beta)
         x_BCHW = x_BCHW + self.drop_path(self.mixer_scale * self.mixer(self.mixer_norm(x_BCHW), film))

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
-
 
 def score_map(map_BCHW: Tensor, text: Tensor) -> Tensor:
     """Cosine of every cell with every age prompt (DenseCLIP, arXiv 2112.01518, eq. 5).
@@ -27,32 +25,30 @@ def score_map(map_BCHW: Tensor, text: Tensor) -> Tensor:
 
 
 def matching_loss(
-    joint_BC: Tensor, text_KC: Tensor, ages_B: Tensor, scale: Tensor, space: AgeSpace, sigma: float = 2.0
+    joint_BC: Tensor, text_BC: Tensor, ages_B: Tensor, kinds_B: Tensor, scale: Tensor, sigma: float = 2.0
 ) -> Tensor:
-    """Contrastive matching of fused images with the prompts of their ages, in both directions.
+    """Contrastive matching of images with what is said of them, in both directions (CLIP, arXiv 2103.00020).
 
-    Equal ages in a batch are not negatives of each other, so the targets are soft: Q_ij ∝ exp(-|y_i - y_j| / σ) with
-    rows normalised. A class-level term against all K prompts carries no sampling noise. The soft targets and
-    their widths are our own choice; the paper (arXiv 2312.01758) gives InfoNCE alone. In a process group the
-    other ranks' images count too, equally many on each; gradients averaged over the ranks, as data-parallel training
-    averages them, are those of all images in one process.
+    Captions that differ by their age alone are not plain negatives of each other, so the targets are soft: Q_ij ∝
+    exp(-|y_i - y_j| / σ) where captions i and j are of one kind, and 0 where they are not. The soft targets are our own
+    choice; CILF-CIAE (arXiv 2312.01758) gives InfoNCE alone. In a process group the other ranks' images count too,
+    equally many on each; gradients averaged over the ranks, as data-parallel training averages them, are those of all
+    images in one process.
 
     Args:
-        joint_BC: fused image vectors in the joint space.
-        text_KC: prompt vectors *before* any image has changed them: t_b has seen the image, and matching it is trivial.
+        joint_BC: image vectors in the joint space.
+        text_BC: the vector of each image's caption, before any image has changed it.
         ages_B: true ages, years.
+        kinds_B: int64, equal where captions say the same but for the age.
         scale: exp of the learned log-temperature, a scalar.
-        space: the classes.
-        sigma: σ, also the width of the class-level label, years.
+        sigma: σ, years.
     """
-    own_BC = F.normalize(joint_BC, dim=-1)
-    text_KC = F.normalize(text_KC, dim=-1)
-    class_term = F.cross_entropy(scale * own_BC @ text_KC.T, space.soft_labels(ages_B, sigma))
-    joint_NC, ages_N = _gather(own_BC), _gather(ages_B)
-    logits_NN = scale * joint_NC @ text_KC[space.classes(ages_N)].T
-    targets_NN = (-(ages_N[:, None] - ages_N[None, :]).abs() / sigma).softmax(dim=1)
-    pairs = F.cross_entropy(logits_NN, targets_NN) + F.cross_entropy(logits_NN.T, targets_NN)
-    return 0.5 * pairs + class_term
+    joint_NC, text_NC = _gather(F.normalize(joint_BC, dim=-1)), _gather(F.normalize(text_BC, dim=-1))
+    ages_N, kinds_N = _gather(ages_B), _gather(kinds_B)
+    logits_NN = scale * joint_NC @ text_NC.T
+    closeness_NN = -(ages_N[:, None] - ages_N[None, :]).abs() / sigma
+    targets_NN = closeness_NN.masked_fill(kinds_N[:, None] != kinds_N[None, :], -float("inf")).softmax(dim=1)
+    return 0.5 * (F.cross_entropy(logits_NN, targets_NN) + F.cross_entropy(logits_NN.T, targets_NN))
 
 
 def _gather(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from cilf.ages import AgeSpace
 from cilf.card import Model
 from cilf.models.clip import TextTower
 from cilf.models.evidence import Decode
-from cilf.models.system import Step
+from cilf.models.system import Labels, Step
 
 Out = TypeVar("Out")
 
@@ -37,16 +37,24 @@ class Network(nn.Module, ABC, Generic[Out]):
         """Normalised pixels, float [B, C, S, S] -> what the other methods take."""
 
     @abstractmethod
-    def loss(self, out: Out, ages_B: Tensor, weights_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss against true ages in years, [B], of rows of these weights, and its parts by name, detached."""
+    def loss(self, out: Out, labels: Labels, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and its parts by name, detached."""
 
     @abstractmethod
     def posteriors(self, out: Out) -> tuple[Tensor, ...]:
         """Float32 [B, K] each: the posterior that estimates come from, then other opinions that the network holds."""
 
-    def training_pass(self, pixels_BCHW: Tensor) -> Out:
-        """`forward` through everything that learns, the text tower included."""
+    def embedding(self, out: Out) -> Tensor | None:
+        """Float [B, C]: where the network places each image; faces unlike those it knows lie elsewhere. None: it has
+        no such place."""
+        return None
+
+    def training_pass(self, pixels_BCHW: Tensor, labels: Labels | None = None) -> Out:
+        """`forward` through everything that learns, the text tower included; it reads the captions of `labels`."""
         return self(pixels_BCHW)
+
+    def read_captions(self, captions: Sequence[str]) -> None:
+        """Keep the captions that `Labels.captions_B` counts, if the network learns from language."""
 
     def text_tower(self) -> TextTower | None:
         """The text tower, where there is one and it is still needed."""

@@ -54,6 +54,28 @@ class Step:
         return min(1.0, self.number / max(1, self.total))
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What is known of the images of a step, all [B] on their device."""
+
+    ages_B: Tensor
+    """Years, float32; the middle of a group."""
+    low_B: Tensor
+    high_B: Tensor
+    """First and last year of the group, both included; the age itself where it is known."""
+    weights_B: Tensor
+    """Of each row in the loss, float32."""
+    captions_B: Tensor
+    """int64: which of the captions that the network was given is the image's; -1 for none."""
+    views: int = 1
+    """So many images in a row are views of one face."""
+
+    @classmethod
+    def exact(cls, ages_B: Tensor) -> Labels:
+        """Of images whose ages are known, and nothing else."""
+        return cls(ages_B, ages_B, ages_B, torch.ones_like(ages_B), torch.full_like(ages_B, -1, dtype=torch.int64))
+
+
 class Decoded(NamedTuple):
     """Estimates."""
 

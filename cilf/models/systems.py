@@ -25,7 +25,7 @@ from cilf.models.prototypes import PrototypeHead
 from cilf.models.regression import RegressionHead
 from cilf.models.regression_forest import RegressionForestHead
 from cilf.models.swinface import SwinFaceHead
-from cilf.models.system import Channels, Features, Step, System
+from cilf.models.system import Channels, Features, Labels, Step, System
 
 _HEADS: dict[type, Callable[..., System]] = {
     settings.Regression: RegressionHead,
@@ -99,9 +99,9 @@ class SystemNetwork(Network[Any]):
     def forward(self, pixels_BCHW: Tensor) -> Any:
         return self.head(self.features(pixels_BCHW))
 
-    def loss(self, out: Any, ages_B: Tensor, weights_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """As the system has it; the rows' weights are not looked at, and a recipe that sets them is refused."""
-        return self.head.loss(out, ages_B, step)
+    def loss(self, out: Any, labels: Labels, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+        """As the system has it, from ages alone; a recipe that sets weights is refused."""
+        return self.head.loss(out, labels.ages_B, step)
 
     def posteriors(self, out: Any) -> tuple[Tensor, ...]:
         age_B, posterior_BK = self.head.decode(out)

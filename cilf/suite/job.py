@@ -57,6 +57,7 @@ def run(options: EvaluateOptions) -> int:
     runs, output = read_suite(Path(options.model)), locate(options.data, CHECKING)
     given = {
         "--faces": options.faces,
+        "--find": options.find,
         "--epsilon-sweep": options.epsilon_sweep,
         "--output": options.output is not None,
         "--split": options.split != EvaluateOptions.split,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cilf.models.settings import MiVolo
-from cilf.training.recipe import Data, Recipe, changed, checked, read_yaml
+from cilf.training.recipe import Recipe, Source, changed, checked, read_yaml
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+_.-]*$")]
 """A name that can be a folder's."""
@@ -26,8 +26,9 @@ class Suite(BaseModel):
     systems: dict[Name, str | dict[str, Any]] = Field(min_length=1)
     """By the name they have in the table: a file of configs/models, as seen from the suite's folder, or what such a
     file would say."""
-    data: dict[Name, Data | Annotated[tuple[Data, ...], Field(min_length=2)]] = Field(min_length=1)
-    """By the name of their table: as in a recipe; or a list, the folds of a protocol, over which figures are means."""
+    data: dict[Name, Source | Annotated[tuple[Source, ...], Field(min_length=2)]] = Field(min_length=1)
+    """By the name of their table: one source, as in a recipe; or a list, the folds of a protocol, over which figures
+    are means."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Each is one run: of weights, order and augmentation, and of which subjects are held out."""
 

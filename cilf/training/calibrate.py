@@ -2,107 +2,90 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from cilf.card import Images
 from cilf.errors import UsageError
-from cilf.estimator import predictions
+from cilf.estimator import first_look, second_look
 from cilf.models.conformal import MIN_SUBJECTS
-from cilf.models.corrector import Corrector
-from cilf.models.corrector_fit import CorrectionTable, Plan, fit_corrector
-from cilf.models.evidence import Predictions
+from cilf.models.correction_table import CorrectionTable
 from cilf.models.network import Network
 from cilf.models.pixels import Normalise
+from cilf.models.second import SecondNetwork
 from cilf.training.epochs import Views
 
-_TEACHING = 0.35
-"""Share of the held-out subjects that teach the error ensemble where no folds do; the others set thresholds and
-intervals, for which the rarest age band needs the rows more."""
+LEAST_HELD_OUT = 2 * MIN_SUBJECTS
+"""Subjects that calibration takes."""
 
-_NEEDED = 2 * MIN_SUBJECTS
-"""Subjects that set thresholds and intervals, or that folds teach the error ensemble with."""
+DEGRADED = 2
+"""Degraded copies of each face that calibration sees beside the face as it is: our own choice."""
 
 _BATCH = 128
 
 
-def check_subjects(held: int, fitted: int, folds: bool) -> None:
+def check_subjects(held: int, fitted: int) -> None:
     """Stop before training where there are too few people to calibrate on after it.
 
     Args:
         held: subjects held out.
         fitted: subjects to learn from.
-        folds: whether the error model learns from folds of these.
 
     Raises:
-        UsageError: too few of either.
+        UsageError: too few are held out.
     """
-    if held < _least_held(folds):
+    if held < LEAST_HELD_OUT:
         raise UsageError(
             f"{held} of {held + fitted} subjects are held out, and to calibrate on them takes at least "
-            f"{_least_held(folds)}: raise held_out or bring more faces; a row whose subject is unknown counts as one. "
+            f"{LEAST_HELD_OUT}: raise held_out or bring more faces; a row whose subject is unknown counts as one. "
             "Few faces are learned from beside a base set, which is calibrated on: see configs/train/corrections.yaml"
         )
-    if folds and fitted < _NEEDED:
-        raise UsageError(f"{fitted} subjects to learn from, and folds take at least {_NEEDED}: bring more faces")
 
 
-def is_enough(held: int, fitted: int, folds: bool) -> bool:
-    """Whether `check_subjects` lets so many pass."""
-    return held >= _least_held(folds) and (fitted >= _NEEDED or not folds)
-
-
-def _least_held(folds: bool) -> int:
-    return _NEEDED if folds else math.ceil(_NEEDED / _TEACHING)
-
-
-def calibrate(model: Network, held: CorrectionTable, folds: CorrectionTable | None, plan: Plan, seed: int) -> Corrector:
-    """The corrector of a model.
-
-    Args:
-        model: in eval mode.
-        held: the model's predictions of subjects that nothing was fitted to.
-        folds: predictions of the fitted subjects by models that had not seen them; None: a part of `held` stands in.
-        plan: what the corrector is to achieve.
-        seed: of the split and of every draw.
-    """
-    if folds is None:
-        subjects = held.subject_N.unique()
-        order = torch.randperm(len(subjects), generator=torch.Generator().manual_seed(seed)).to(subjects.device)
-        teaching = torch.isin(held.subject_N, subjects[order[: round(len(subjects) * _TEACHING)]])
-        folds, held = held.at(teaching), held.at(~teaching)
-    return fit_corrector(model.ages, folds, held, plan, seed)
-
-
-def correction_table(model: Network, rows: pa.Table, subject_N: np.ndarray, max_views: int) -> CorrectionTable:
-    """A model's predictions of labelled rows under the first `max_views` views.
+def correction_table(
+    model: Network, rows: pa.Table, subject_N: np.ndarray, second: SecondNetwork | None = None, seed: int = 0
+) -> CorrectionTable:
+    """What the networks say of labelled rows: as labelling sees them, and DEGRADED times as training does.
 
     Args:
         model: in eval mode.
         rows: cilf.training.rows.ROW.
         subject_N: int64, a number per subject.
-        max_views: as in Plan.
+        second: the second network; None: there is none.
+        seed: of the degradations.
     """
     device = next(model.parameters()).device
     normalise = Normalise(model.spec.images).to(device)
     parts = []
-    for start in range(0, len(rows), _BATCH):
-        images_NHWC = crops(rows.slice(start, _BATCH), model.spec.images)
-        pixels = normalise(torch.from_numpy(images_NHWC).to(device))
-        parts.append(predictions(model, pixels, 0, max_views, torch.float32))
-    return CorrectionTable(
-        Predictions.concatenated(parts),
-        torch.from_numpy(rows["age"].to_numpy().astype(np.float32)).to(device),
-        torch.from_numpy(subject_N).to(device),
+    for copy in (None, *range(DEGRADED)):
+        views = Views(model.spec.images, np.ones(0, np.float32), None if copy is None else (seed, copy))
+        for start in range(0, len(rows), _BATCH):
+            batch = rows.slice(start, _BATCH)
+            pixels_BCHW = normalise(torch.from_numpy(crops(batch, views)).to(device))
+            with torch.inference_mode():
+                look = first_look(model, pixels_BCHW, torch.float32)
+                look = look if second is None else look.with_second(second_look(second, pixels_BCHW, torch.float32))
+            low_N, high_N = (torch.from_numpy(bound_N).to(device) for bound_N in _bounds(batch, model.ages.oldest))
+            subjects = torch.from_numpy(subject_N[start : start + _BATCH]).to(device)
+            clean = torch.full_like(subjects, copy is None, dtype=torch.bool)
+            parts.append(CorrectionTable(look, low_N, high_N, subjects, clean))
+    return CorrectionTable.concatenated(parts)
+
+
+def _bounds(rows: pa.Table, oldest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of what is known of each age, float32 [N] years; an open group ends at `oldest`."""
+    age_N, low_N, high_N = (
+        rows[name].to_numpy().astype(np.float32) if name in rows.column_names else np.full(len(rows), np.nan, "float32")
+        for name in ("age", "age_low", "age_high")
     )
+    group_N = ~np.isnan(low_N)
+    end_N = np.where(np.isnan(high_N), np.maximum(low_N, oldest), high_N)
+    return np.where(group_N, low_N, age_N), np.where(group_N, end_N, age_N).astype(np.float32)
 
 
-def crops(rows: pa.Table, images: Images) -> np.ndarray:
-    """The images of rows as labelling decodes them, uint8 [N, S, S, C]."""
-    as_labelled = Views(images, np.ones(0, np.float32), None)
+def crops(rows: pa.Table, views: Views) -> np.ndarray:
+    """The images of rows, uint8 [N, S, S, C]."""
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(lambda row: as_labelled.view(*row), as_labelled.encoded(rows))))
+        return np.concatenate(list(pool.map(lambda row: views.views(*row), views.encoded(rows))))

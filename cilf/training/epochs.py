@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cilf.card import Images
+from cilf.datasets.labels import OLDEST
 from cilf.images.body import with_body
 from cilf.images.decode import decode
 from cilf.own_process import prepare
 from cilf.training.augment import MARGIN, augment
+from cilf.training.balance import bounds, mean_of_years
 from cilf.training.sources import TASK_CPUS
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 _MAX_PIXELS = 200_000_000
+_GOLDEN = (math.sqrt(5) - 1) / 2
+_Draws = list[np.random.Generator | None]
 
 
 @dataclass(frozen=True)
@@ -33,41 +38,91 @@ class Views:
     weights_K: np.ndarray
     """float32: weight of a row by its age in whole years, 0..OLDEST."""
     seed: tuple[int, ...] | None
-    """Of the augmentation, together with a row's id: the same view wherever and whenever it is made. None: the
-    images as labelling sees them."""
+    """Of the augmentation, together with a row's id: the same views wherever and whenever they are made. None: the
+    images as labelling sees them, one view of each."""
+    count: int = 1
+    """V, views of each row."""
+    oldest: float = OLDEST
+    """Last year of a group that has none."""
+    captions: tuple[str, ...] = ()
+    """What the rows' captions are, each once."""
 
     def __call__(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """ROW -> `image` uint8 [B, S, S, C], `age` float32 [B] years, `weight` float32 [B]."""
+        """ROW, with `showing` where rows are shown more than once -> a batch.
+
+        Returns:
+            `image` uint8 [B, V, S, S, C]; `age`, `low` and `high` float32 [B], years: a group's middle, first and last
+            year, all three the age where that is known; `weight` float32 [B], of a group the mean over its years;
+            `caption` int64 [B], the place among `captions`, -1 where there is none.
+        """
         prepare()
-        ages_B = table["age"].to_numpy().astype(np.float32)
-        images = [self.view(*row) for row in self.encoded(table)]
+        low_B, high_B = bounds(table, self.oldest)
+        images = [self.views(*row) for row in self.encoded(table)]
         return {
-            "image": np.stack(images) if images else np.empty((0, *self.images.shape), np.uint8),
-            "age": ages_B,
-            "weight": self.weights_K[ages_B.round().astype(int)],
+            "image": np.stack(images) if images else np.empty((0, self.count, *self.images.shape), np.uint8),
+            "age": table["age"].to_numpy().astype(np.float32),
+            "low": low_B,
+            "high": high_B,
+            "weight": mean_of_years(self.weights_K, low_B, high_B),
+            "caption": self._captioned(table),
         }
 
-    def encoded(self, table: pa.Table) -> Iterator[tuple[str, pa.Scalar, pa.Scalar | None]]:
-        """ROW -> what `view` takes of each."""
+    def _captioned(self, table: pa.Table) -> np.ndarray:
+        places = pc.index_in(table["caption"], value_set=pa.array(self.captions, pa.string()))
+        return pc.fill_null(places, -1).to_numpy().astype(np.int64)
+
+    def encoded(self, table: pa.Table) -> Iterator[tuple[str, int, pa.Scalar, pa.Scalar | None]]:
+        """ROW -> what `views` takes of each."""
         bodies = table["body"] if self.images.body else [None] * len(table)
-        return zip(table["id"].to_pylist(), table["image"], bodies, strict=True)
+        showings = table["showing"].to_pylist() if "showing" in table.column_names else [0] * len(table)
+        return zip(table["id"].to_pylist(), showings, table["image"], bodies, strict=True)
 
-    def view(self, row_id: str, face: pa.Scalar, body: pa.Scalar | None) -> np.ndarray:
-        """One row's image, uint8 [S, S, C]."""
-        rng = None
+    def views(self, row_id: str, showing: int, face: pa.Scalar, body: pa.Scalar | None) -> np.ndarray:
+        """One row's images, uint8 [V, S, S, C]."""
+        draws: list[np.random.Generator | None] = [None]
         if self.seed is not None:
-            name = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
-            rng = np.random.default_rng([*self.seed, int.from_bytes(name, "little")])
-        face_HWC = self._seen(face, rng)
-        if body is None:
-            return face_HWC
-        return with_body(face_HWC, self._seen(body, rng) if body.is_valid else None)
+            name = int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest(), "little")
+            draws = [np.random.default_rng([*self.seed, name, showing, view]) for view in range(self.count)]
+        seen = self._seen(face, draws)
+        return (
+            np.stack(list(map(with_body, seen, self._seen_or_none(body, draws))))
+            if self.images.body
+            else np.stack(seen)
+        )
 
-    def _seen(self, encoded: pa.Scalar, rng: np.random.Generator | None) -> np.ndarray:
+    def _seen_or_none(self, encoded: pa.Scalar, draws: _Draws) -> list[np.ndarray] | list[None]:
+        return self._seen(encoded, draws) if encoded.is_valid else [None] * len(draws)
+
+    def _seen(self, encoded: pa.Scalar, draws: _Draws) -> list[np.ndarray]:
+        """A view for each source of randomness, which None stands for where an image is to be as labelling sees it."""
         data, size = encoded.as_buffer().to_pybytes(), self.images.size
-        if rng is None:
-            return decode(data, size, _MAX_PIXELS).crop
-        return augment(decode(data, round(size * MARGIN), _MAX_PIXELS).crop, size, rng)
+        if draws == [None]:
+            return [decode(data, size, _MAX_PIXELS).crop]
+        image_HWC = decode(data, round(size * MARGIN), _MAX_PIXELS).crop
+        return [augment(image_HWC, size, draw) for draw in draws if draw is not None]
+
+
+def showings(repeat_N: np.ndarray, content_N: np.ndarray, number: int) -> np.ndarray:
+    """Times that each row is shown in an epoch, int64 [N].
+
+    What `repeat` has behind the point decides by the row's hash, moved on from epoch to epoch by the golden section, so
+    that each row comes as often as the others over any few epochs.
+
+    Args:
+        repeat_N: times per epoch, over many epochs.
+        content_N: int64, a hash of each row, as in ROW.
+        number: of the epoch, from 0 on.
+    """
+    place_N = content_N.view(np.uint64) / 2.0**64 + number * _GOLDEN
+    return np.floor(repeat_N.astype(np.float64) + place_N % 1).astype(np.int64)
+
+
+def shown(table: pa.Table, number: int) -> pa.Table:
+    """Rows with `repeat` -> those of an epoch, each as often as `showings` has it, numbered by `showing` from 0 on."""
+    times_N = showings(table["repeat"].to_numpy(), table["content"].to_numpy(), number)
+    first_N = times_N.cumsum() - times_N
+    rows = np.repeat(np.arange(len(table)), times_N)
+    return table.take(rows).append_column("showing", pa.array(np.arange(len(rows)) - first_N[rows]))
 
 
 def epoch(rows: Dataset, views: Views, block_rows: int, shuffle_seed: int | None) -> Dataset:
@@ -83,21 +138,6 @@ def epoch(rows: Dataset, views: Views, block_rows: int, shuffle_seed: int | None
     context = seen.context
     context.execution_options.preserve_order = True
     # A block must stay whole, or the turns would slip.
-    most_bytes = 4 * block_rows * (math.prod(views.images.shape) + 64)
+    most_bytes = 4 * block_rows * (views.count * math.prod(views.images.shape) + 64)
     context.target_max_block_size = max(context.target_max_block_size or 0, most_bytes)
     return seen
-
-
-def age_weights(ages_N: np.ndarray, balance: float, oldest: int) -> np.ndarray:
-    """Weight by whole years, float32 [oldest + 1]: 1 / frequency^balance, of mean 1 over the rows, within 0.5-2.5.
-
-    Frequencies are smoothed by a Gaussian of 2 years: neighbouring ages look alike, so they help each other
-    (label distribution smoothing, Yang et al. 2021, arXiv 2102.09554).
-    """
-    years_N = ages_N.round().astype(int)
-    counts_K = np.bincount(years_N, minlength=oldest + 1).astype(float)
-    kernel = np.exp(-0.5 * (np.arange(-8, 9) / 2.0) ** 2)
-    smooth_K = np.convolve(np.pad(counts_K, 8, mode="reflect"), kernel / kernel.sum(), mode="valid")
-    weights_K = np.maximum(smooth_K, 0.5) ** -balance
-    weights_K = np.clip(weights_K / weights_K[years_N].mean(), 0.5, 2.5)
-    return (weights_K / weights_K[years_N].mean()).astype(np.float32)

@@ -17,36 +17,45 @@ from cilf.datasets.identifiers import identifier
 from cilf.datasets.known_boxes import given_boxes
 from cilf.datasets.labels import OLDEST
 from cilf.images.decode import DecodeError, decode
-from cilf.images.faces import BoxError, known
+from cilf.images.faces import BoxError, NoFaceError, known, nearest_the_middle
 from cilf.images.fetch import FetchError, fetch
 from cilf.own_process import prepare
 from cilf.training.augment import MARGIN
+from cilf.training.captions import caption
 from cilf.training.raw import YEARS
+from cilf.training.recipe import Words
 
 ROW = pa.schema(
     [
         ("id", pa.string()),
         ("subject", pa.string()),
         *((name, pa.float32()) for name in YEARS),
+        ("caption", pa.string()),
         ("content", pa.int64()),
         ("image", pa.large_binary()),
         ("body", pa.large_binary()),
     ]
 )
-"""`age` is what is learned; `age_low` and `age_high` are of rows that had a group instead of it. `content` is a hash of
-the file and the box, by which a face is known again under another name. `image` is the file of a face, or where a box
-told which face of a photograph is meant, its crop; `body` is the crop of its body, for models that look at bodies."""
+"""`age_low` and `age_high` are of rows that had a group instead of an age; their `age` is its middle. `caption` says
+what is known of the face; null where labels are ranks. `content` is a hash of the file and the box, by which a face is
+known again under another name. `image` is the file of a face, or where one face of a photograph is meant, its crop;
+`body` is the crop of its body, for models that look at bodies."""
+NO_FACE = "no face is found"
+"""Reason of a row whose photograph shows none, which is no sign of a mistake in the data."""
 _DEFAULT = Model()
+_NO_WORDS = Words()
 _MAX_BYTES = 100_000_000
 _MAX_PIXELS = 200_000_000
 
 
-def examine(table: pa.Table, model: Model = _DEFAULT) -> pa.Table:
+def examine(table: pa.Table, model: Model = _DEFAULT, find: bool = False, words: Words = _NO_WORDS) -> pa.Table:
     """Look at every row of a batch: ROW and `reason`, which is null where the row can be learned from.
 
     Args:
         table: cilf.training.raw.RAW, or some of its columns.
         model: what is to learn from them.
+        find: whether images are photographs, in which the faces have to be found.
+        words: for captions.
     """
     prepare()
 
@@ -63,8 +72,10 @@ def examine(table: pa.Table, model: Model = _DEFAULT) -> pa.Table:
     reasons = [wrong or _reason(*row) for wrong, *row in zip(given("wrong"), learned, groups, answers, strict=True)]
     crops = [_Crops(a) if isinstance(a, bytes) else _Crops() for a in answers]
     boxes = given_boxes(table)
+    nouns, adjectives = map(words.gender.get, given("gender")), map(words.race.get, given("race"))
+    known_of = list(zip(ages, groups, nouns, adjectives, strict=True))
     for row, box in enumerate(boxes):
-        if box is not None and reasons[row] is None:
+        if reasons[row] is None and (find or box is not None):
             crops[row], reasons[row] = _cut_out(answers[row], box, model.images)
     return pa.table(
         {
@@ -74,6 +85,7 @@ def examine(table: pa.Table, model: Model = _DEFAULT) -> pa.Table:
             "age_low": pa.array([group and group.low for group in groups], pa.float32()),
             "age_high": pa.array([group and group.high for group in groups], pa.float32()),
             "age_std": pa.array([years(std) for std in given("age_std")], pa.float32()),
+            "caption": pa.array([_caption(model, *row) for row in known_of], pa.string()),
             "content": pa.array(map(_content, answers, boxes), pa.int64()),
             "image": pa.array([crop.face for crop in crops], pa.large_binary()),
             "body": pa.array([crop.body for crop in crops], pa.large_binary()),
@@ -90,21 +102,32 @@ class _Crops:
     body: bytes | None = None
 
 
-def _cut_out(data: bytes, box: Sequence[float], images: Images) -> tuple[_Crops, str | None]:
-    """The face in a box of a photograph and its body, as large as augmentation wants them; or why there is none."""
+def _cut_out(data: bytes, box: Sequence[float] | None, images: Images) -> tuple[_Crops, str | None]:
+    """The face in a box of a photograph and its body, as large as augmentation wants them; or why there is none.
+    Without a box, it is the face nearest the middle."""
     larger = images.model_copy(update={"size": round(images.size * MARGIN)})
     try:
-        crop_HWC = known(data, np.array(box), larger, _MAX_PIXELS)
+        if box is None:
+            crop_HWC = nearest_the_middle(data, larger, _MAX_PIXELS)
+        else:
+            crop_HWC = known(data, np.array(box), larger, _MAX_PIXELS)
     except DecodeError as error:
         return _Crops(), f"{error.status}: {error.reason}"
     except BoxError as error:
         return _Crops(), str(error)
+    except NoFaceError:
+        return _Crops(), NO_FACE
     body_HWC = crop_HWC[..., 3:]
     return _Crops(_png(crop_HWC[..., :3]), _png(body_HWC) if body_HWC.any() else None), None
 
 
 def _png(crop_HWC: np.ndarray) -> bytes:
     return cv2.imencode(".png", crop_HWC[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def _caption(model: Model, age: float | None, group: AgeGroup | None, *words: str | None) -> str | None:
+    nothing = (age is None and group is None) or model.ages.names is not None
+    return None if nothing else caption(age, group, *words)
 
 
 def _encoded(images: list[bytes | None], names: list[str | None]) -> list[Any]:

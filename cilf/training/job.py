@@ -28,17 +28,20 @@ from cilf.evaluation.job import Evaluation, evaluate_model
 from cilf.model_card.page import PAGE_FILE, page
 from cilf.models.checkpoint import count_parameters, save_model
 from cilf.models.corrector import Corrector
-from cilf.models.corrector_fit import Plan
+from cilf.models.corrector_fit import Plan, fit_corrector
 from cilf.models.network import Network
+from cilf.models.second import SecondNetwork
 from cilf.models.systems import build_network
 from cilf.storage import Location, locate, read, write
-from cilf.training.calibrate import calibrate, correction_table
-from cilf.training.epochs import age_weights
+from cilf.training.balance import age_weights
+from cilf.training.calibrate import correction_table, crops
+from cilf.training.epochs import Views
+from cilf.training.image_init import FACES, init_image, trunk_weights
 from cilf.training.material import Material, gather
-from cilf.training.out_of_fold import out_of_fold
-from cilf.training.recipe import Data, Recipe, read_recipe
-from cilf.training.rows import Rows, subject_keys, subject_numbers
+from cilf.training.recipe import Recipe, Source, read_recipe
+from cilf.training.rows import Rows, subject_numbers
 from cilf.training.run_folder import METRICS_FILE, RECIPE_FILE, prepare
+from cilf.training.second_look import fit_head, second_network
 from cilf.training.start import SEEN, Weights, check_unseen, learned_from, mix, start_weights
 from cilf.training.survey import survey
 from cilf.training.trainer import train, worker_resources
@@ -51,14 +54,14 @@ def run(options: TrainOptions) -> int:
     recipe = read_recipe(Path(options.recipe), None if options.system is None else Path(options.system))
     output = locate(options.output)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)], force=True)
-    evaluation = train_recipe(recipe, output, options.cluster)
-    Console(highlight=False).print(evaluation.terminal())
+    for evaluation in train_recipe(recipe, output, options.cluster):
+        Console(highlight=False).print(evaluation.terminal())
     speed = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in _speed(output).items())
     print(f"training: {speed or 'none'}\nthe model, its evaluation and the run's measurements are in {output.url}")
     return 0
 
 
-def train_recipe(recipe: Recipe, output: Location, address: str | None) -> Evaluation:
+def train_recipe(recipe: Recipe, output: Location, address: str | None) -> list[Evaluation]:
     """Train, or go on with the run that is there; write the model folder and measure it.
 
     Args:
@@ -69,42 +72,52 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> Evalu
     start = start_weights(recipe)
     # Or it fails before it starts. Where nothing is learned, these are the weights.
     model = build_network(recipe.model, deployed=start is not None, load_weights=not recipe.epochs)
+    init_image(model, recipe)
+    second = second_network(recipe)
     survey(recipe)
     prepare(recipe, output)
     logger.info("starting Ray" if address is None else "connecting to Ray")
     with running(address) as cluster:
         worker_resources(recipe, cluster)
         check_everywhere((output / RECIPE_FILE).url)
-        return _run(recipe, model, start, output, cluster)
+        return _run(recipe, model, second, start, output, cluster)
 
 
-def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location, cluster: Cluster) -> Evaluation:
+def _run(
+    recipe: Recipe,
+    model: Network,
+    second: SecondNetwork | None,
+    start: Weights | None,
+    output: Location,
+    cluster: Cluster,
+) -> list[Evaluation]:
     material = gather(recipe, output)
     check_unseen(recipe, material.held_index["content"])
-    weights_K = age_weights(material.ages_N, recipe.balance, OLDEST)
+    weights_K = age_weights(*material.bounds, material.fitted["repeat"].to_numpy(), recipe.balance, OLDEST)
     logger.info(
         "%d faces to learn from, %d held out to calibrate on, %d to choose by; %d rows left out",
-        *(len(material.fitted), len(material.held_index), len(material.chosen), material.left_out),
+        *(len(material.fitted), len(material.held_index), material.chosen, material.left_out),
     )
     if recipe.epochs:
         logger.info("starting %s workers for %d epochs", recipe.workers, recipe.epochs)
-        model.load_state_dict(train(recipe, start, material, weights_K, output, cluster))
+        trunk = trunk_weights(model, recipe, lambda: _faces(material, recipe))
+        model.load_state_dict(train(recipe, start, trunk, material, weights_K, output, cluster))
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
     model.cache_text()
     model.unweigh(torch.from_numpy(weights_K))
     if start is not None:
         mix(model, start, recipe.start_share)
 
-    plan, folds, subjects = Plan(decode=model.decode), None, material.subjects
-    if recipe.folds:
-        logger.info("fitting %d folds for the error model", recipe.folds)
-        keys = subject_keys(material.fitted)
-        folds = out_of_fold(recipe, material.fit, keys, subjects, weights_K, plan.max_views, cluster)
+    if second is not None and recipe.second is not None:
+        logger.info("fitting the head of the second network")
+        fit_head(second, recipe, material, next(model.parameters()).device)
     logger.info("calibrating on %d faces", len(material.held_index))
     held_rows = pa.concat_tables(material.held.iter_batches(batch_size=None, batch_format="pyarrow"))
-    table = correction_table(model, held_rows, subject_numbers(held_rows, subjects), plan.max_views)
-    corrector = calibrate(model, table, folds, plan, recipe.seed)
-    logger.info("calibrated; correction %s", corrector.constants.moving)
+    table = correction_table(model, held_rows, subject_numbers(held_rows, material.subjects), second, recipe.seed)
+    corrector = fit_corrector(model.ages, table, Plan(decode=model.decode), recipe.seed)
+    logger.info(
+        "calibrated; second look %s; moving estimates %s", corrector.constants.second_look, corrector.constants.moving
+    )
     card = Card(
         name=recipe.name,
         summary=recipe.summary,
@@ -114,51 +127,79 @@ def _run(recipe: Recipe, model: Network, start: Weights | None, output: Location
             "recipe": recipe.model_dump(mode="json", exclude={"model", "name", "summary", "licence"}),
             "cilf": cilf.__version__,
             "fitted_faces": len(material.fitted),
-            "held_out_faces": len(table),
+            "held_out_faces": len(held_rows),
             "rows_left_out": material.left_out,
             "parameters": count_parameters(model),
+            "captions": {"different": len(material.captions), "examples": material.captions[:3]},
             "speed": _speed(output),
             SEEN: learned_from(recipe, material.fitted["content"]),
         },
     )
-    return deliver(model, card, corrector, material, recipe.data, output)
+    return deliver(model, card, corrector, second, material, output)
+
+
+def _faces(material: Material, recipe: Recipe) -> np.ndarray:
+    """A few faces to learn from as labelling sees them, uint8 [N, S, S, C]."""
+    return crops(material.first(FACES), Views(recipe.model.images, np.ones(OLDEST + 1, np.float32), None))
 
 
 def deliver(
-    model: Network, card: Card, corrector: Corrector, material: Material, data: Data, output: Location
-) -> Evaluation:
-    """Write the model folder, measure it as labelling will use it, and put the figures on its card."""
+    model: Network,
+    card: Card,
+    corrector: Corrector,
+    second: SecondNetwork | None,
+    material: Material,
+    output: Location,
+) -> list[Evaluation]:
+    """Write the model folder, measure it as labelling will use it, and put the figures on its card.
+
+    Returns:
+        How good it is on the rows to choose by of each source that has some. The first is in `output`, each further
+        one in a folder there.
+    """
     with tempfile.TemporaryDirectory(prefix="cilf-model-") as scratch:
         folder = Path(scratch)
-        save_model(model, card, folder, corrector)
+        save_model(model, card, folder, corrector, second)
         estimator = Estimator(folder)
-        faces = _face_set(material.known, material.chosen, data, folder)
-        learned = [*material.known.index["subject"].to_pylist(), *material.fitted["subject"].to_pylist()]
-        logger.info("measuring on %d faces", faces.rows)
-        evaluation = evaluate_model(estimator, faces, learned=learned)
-        on = f"{(data.choose_path or data.path).rstrip('/').rpartition('/')[2]}, split={data.choose}"
-        write_card(estimator.card.model_copy(update={"figures": {on: evaluation.figures}}), folder)
+        learned = [who for part in material.parts for who in part.known.index["subject"].to_pylist()]
+        evaluations, figures = [], {}
+        for part, chosen in material.measured:
+            faces = _face_set(part.source, part.known, chosen, folder)
+            logger.info("measuring on %d faces of %s", faces.rows, part.source.path)
+            evaluations.append(evaluate_model(estimator, faces, learned=learned))
+            figures[_name(part.source)] = evaluations[-1].figures
+        write_card(estimator.card.model_copy(update={"figures": figures}), folder)
         for name in (WEIGHTS_FILE, CARD_FILE):
             write(output / name, (folder / name).read_bytes())
         write(output / PAGE_FILE, page(read_card(folder)).encode())
-        evaluation.write(output.url)
-    return evaluation
+    for place, evaluation in zip(_places(material, output), evaluations, strict=True):
+        evaluation.write(place.url)
+    return evaluations
 
 
-def _face_set(known: Rows, chosen: Rows, data: Data, scratch: Path) -> FaceSet:
+def _name(source: Source) -> str:
+    """What its rows to choose by are called on the card."""
+    return f"{source.path.rstrip('/').rpartition('/')[2]}, split={source.choose}"
+
+
+def _places(material: Material, output: Location) -> list[Location]:
+    return [output / f"evaluation-{number}" if number else output for number in range(len(material.measured))]
+
+
+def _face_set(source: Source, known: Rows, chosen: Rows, scratch: Path) -> FaceSet:
     """The rows to choose by, for evaluation: with sex and race where their Parquet files tell."""
-    if data.choose is not None:
-        with suppress(UsageError):
-            return FaceSet(data.choose_path or data.path, data.choose)
+    split = str(source.choose)
+    with suppress(UsageError):
+        return FaceSet(source.path, split, source.find)
     rows = pa.concat_tables(chosen.good.iter_batches(batch_size=None, batch_format="pyarrow"))
-    tables = {data.choose or "all": rows, "learned from": known.index}  # whose age groups count too
+    tables = {split: rows, "learned from": known.index}  # whose age groups count too
     of_split = [table.append_column("split", pa.repeat(name, len(table))) for name, table in tables.items()]
     labelled = pa.concat_tables(of_split, promote_options="default")
     # Where there was a group, the age is its middle.
     ages = pc.if_else(pc.is_null(labelled["age_low"]), labelled["age"], pa.scalar(None, pa.float32()))
     labelled = labelled.set_column(labelled.column_names.index("age"), "age", ages)
     pq.write_table(labelled, scratch / "rows.parquet")
-    return FaceSet(str(scratch / "rows.parquet"), data.choose or "all")
+    return FaceSet(str(scratch / "rows.parquet"), split)
 
 
 def _speed(output: Location) -> dict[str, float]:

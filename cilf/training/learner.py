@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -24,10 +24,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from cilf.models.evidence import decode_age
 from cilf.models.network import Network
 from cilf.models.pixels import Normalise
-from cilf.models.system import Step
+from cilf.models.system import Labels, Step
 from cilf.models.systems import build_network
 from cilf.training.decay import decays
-from cilf.training.imagenet import load_lite0
+from cilf.training.image_init import fill_trunk
 from cilf.training.recipe import Recipe
 from cilf.training.start import Weights
 
@@ -47,15 +47,26 @@ class _Pass(nn.Module):
 
     def forward(self, pixels_BCHW: Tensor, rows: dict[str, Tensor] | None = None, step: Step | None = None) -> Any:
         """Posteriors [B, K]; of labelled rows at a step of training, the loss and its parts instead."""
-        out = self.model.training_pass(pixels_BCHW)
         if rows is None or step is None:
-            return self.model.posteriors(out)[0]
+            return self.model.posteriors(self.model.training_pass(pixels_BCHW))[0]
+        labels = labels_of(rows, len(pixels_BCHW))
+        out = self.model.training_pass(pixels_BCHW, labels)
         with torch.autocast(pixels_BCHW.device.type, enabled=False):
-            return self.model.loss(out, rows["age"], rows["weight"], step)
+            return self.model.loss(out, labels, step)
+
+
+def labels_of(rows: dict[str, Tensor], images: int) -> Labels:
+    """The labels of a batch whose rows have equally many views each, one after the other: of all `images`."""
+    views = images // len(rows["age"])
+
+    def of(name: str) -> Tensor:
+        return rows[name].repeat_interleave(views)
+
+    return Labels(of("age"), of("low"), of("high"), of("weight"), of("caption"), views)
 
 
 Batches = Callable[[], Iterable[dict[str, Tensor]]]
-"""Makes batches of `image` uint8 [B, S, S, C] and `age` float32 [B] years, the same ones each time."""
+"""Makes batches as cilf.training.epochs.Views does, the same ones each time."""
 
 
 class Learner:
@@ -68,6 +79,8 @@ class Learner:
         strategy: how workers share the work; None outside a process group.
         start: weights to go on from (cilf.training.start).
         ages_N: float32, years, of all rows to learn from; None: the network starts without having heard of them.
+        captions: what the rows' `caption` counts.
+        trunk: weights that the image tower's trunk starts from (cilf.training.image_init).
     """
 
     def __init__(
@@ -78,6 +91,8 @@ class Learner:
         strategy: Literal["ddp", "fsdp2"] | None = None,
         start: Weights | None = None,
         ages_N: np.ndarray | None = None,
+        captions: Sequence[str] = (),
+        trunk: Weights | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
@@ -87,9 +102,10 @@ class Learner:
             self.model.load_state_dict(start)
         elif ages_N is not None:
             self.model.start_from(torch.tensor(ages_N))
-        if recipe.image_init == "imagenet-lite0":
-            load_lite0(cast(Any, self.model.image.visual).trunk)
+        if trunk is not None:
+            fill_trunk(self.model, trunk)
         self.model.to(device)
+        self.model.read_captions(captions)
         if strategy != "fsdp2":  # which takes contiguous weights only
             self.model.to(memory_format=torch.channels_last)
         self.train_mode()
@@ -113,15 +129,15 @@ class Learner:
         if self.recipe.frozen_stages:
             freeze_stages(cast(Any, self.model.image.visual).trunk, self.recipe.frozen_stages)
 
-    def estimate(self, images_BHWC: Tensor) -> Tensor:
-        """Ages of uint8 images on the device, [B, S, S, C] -> [B] years. Under FSDP all workers must ask at once."""
-        return decode_age(self.net(self._pixels(images_BHWC)), self.model.ages, self.model.decode)
+    def estimate(self, images_BVHWC: Tensor) -> Tensor:
+        """Ages of uint8 images on the device, [B, 1, S, S, C] -> [B] years. Under FSDP all workers must ask at once."""
+        return decode_age(self.net(self.pixels(images_BVHWC)), self.model.ages, self.model.decode)
 
     def learn(self, portions: list[dict[str, Tensor]], first_epoch: bool) -> dict[str, Tensor]:
         """One step of the optimiser on this worker's share of a batch.
 
         Args:
-            portions: batches of `image` uint8 [B, S, S, C], `age` and `weight` float32 [B], on the device.
+            portions: batches as cilf.training.epochs.Views makes them, on the device.
             first_epoch: whether all predictions are still alike.
 
         Returns:
@@ -132,7 +148,7 @@ class Learner:
         for number, rows in enumerate(portions):
             self._synchronise(number == len(portions) - 1)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-                loss, parts = self.net(self._pixels(rows["image"]), rows, at)
+                loss, parts = self.net(self.pixels(rows["image"]), rows, at)
             (loss / len(portions)).backward()
             for name, value in {"loss": loss.detach(), **parts}.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value / len(portions)
@@ -198,11 +214,12 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
         self.step = state["step"]
 
-    def _pixels(self, images_BHWC: Tensor) -> Tensor:
-        return self.normalise(images_BHWC).contiguous(memory_format=torch.channels_last)
+    def pixels(self, images_BVHWC: Tensor) -> Tensor:
+        """What the network sees of uint8 images on the device, [B, V, S, S, C] -> float32 [B * V, C, S, S]."""
+        return self.normalise(images_BVHWC.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
 
     def _shown(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-        return ((self._pixels(rows["image"]), rows["age"]) for rows in batches())
+        return ((self.pixels(rows["image"]), rows["age"]) for rows in batches())
 
     def _learned(self) -> list[tuple[str, Tensor]]:
         """Parameters and batch statistics by name, sharing memory with the network: shards under FSDP."""

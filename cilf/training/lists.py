@@ -12,7 +12,7 @@ from typing import IO, Any
 from cilf.datasets.columns import TRUE_AGE, check_no_review, misnamed
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
-from cilf.training.raw import LABELS, PLACES, Row
+from cilf.training.raw import LABELS, PEOPLE, PLACES, Row
 
 _AS_FLOAT = re.compile(r"-?\d+\.0")
 
@@ -54,7 +54,7 @@ def _csv(file: Location) -> Iterator[dict[str, str | None]]:
         reader = csv.reader(lines, strict=True)
         try:
             header = _header(reader)
-            known = [(place, name) for place, name in enumerate(header) if name in (*LABELS, *PLACES)]
+            known = [(place, name) for place, name in enumerate(header) if name in (*LABELS, *PEOPLE, *PLACES)]
             for cells in reader:
                 if len(cells) not in (0, len(header)):
                     raise csv.Error(f"{len(cells)} columns, where the first line has {len(header)}")
@@ -93,7 +93,7 @@ def json_labels(text: str | bytes, name: str) -> dict[str, Any]:
         return {"id": name, "wrong": "JSON, but no object with labels"}
     if fault := misnamed((key for key, _ in found), (*LABELS, *PLACES)):
         return {"id": name, "wrong": f"its labels have {fault}"}
-    return {key: value for key, value in found if key in (*LABELS, *PLACES, TRUE_AGE)}
+    return {key: value for key, value in found if key in (*LABELS, *PEOPLE, *PLACES, TRUE_AGE)}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,16 @@ from torch import Tensor
 
 from cilf.card import Images
 from cilf.cores import cores
+from cilf.datasets.age_groups import AgeGroup
 from cilf.errors import JobError
-from cilf.evaluation.metrics import summarise
 from cilf.evaluation.scale import scale_of
-from cilf.training.epochs import Views, epoch
+from cilf.training.choosing import figures
+from cilf.training.epochs import Views, epoch, shown
 from cilf.training.learner import Learner
 from cilf.training.progress import Teller
 from cilf.training.recipe import Recipe
 from cilf.training.run_folder import RunFolder
+from cilf.training.sources import TASK_CPUS
 from cilf.training.start import Weights
 
 if TYPE_CHECKING:
@@ -44,11 +47,19 @@ class Task:
     start: Weights | None
     """To go on from."""
     fit: Dataset
-    """Rows to learn from: cilf.training.rows.ROW, materialised."""
+    """Rows to learn from: cilf.training.examine.ROW and `repeat`, materialised."""
+    rows: int
+    """Of the shortest epoch."""
     ages_N: np.ndarray
-    """float32, years: of all rows to learn from."""
+    """float32, years: of all rows to learn from; a group's middle."""
+    captions: list[str]
+    """What is said of the rows to learn from; the rows carry places in it."""
+    trunk: Weights | None
+    """What the image tower's trunk starts from."""
     choose: Dataset
     """Rows that progress is measured on."""
+    groups: list[AgeGroup]
+    """Which of these rows have instead of ages, from the youngest on."""
     weights_K: np.ndarray
     """float32: weight of a row by its age in whole years."""
     output: str
@@ -103,11 +114,13 @@ class Worker:
             torch.set_num_threads(max(1, cores() // context.get_local_world_size()))
         self.share = self.recipe.batch_size // self.world
         """Rows of a batch that are this worker's."""
-        self.steps = len(task.ages_N) // (self.share * self.world)
+        self.steps = task.rows // (self.share * self.world)
         """Steps of the optimiser per epoch, agreed on beforehand: all workers make as many."""
         shared = self.world > 1 or self.recipe.strategy == "fsdp2"
         strategy = self.recipe.strategy if shared else None
-        self.learner = Learner(self.recipe, self.device, self.steps, strategy, task.start, task.ages_N)
+        self.learner = Learner(
+            self.recipe, self.device, self.steps, strategy, task.start, task.ages_N, task.captions, task.trunk
+        )
         self._resume()
         self.scale = scale_of(self.recipe.model.ages.space)
         self.folder = RunFolder(task.output, self.learner.step, self.scale.unit) if self.rank == 0 else None
@@ -118,10 +131,10 @@ class Worker:
     def epoch(self, number: int) -> None:
         """Learn from all rows once, from where an earlier attempt has left off; measure, note and save."""
         recipe, learner = self.recipe, self.learner
-        views = Views(recipe.images(number), self.task.weights_K, (recipe.seed, number))
+        views = self._views(recipe.images(number), (recipe.seed, number))
         seed = 1_000_003 * recipe.seed + number
         torch.manual_seed(1_009 * seed + self.rank)
-        rows = epoch(self.task.fit, views, self.share, seed) if self.rank == 0 else None
+        rows = epoch(self._shown(number), views, self.share, seed) if self.rank == 0 else None
         batches = self._batches(rows, self.share // recipe.accumulate, drop_last=True)
         done = learner.step % self.steps
         for _ in range(done * recipe.accumulate):
@@ -152,7 +165,7 @@ class Worker:
         if self.folder:
             self.folder.log(line)
         if self.teller:
-            self.teller.epoch(learner.step, loss, clock.rate, line["mae"])
+            self.teller.epoch(learner.step, loss, clock.rate, line)
         self._save(line)
 
     def _after(self, number: int, images: Images) -> None:
@@ -161,17 +174,27 @@ class Worker:
         each = min(self.steps, -(-wanted // (self.share * self.world)))
         if not each:
             return
-        views = Views(images, self.task.weights_K, None)
+        views = self._views(images)
 
         def batches() -> Iterator[dict[str, Tensor]]:
             rows = None
             if self.rank == 0:
-                drawn = self.task.fit.random_shuffle(seed=self.recipe.seed + number)
+                drawn = self._shown(number).random_shuffle(seed=self.recipe.seed + number)
                 rows = epoch(drawn.limit(each * self.share * self.world), views, self.share, None)
             own = self._batches(rows, self.share, drop_last=True)
             return (self._next(own) for _ in range(each))
 
         self.learner.after_epoch(batches)
+
+    def _shown(self, number: int) -> Dataset:
+        """The rows to learn from in an epoch, in no order."""
+        draw = partial(shown, number=number)
+        return self.task.fit.map_batches(draw, batch_size=None, batch_format="pyarrow", num_cpus=TASK_CPUS)
+
+    def _views(self, images: Images, seed: tuple[int, ...] | None = None) -> Views:
+        """What makes batches of the rows; without a seed the images are as labelling sees them."""
+        count = 1 if seed is None else self.recipe.views
+        return Views(images, self.task.weights_K, seed, count, self.recipe.model.ages.oldest, tuple(self.task.captions))
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
@@ -220,7 +243,7 @@ class Worker:
                 self.folder.log({"step": step, **dict(zip(names, row, strict=True))})
         return float(values[:, names.index("loss")].mean())
 
-    def _alone(self, images_BHWC: Tensor) -> float:
+    def _alone(self, images_BVHWC: Tensor) -> float:
         """Images per second of one worker while the others rest: what scaling is measured against. 0 under FSDP,
         where no worker has the whole model."""
         rate = torch.zeros(1, device=self.device)
@@ -229,22 +252,22 @@ class Worker:
             for number in range(_ALONE_STEPS + 1):
                 if number == 1:  # the first one warms up
                     began = time.monotonic()
-                pixels = self.learner.normalise(images_BHWC).contiguous(memory_format=torch.channels_last)
+                pixels = self.learner.pixels(images_BVHWC)
                 # Stands for the loss, part of which may wait for the other workers.
                 said = model.posteriors(model.training_pass(pixels))
                 torch.stack([posterior.square().sum() for posterior in said]).sum().backward()
-            rate += _ALONE_STEPS * len(images_BHWC) / (time.monotonic() - began)
+            rate += _ALONE_STEPS * len(images_BVHWC) / (time.monotonic() - began)
         dist.broadcast(rate, src=0)
         return float(rate)
 
     def _measure(self) -> dict[str, float]:
-        """MAE and the rest on the `choose` rows: every row once, on one worker or another."""
+        """MAE and the rest, or shares of groups, on the `choose` rows: every row once, on one worker or another."""
         images = self.recipe.model.images
-        views = Views(images, self.task.weights_K, None)
+        views = self._views(images)
         rows = epoch(self.task.choose, views, _MEASURE_BATCH, None) if self.rank == 0 else None
         batches = self._batches(rows, _MEASURE_BATCH)
-        nothing = torch.zeros(1, *images.shape, dtype=torch.uint8, device=self.device)
-        estimates, ages = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+        nothing = torch.zeros(1, 1, *images.shape, dtype=torch.uint8, device=self.device)
+        said = [np.empty((0, 4), np.float32)]
         with self.learner.averaged(), torch.inference_mode():
             while True:
                 batch = next(batches, None)
@@ -253,15 +276,15 @@ class Worker:
                 # One without rows keeps step with the others, as a pass may be a joint affair.
                 estimate = self.learner.estimate(nothing if batch is None else batch["image"])
                 if batch is not None:
-                    estimates.append(estimate.cpu().numpy())
-                    ages.append(batch["age"].cpu().numpy())
-        mine = (np.concatenate(estimates), np.concatenate(ages))
+                    truth = [batch[name] for name in ("age", "low", "high")]
+                    said.append(torch.stack([estimate, *truth], dim=1).cpu().numpy())
+        mine = np.concatenate(said)
         parts: list[Any] = [mine]
         if self.world > 1:
             parts = [None] * self.world
             dist.all_gather_object(parts, mine)
-        estimates_N, ages_N = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return summarise(estimates_N, ages_N, self.scale.bands)
+        estimates_N, ages_N, low_N, high_N = np.concatenate(parts).T
+        return figures(estimates_N, ages_N, low_N, high_N, self.task.groups, self.scale.bands)
 
     def _anywhere(self, here: bool) -> bool:
         """Whether it is so on any worker."""

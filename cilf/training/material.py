@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cached_property, reduce
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cilf.datasets.age_groups import AgeGroup, ordered
 from cilf.errors import UsageError
 from cilf.storage import Location
+from cilf.training.balance import bounds
 from cilf.training.calibrate import check_subjects
-from cilf.training.recipe import Recipe
-from cilf.training.rows import Rows, check_groups, check_share, fitted_rows, read_rows, subject_keys
+from cilf.training.epochs import showings
+from cilf.training.recipe import Recipe, Source
+from cilf.training.rows import Rows, age_groups, check_share, fitted_rows, read_rows, subject_keys
 from cilf.training.run_folder import write_bad_rows
 from cilf.training.sources import TASK_CPUS
 
@@ -26,33 +30,118 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Part:
+    """The rows of one source."""
+
+    source: Source
+    known: Rows
+    """To learn from, and where there are rows to choose by, to calibrate on."""
+    chosen: Rows | None
+    """To measure progress on."""
+    fitted_N: np.ndarray
+    """bool: which of the known ones are to learn from."""
+
+    @property
+    def held_index(self) -> pa.Table:
+        """The rows to calibrate on but for their images."""
+        return self.known.index.filter(~self.fitted_N)
+
+    @property
+    def subjects(self) -> tuple[int, int]:
+        """How many are held out, and how many are not."""
+        keys = subject_keys(self.known.index)
+        held, fitted = (len(keys.filter(mask).unique()) for mask in (~self.fitted_N, self.fitted_N))
+        return held, fitted
+
+    def held(self) -> Dataset:
+        """The rows to calibrate on: ROW."""
+        return self.known.of(subject_keys(self.held_index))
+
+    def first(self, count: int) -> pa.Table:
+        """Rows to learn from among the first `count`: ROW."""
+        table = pa.concat_tables(self.known.good.limit(count).iter_batches(batch_format="pyarrow"))
+        return table.filter(pc.invert(pc.is_in(subject_keys(table), value_set=subject_keys(self.held_index))))
+
+    def groups(self) -> set[AgeGroup]:
+        """Where the rows to choose by have age groups instead of ages, all that the source knows; else none."""
+        if self.chosen is None or not len(self.chosen) or self.chosen.index["age_low"].null_count:
+            return set()
+        return age_groups(self.known) | age_groups(self.chosen)
+
+
+@dataclass(frozen=True)
 class Material:
     """Labelled photographs, each in one of three places."""
 
-    known: Rows
-    """The base set's, to learn from and to calibrate on."""
-    chosen: Rows
-    """To measure progress on."""
+    parts: list[Part]
+    """By source."""
     fit: Dataset
-    """To learn from, those added to the base set included: ROW; materialised."""
+    """To learn from: ROW and `repeat`, the times that a row is shown in an epoch; materialised."""
     fitted: pa.Table
-    """The same but for the images, the base set's first."""
-    held: Dataset
-    """To calibrate on: ROW."""
-    held_index: pa.Table
     """The same but for the images."""
+    groups: list[AgeGroup]
+    """That the rows to choose by are of, those with age groups instead of ages, from the youngest on."""
+    oldest: float
+    """Last year of a group that has none."""
     left_out: int
     """Rows that cannot be used."""
 
     @property
+    def measured(self) -> list[tuple[Part, Rows]]:
+        """The parts that have rows to choose by, and these rows."""
+        return [(part, part.chosen) for part in self.parts if part.chosen is not None]
+
+    @cached_property
+    def held(self) -> Dataset:
+        """To calibrate on: ROW."""
+        return _union([part.held() for part, _ in self.measured])
+
+    @cached_property
+    def held_index(self) -> pa.Table:
+        """The same but for the images, in another order."""
+        return pa.concat_tables([part.held_index for part, _ in self.measured])
+
+    @cached_property
+    def choose(self) -> Dataset:
+        """To measure progress on: ROW."""
+        return _union([chosen.good for _, chosen in self.measured])
+
+    @property
+    def chosen(self) -> int:
+        """Rows to measure progress on."""
+        return sum(len(chosen) for _, chosen in self.measured)
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """First and last year of each fitted row, float32 [N]."""
+        return bounds(self.fitted, self.oldest)
+
+    @property
     def ages_N(self) -> np.ndarray:
-        """float32, years, of the rows to learn from."""
-        return self.fitted["age"].to_numpy()
+        """Ages of the rows of the first epoch, float32, years; a group's are its middle."""
+        return np.repeat(self.fitted["age"].to_numpy(), self.showings(0))
+
+    @cached_property
+    def captions(self) -> tuple[str, ...]:
+        """Of the rows to learn from, each once."""
+        return tuple(sorted(self.fitted["caption"].drop_null().unique().to_pylist()))
 
     @property
     def subjects(self) -> pa.Array:
         """The keys of all who are learned from or calibrated on."""
-        return pa.chunked_array([subject_keys(self.known.index), subject_keys(self.fitted)]).unique()
+        return pa.chunked_array([subject_keys(part.known.index) for part in self.parts]).unique()
+
+    def first(self, count: int) -> pa.Table:
+        """Rows to learn from among the first `count` of each source: ROW."""
+        return pa.concat_tables([part.first(count) for part in self.parts])
+
+    def showings(self, epoch: int) -> np.ndarray:
+        """How often each fitted row is shown in an epoch, int64 [N]."""
+        return showings(self.fitted["repeat"].to_numpy(), self.fitted["content"].to_numpy(), epoch)
+
+    def rows_per_epoch(self, epochs: int) -> int:
+        """Of the shortest epoch: `repeat` may show a few more in one than in another."""
+        return min(int(self.showings(epoch).sum()) for epoch in range(max(1, epochs)))
 
 
 def gather(recipe: Recipe, output: Location) -> Material:
@@ -62,50 +151,47 @@ def gather(recipe: Recipe, output: Location) -> Material:
         UsageError: the data is not what training reads, or shows too few people.
         JobError: too many rows are bad.
     """
-    data = recipe.data
-    places = [
-        (data.path, data.fit),
-        (data.choose_path or data.path, data.choose),
-        *((more.path, more.fit) for more in data.more),
-    ]
-    read = [_read(url, split, recipe) for url, split in places]
-    left_out = write_bad_rows(output, *[rows.bad for rows in read])
-    for (url, _), rows in zip(places, read, strict=True):
-        check_share(rows, url)
-        check_ranks(recipe, rows, url)
-    known, chosen, *more = read
-    check_groups(known, chosen, places[1][0])
-    fitted_N = fitted_rows(known.index, recipe.held_out, recipe.seed)
-    keys = subject_keys(known.index)
-    fitted, held = (len(keys.filter(mask).unique()) for mask in (fitted_N, ~fitted_N))
-    check_subjects(held, fitted, bool(recipe.folds))
-    held_index, parts = known.index.filter(~fitted_N), [(known.of(keys.filter(fitted_N)), known.index.filter(fitted_N))]
-    kept = _kept_back(held_index, chosen.index)
-    for source, rows in zip(data.more, more, strict=True):
-        parts += [_added(rows, number, kept) for number in range(source.repeat)]
-        logger.info("%d faces are added from %s, %d times each", len(parts[-1][1]), source.path, source.repeat)
+    read = [_read(source, recipe) for source in recipe.data]
+    left_out = write_bad_rows(output, [(known.bad, chosen.bad if chosen else []) for known, chosen in read])
+    for source, rows in zip(recipe.data, read, strict=True):
+        for found in filter(None, rows):
+            check_share(found, source.path)
+            check_ranks(recipe, found, source.path)
+    parts = [_part(source, *rows, recipe) for source, rows in zip(recipe.data, read, strict=True)]
+    groups = set().union(*(part.groups() for part in parts))
+    known = ordered(groups, " with ".join(part.source.path for part in parts if part.groups())) if groups else []
+    check_subjects(*np.sum([part.subjects for part in parts if part.chosen is not None], axis=0).tolist())
+    fits = [_fit(part, parts) for part in parts]
+    fitted = [fit(part.known.index) for part, fit in zip(parts, fits, strict=True)]
+    for source, rows in zip(recipe.data, fitted, strict=True):
+        logger.info("%d faces of %s are learned from, %g times an epoch", len(rows), source.path, source.repeat)
+    task: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None, "num_cpus": TASK_CPUS}
+    learned = [part.known.good.map_batches(fit, **task) for part, fit in zip(parts, fits, strict=True)]
     return Material(
-        known,
-        chosen,
-        _joined([rows for rows, _ in parts]),
-        pa.concat_tables([index for _, index in parts]),
-        known.of(keys.filter(~fitted_N)),
-        held_index,
-        left_out,
+        parts, _union(learned).materialize(), pa.concat_tables(fitted), known, recipe.model.ages.oldest, left_out
     )
 
 
-def _joined(parts: list[Dataset]) -> Dataset:
-    """All parts, materialised. Their blocks alternate in the same order each time, as a resumed run requires."""
-    first, *others = parts
+def _read(source: Source, recipe: Recipe) -> tuple[Rows, Rows | None]:
+    def rows(split: str | None) -> Rows:
+        logger.info("reading %s of %s", "all rows" if split is None else f"the rows with split={split}", source.path)
+        return read_rows(source, split, recipe.model)
+
+    return rows(source.fit), None if source.choose is None else rows(source.choose)
+
+
+def _part(source: Source, known: Rows, chosen: Rows | None, recipe: Recipe) -> Part:
+    every_N = np.ones(len(known), bool)
+    fitted_N = every_N if chosen is None else fitted_rows(known.index, recipe.held_out, recipe.seed)
+    return Part(source, known, chosen, fitted_N)
+
+
+def _union(datasets: list[Dataset]) -> Dataset:
+    """All rows. Their blocks alternate in the same order each time, as a resumed run requires."""
+    first, *others = datasets
     whole = first.union(*others) if others else first
     whole.context.execution_options.preserve_order = True
-    return whole.materialize()
-
-
-def _read(url: str, split: str | None, recipe: Recipe) -> Rows:
-    logger.info("reading %s of %s", "all rows" if split is None else f"the rows with split={split}", url)
-    return read_rows(url, split, recipe.model)
+    return whole
 
 
 def check_ranks(recipe: Recipe, rows: Rows, url: str) -> None:
@@ -123,25 +209,30 @@ def check_ranks(recipe: Recipe, rows: Rows, url: str) -> None:
         )
 
 
-def _kept_back(held: pa.Table, chosen: pa.Table) -> pa.Table:
-    """`subject` and `content` of what must not be learned from."""
-    return pa.concat_tables([held, chosen]).select(["subject", "content"])
+@dataclass(frozen=True)
+class _Fit:
+    """ROW, whole or but for its images -> the rows to learn from, with `repeat`."""
+
+    repeat: float
+    held: pa.Array
+    """The `subject_keys` that are held out of the same source."""
+    kept: pa.Table
+    """`subject` and `content` that are kept back elsewhere."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        known = [pc.is_in(table[name], value_set=self.kept[name].unique().drop_null()) for name in _KEPT]
+        kept = reduce(pc.or_, [*known, pc.is_in(subject_keys(table), value_set=self.held)])
+        table = table.filter(pc.invert(kept))
+        return table.append_column("repeat", pa.repeat(pa.scalar(self.repeat, pa.float32()), len(table)))
 
 
-def _added(rows: Rows, number: int, kept: pa.Table) -> tuple[Dataset, pa.Table]:
-    """One copy of further rows to learn from, and the same but for the images."""
-    take = partial(_copy, number=number, kept=kept)
-    task = rows.good.map_batches(take, batch_format="pyarrow", batch_size=None, num_cpus=TASK_CPUS)
-    return task, take(rows.index)
+_KEPT = ["subject", "content"]
 
 
-def _copy(table: pa.Table, number: int, kept: pa.Table) -> pa.Table:
-    """The rows of which nothing is kept back. Copies are of one person, and have ids of their own, as augmentation goes
-    by these."""
-    known = [pc.is_in(table[name], value_set=kept[name].unique().drop_null()) for name in kept.column_names]
-    table = table.filter(pc.invert(pc.or_(*known)))
-    places = [table.schema.get_field_index(name) for name in ("subject", "id")]
-    ids = pc.binary_join_element_wise(table["id"], f"copy {number}", "\0") if number else table["id"]
-    for place, column in zip(places, (subject_keys(table), ids), strict=True):
-        table = table.set_column(place, table.schema.field(place), column)
-    return table
+def _fit(part: Part, parts: Iterable[Part]) -> _Fit:
+    """What a part must not learn from: what is held out of any part, and what the others choose by. Whether its own
+    splits share people is for its protocol to say."""
+    kept = [other.held_index for other in parts]
+    kept += [other.chosen.index for other in parts if other is not part and other.chosen is not None]
+    kept_back = pa.concat_tables([index.select(_KEPT) for index in kept])
+    return _Fit(part.source.repeat, subject_keys(part.held_index).unique(), kept_back)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -55,10 +55,12 @@ class Teller:
             done, within = divmod(step, self._steps)
             self._tell(f"epoch {done + 1} of {self._epochs}, step {within} of {self._steps}", step, loss, faces_per_s)
 
-    def epoch(self, step: int, loss: float, faces_per_s: float, mae: float) -> None:
-        """The end of an epoch."""
+    def epoch(self, step: int, loss: float, faces_per_s: float, figures: Mapping[str, float]) -> None:
+        """The end of an epoch; `figures` as cilf.training.choosing has them."""
         where = f"epoch {step // self._steps} of {self._epochs}"
-        self._tell(where, step, loss, faces_per_s, f", MAE {mae:.2f} {self._unit}")
+        said = f", MAE {figures['mae']:.2f} {self._unit}" if "mae" in figures else ""
+        said += f", {figures['accuracy']:.1f} % of groups right" if "accuracy" in figures else ""
+        self._tell(where, step, loss, faces_per_s, said)
 
     def _tell(self, where: str, step: int, loss: float, faces_per_s: float, error: str = "") -> None:
         self._said = time.monotonic()

@@ -20,6 +20,8 @@ from cilf.storage import Location
 YEARS = ("age", "age_low", "age_high", "age_std")
 LABELS = ("id", "subject", "split", *YEARS, *BOX_COLUMNS)
 """Names that labels may have, in columns or in JSON."""
+PEOPLE = ("gender", "sex", "race")
+"""Names of what captions tell beside the age; what is called otherwise is left alone."""
 PLACES = ("uri", "path")
 """Columns that say where an image is; the first that has something counts."""
 
@@ -29,6 +31,8 @@ RAW = pa.schema(
         ("subject", pa.string()),
         ("split", pa.string()),
         *((name, pa.float32()) for name in YEARS),
+        ("gender", pa.string()),
+        ("race", pa.string()),
         ("box", pa.list_(pa.float32())),
         ("uri", pa.string()),
         ("image", pa.large_binary()),
@@ -68,6 +72,8 @@ def _raw(row: Row, folder: Location) -> dict[str, Any]:
     return {
         **{name: identifier(row.get(name)) for name in ("id", "subject", "split")},
         **{name: years(row.get(name)) for name in YEARS},
+        "gender": _first(row, "gender", "sex"),
+        "race": identifier(row.get("race")),
         "box": box_of(row),
         "uri": uri,
         "image": row.get("image"),
@@ -75,9 +81,14 @@ def _raw(row: Row, folder: Location) -> dict[str, Any]:
     }
 
 
+def _first(row: Row, *names: str) -> str | None:
+    """What stands under the first of the names that has something."""
+    return next(filter(None, (identifier(row.get(name)) for name in names)), None)
+
+
 def _place(row: Row, folder: Location) -> tuple[str | None, str | None]:
     """The URI of a row's image, and what is wrong with it."""
-    given = next(filter(None, (identifier(row.get(name)) for name in PLACES)), None)
+    given = _first(row, *PLACES)
     if given is None:
         return None, None
     try:

@@ -8,12 +8,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -28,23 +26,32 @@ def _entry(given: Any) -> Any:
     return {"path": given} if isinstance(given, str) else given
 
 
-class More(BaseModel):
-    """Further labelled photographs, to learn from alone: neither calibrated on nor measured on."""
+def entries(given: Any) -> list[Any]:
+    """The sources of a recipe's `data`, which may be written as one entry or as a path."""
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def _by_text(given: Any) -> Any:
+    """YAML reads 0 as a number; values of columns are compared as text."""
+    return {str(value): word for value, word in given.items()} if isinstance(given, dict) else given
+
+
+Meanings = Annotated[dict[str, str], BeforeValidator(_by_text)]
+
+
+class Words(BaseModel):
+    """What the values of two columns mean in words, for captions. A value that is not listed is left out of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str
-    """A folder, file or URL, as in Data."""
-    fit: str | None = None
-    """Value of the column `split` of the rows to learn from. null: every row."""
-    repeat: int = Field(default=1, ge=1)
-    """Times that each row is shown in an epoch, each time another view of it."""
-
-    _paths = model_validator(mode="before")(_entry)
+    gender: Meanings = {}
+    """Of the column `gender`, or where there is none `sex`: nouns, such as {0: man, 1: woman}."""
+    race: Meanings = {}
+    """Of the column `race`: adjectives, such as {0: White, 1: Black}."""
 
 
-class Data(BaseModel):
-    """Labelled photographs: see cilf.training.sources for the layouts. In a recipe, a list is one of these and more."""
+class Source(BaseModel):
+    """Labelled photographs: see cilf.training.sources for the layouts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,34 +60,42 @@ class Data(BaseModel):
     fit: str | None = "train"
     """Value of the column `split` of the rows to learn from. null: every row."""
     choose: str | None = "val"
-    """Value of `split` of the rows that progress is measured on. Nothing is fitted to them. null: every row."""
-    choose_path: str | None = None
-    """Where those rows are, if not at `path`."""
-    more: tuple[More, ...] = ()
-    """Further rows to learn from, such as corrections from the review."""
+    """Value of `split` of the rows that progress is measured on. Nothing is fitted to them. null: there are none, and
+    none of the rows to learn from is held out to calibrate on either."""
+    repeat: float = Field(default=1, gt=0)
+    """Times that each row is shown in an epoch, each time another view of it. 0.5: half of the rows in each epoch, and
+    not the same half each time."""
+    find: bool = False
+    """The images are photographs: the face nearest the middle of each is found and cut out as labelling does it. Rows
+    without a face are left out. false: a row without a box is a crop of its face."""
+    words: Words = Words()
+    """For captions, from which a text tower learns what is said of faces."""
+
+    _paths = model_validator(mode="before")(_entry)
 
     @model_validator(mode="after")
-    def _apart(self) -> Data:
-        if self.fit == self.choose and self.choose_path in (None, self.path):
-            raise ValueError("fit and choose are the same rows; name two splits, or a choose_path")
+    def _apart(self) -> Source:
+        if self.choose is not None and self.fit in (None, self.choose):
+            raise ValueError("fit takes the rows to choose by; name two splits, or choose: null")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in serialise(self).items() if name != "more" or value}
+
+class FaceRes(BaseModel):
+    """A start that knows faces; see cilf.training.faceres."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    faceres: str
+    """Path of `faceres-deep.json`, with `faceres-deep.bin` beside it; `make weights` gets both."""
 
 
-def _joined(entries: list[Any]) -> dict[str, Any]:
-    """A list of data as one Data.
+class SFaceFile(BaseModel):
+    """A second network that knows faces; see cilf.models.second."""
 
-    Raises:
-        ValueError: it begins with no entry, or an entry has `more`.
-    """
-    if not entries or not isinstance(entries[0], dict):
-        raise ValueError("the first entry of the list has no path: write `- path: ...`")
-    if any("more" in entry for entry in entries if isinstance(entry, dict)):
-        raise ValueError("a list has no `more`: write each further path as an entry, `- path: ...`")
-    return {**entries[0], "more": entries[1:]}
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sface: str
+    """Path of `face_recognition_sface_2021dec_int8bq.onnx`; `make weights` gets it."""
 
 
 class Recipe(BaseModel):
@@ -92,17 +107,23 @@ class Recipe(BaseModel):
     """Name of the model, as `--model` takes it."""
     summary: str
     licence: str
-    data: Data
+    data: Annotated[tuple[Source, ...], BeforeValidator(entries), Field(min_length=1)]
+    """One source or a list of them. Of those with rows to choose by, `held_out` of the subjects are held out."""
     model: Model
 
-    image_init: Literal["imagenet-lite0"] | None = None
-    """Start of the image tower where model.clip.weights is none."""
+    image_init: Literal["imagenet-lite0"] | FaceRes | None = None
+    """Start of the image tower where model.clip.weights is none: ImageNet's weights of EfficientNet-Lite0, or
+    `{faceres: weights/faceres-deep.json}`, a MobileNetV1 that knows faces."""
     start: str | None = None
     """Name, path or URL of a model that this run goes on from. The vectors of its prompts stay as they are. What a
     recipe with `start` leaves out is as cilf.training.defaults has it."""
     start_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of `start` in the weights that are kept, by which they often do better than either on faces unlike those
     learned from (Wortsman et al. 2022, arXiv 2109.01903)."""
+    second: SFaceFile | None = None
+    """A network of its own that correction asks about faces whose estimate is judged bad:
+    `{sface: weights/face_recognition_sface_2021dec_int8bq.onnx}`. Its weights stay as they are; an age head is fitted
+    to what it sees. null: none, or with `start` that of the start."""
     frozen_stages: int = Field(default=0, ge=0)
     """With image_init: the stem and this many stages after it stay as they start. Edges are edges everywhere, and
     at full resolution they cost more than all the rest."""
@@ -115,6 +136,9 @@ class Recipe(BaseModel):
     """Images per step of the optimiser, over all workers: the same however many there are."""
     accumulate: int = Field(default=1, gt=0)
     """Portions that a worker's share of a batch goes through the network in, where it does not fit at once."""
+    views: int = Field(default=1, ge=1)
+    """Differently augmented views of each image in a step. A batch has batch_size images, and views times as many
+    views."""
     start_size: int | None = Field(default=None, gt=0)
     """Side of the first epoch's images, pixels, growing evenly to model.images.size: early epochs then cost less.
     Default: full size from the start."""
@@ -133,10 +157,8 @@ class Recipe(BaseModel):
     CILF-CIAE only; the other systems' losses know no weights."""
 
     held_out: float = Field(default=0.12, gt=0, lt=0.5)
-    """Share of the subjects of the `fit` rows kept from fitting, on which the correction is calibrated."""
-    folds: Literal[0] | Annotated[int, Field(ge=2)] = 0
-    """Further fits, each without one fold of the subjects, whose predictions of that fold teach the error model.
-    0: it learns from a part of the held-out subjects instead."""
+    """Share of the subjects of the `fit` rows of each source that are kept from fitting. The correction is calibrated
+    on them."""
 
     workers: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = 1
     """Processes that train together, one per GPU where there are GPUs. [least, most]: as many as there is room for,
@@ -153,15 +175,11 @@ class Recipe(BaseModel):
     """Worker deaths after which the run goes on from its last checkpoint by itself."""
     seed: int = 0
 
-    @field_validator("data", mode="before")
-    @classmethod
-    def _listed(cls, given: Any) -> Any:
-        """A list is the base set and `more`; text is a path."""
-        if isinstance(given, list):
-            return _joined([_entry(entry) for entry in given])
-        if isinstance(given, dict) and isinstance(given.get("more"), (str, dict)):
-            return {**given, "more": [given["more"]]}
-        return _entry(given)
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Recipe:
+        if all(source.choose is None for source in self.data):
+            raise ValueError("data: no source has rows to choose by; name their split with `choose`")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
@@ -183,10 +201,10 @@ class Recipe(BaseModel):
             if self.start_share:
                 raise ValueError("start_share: there is no start")
         else:
-            wrong = {"image_init": self.image_init, "train_text": self.train_text, "folds": self.folds}
+            wrong = {"image_init": self.image_init, "train_text": self.train_text}
             named = [name for name, value in wrong.items() if value]
             if named:
-                # A finished model has no text tower, and has learned from every fold.
+                # A finished model has no text tower.
                 raise ValueError(f"start: a run that goes on from a model has no {', '.join(named)}")
         return self
 

@@ -1,12 +1,13 @@
 """One Ray dataset of labelled photographs that can be learned from, and a list of the rest.
 
 Where they come from is in cilf.training.sources. The labels are `age` (years), `split`, and where known `subject` and
-`id`. A row without an age may have a group, `age_low` and `age_high` (years, both included; no `age_high`: and older),
-and is learned as the middle of the group. No loss knows how wide the group is, nor the annotators' `age_std`, which is
-for evaluation.
+`id`. A row without an age may have a group, `age_low` and `age_high` (years, both included; no `age_high`: and older).
+CILF-CIAE learns it by the probability inside the group, other systems as the group's middle. No loss knows the
+annotators' `age_std`, which is for evaluation.
 
 A row with a `box` (left, top, right, bottom in the upright image, pixels; also as four columns of these names) is of
-the face there, which is cut out once, as labelling would. Without one, the whole image is the face.
+the face there, which is cut out once, as labelling would. Without one, the whole image is the face, or with `find` in
+the recipe the face nearest its middle.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cilf.card import Model
-from cilf.datasets.age_groups import distinct_bounds, group_of_row, ordered
+from cilf.datasets.age_groups import AgeGroup, distinct_bounds, group_of_row
 from cilf.errors import JobError, UsageError
-from cilf.training.examine import ROW, examine
+from cilf.training.examine import NO_FACE, ROW, examine
+from cilf.training.recipe import Source
 from cilf.training.sources import TASK_CPUS, open_source
 
 if TYPE_CHECKING:
@@ -56,26 +58,30 @@ class Rows:
         return self.good.map_batches(partial(_having, keys=keys.unique()), **task)
 
 
-def read_rows(url: str, wanted_split: str | None, model: Model) -> Rows:
+def read_rows(source: Source, split: str | None, model: Model) -> Rows:
     """All rows of a split, each looked at once: its age is plausible and its image decodes to the end.
 
     Args:
+        source: where they are and how they are read.
+        split: `fit` or `choose` of the source. None: every row.
         model: what is to learn from them.
 
     Raises:
         UsageError: no such data, no column for image or age, or no rows of that split.
         JobError: the data could not be read to its end.
     """
-    found = open_source(url, wanted_split).dataset()
+    found = open_source(source.path, split).dataset()
     found.context.execution_options.preserve_order = True  # what is held out goes by the order
     task: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None, "num_cpus": TASK_CPUS}
     try:
-        examined = found.map_batches(partial(examine, model=model), **task).materialize()
+        examined = found.map_batches(
+            partial(examine, model=model, find=source.find, words=source.words), **task
+        ).materialize()
     except UsageError:
         raise
     except Exception as error:
         why = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise JobError(f"cannot read the labelled photographs at {url}: {why[-1][:500]}") from error
+        raise JobError(f"cannot read the labelled photographs at {source.path}: {why[-1][:500]}") from error
     bad = examined.map_batches(_bad, **task).take_all()
     good = examined.map_batches(_good, **task).materialize()
     names = pa.schema([field for field in ROW if field.name not in ("image", "body")])
@@ -83,7 +89,7 @@ def read_rows(url: str, wanted_split: str | None, model: Model) -> Rows:
         [names.empty_table(), *good.select_columns(names.names).iter_batches(batch_size=None, batch_format="pyarrow")]
     )
     if not len(index) and not bad:
-        raise no_rows(url, wanted_split)
+        raise no_rows(source.path, split)
     return Rows(good, bad, index)
 
 
@@ -93,29 +99,26 @@ def no_rows(url: str, split: str | None) -> UsageError:
 
 
 def check_share(rows: Rows, url: str) -> None:
-    """Stop where too many rows are bad.
+    """Stop where too many rows are bad, photographs that show no face left aside.
 
     Raises:
-        JobError: more than MAX_BAD_SHARE of them.
+        JobError: more than MAX_BAD_SHARE of them, or no face is found in any.
     """
     total = len(rows) + len(rows.bad)
-    if len(rows.bad) > MAX_BAD_SHARE * total:
-        first = rows.bad[0]
+    bad = [row for row in rows.bad if row["reason"] != NO_FACE]
+    if not len(rows) and not bad:
+        raise JobError(f"no face is found in any of the {total} photographs of {url}")
+    if len(bad) > MAX_BAD_SHARE * total:
+        first = bad[0]
         raise JobError(
-            f"{len(rows.bad)} of {total} rows of {url} cannot be learned from, more than {MAX_BAD_SHARE:.0%} "
+            f"{len(bad)} of {total} rows of {url} cannot be learned from, more than {MAX_BAD_SHARE:.0%} "
             f"(the first: {first['id']}: {first['reason']}; all are in bad_rows.csv)"
         )
 
 
-def check_groups(known: Rows, chosen: Rows, url: str) -> None:
-    """Stop where the rows to choose by have groups instead of ages, and no age could be told to be in one of them.
-
-    Raises:
-        UsageError: there is one group alone, or two have years in common.
-    """
-    if len(chosen) and chosen.index["age_low"].null_count == 0:
-        pairs = {pair for rows in (known, chosen) for pair in distinct_bounds(rows.index)}
-        ordered(filter(None, (group_of_row(*pair) for pair in pairs)), url)
+def age_groups(rows: Rows) -> set[AgeGroup]:
+    """The groups of the rows that have one instead of an age."""
+    return set(filter(None, (group_of_row(*pair) for pair in distinct_bounds(rows.index))))
 
 
 def subject_keys(index: pa.Table) -> pa.Array:

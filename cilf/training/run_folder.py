@@ -9,7 +9,7 @@ import math
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +94,15 @@ def check_recipe(recipe: Recipe, output: Location) -> None:
         )
 
 
-def write_bad_rows(output: Location, fit: BadRows, choose: BadRows, *more: BadRows) -> int:
-    """The rows that nothing is learned from, with reasons; how many there are. What a tar does not tell the split of is
-    among those to fit to and among those to choose by, and counts once."""
-    known, chosen, *others = ([(row["id"], row["reason"]) for row in rows] for rows in (fit, choose, *more))
-    rows = [*(Counter(known) | Counter(chosen)).elements(), *(row for other in others for row in other)]
+def write_bad_rows(output: Location, sources: Iterable[tuple[BadRows, BadRows]]) -> int:
+    """The rows that nothing is learned from, with reasons; how many there are.
+
+    Args:
+        sources: rows to fit to and to choose by of each. What a tar does not tell the split of is among both, and
+            counts once.
+    """
+    counts = [[Counter((row["id"], row["reason"]) for row in rows) for rows in pair] for pair in sources]
+    rows = [row for fit, choose in counts for row in (fit | choose).elements()]
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(["id", "reason"])
@@ -110,7 +114,8 @@ def write_bad_rows(output: Location, fit: BadRows, choose: BadRows, *more: BadRo
 class RunFolder:
     """The measurements of a run, kept by its first worker: metrics.jsonl, TensorBoard events, curves.png.
 
-    A line of metrics.jsonl is a step (`step`, `loss` and its parts) or an epoch (`epoch`, `mae`, `images_per_s` …).
+    A line of metrics.jsonl is a step (`step`, `loss` and its parts) or an epoch (`epoch`, `mae`, of age groups
+    `accuracy`, `images_per_s` …).
     """
 
     def __init__(self, url: str, step: int, unit: str) -> None:
@@ -169,7 +174,12 @@ def _drawn(steps: list[dict[str, Any]], epochs: list[dict[str, Any]], unit: str)
     for name in bands:
         label = name.removeprefix("mae ") + (" years" if unit == "years" else "")
         middle.plot(at, [row.get(name, math.nan) for row in epochs], marker=".", lw=1, label=label)
-    middle.plot(at, [row["mae"] for row in epochs], color="black", marker="o", label="all")
+    middle.plot(at, [row.get("mae", math.nan) for row in epochs], color="black", marker="o", label="all")
+    if any("accuracy" in row for row in epochs):
+        groups = middle.twinx()
+        groups.plot(at, [row.get("accuracy", math.nan) for row in epochs], color="tab:purple", marker="s")
+        groups.set(ylim=(0, 100))
+        groups.set_ylabel("% of age groups right", color="tab:purple")
     middle.set(title="Mean absolute error, rows to choose by", xlabel="epoch", ylabel=unit, ylim=(0, None))
     right.plot(at, [row["images_per_s"] for row in epochs], color="tab:blue", marker="o", label="images/s")
     right.set(title="Speed", xlabel="epoch", ylabel="images/s", ylim=(0, None))

@@ -14,7 +14,7 @@ from cilf.models.checkpoint import load_model
 from cilf.models.network import Network
 from cilf.models.systems import build_network
 from cilf.storage import locate, model_folder
-from cilf.training.recipe import Data, Recipe
+from cilf.training.recipe import Recipe, entries
 from cilf.training.sketch import met, sketch
 
 Weights = dict[str, Tensor]
@@ -32,7 +32,8 @@ def start_weights(recipe: Recipe) -> Weights | None:
     """
     if recipe.start is None:
         return None
-    model, _, card = load_model(model_folder(recipe.start))
+    loaded = load_model(model_folder(recipe.start))
+    model, card = loaded.network, loaded.card
     _check_draw(recipe, card)
     weights = dict(model.state_dict())
     try:
@@ -81,8 +82,8 @@ def _seen(recipe: Recipe) -> list[str]:
 def _check_draw(recipe: Recipe, card: Card) -> None:
     """What `check_unseen` finds, already before any row is read, where the data is named as it was."""
     earlier = card.training.get("recipe", {})
-    data = Data.model_validate(earlier["data"]) if "data" in earlier else None
-    if data is None or (_place(data.path), data.fit) != (_place(recipe.data.path), recipe.data.fit):
+    before = {(_place(source["path"]), source["fit"]) for source in entries(earlier.get("data", []))}
+    if not before & {(_place(source.path), source.fit) for source in recipe.data if source.choose is not None}:
         return
     for name in ("seed", "held_out"):
         if earlier[name] != getattr(recipe, name):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from cilf.datasets.age_groups import years
 from cilf.datasets.identifiers import identifier
-from cilf.training.calibrate import check_subjects, is_enough
+from cilf.training.calibrate import LEAST_HELD_OUT, check_subjects
 from cilf.training.raw import PLACES, Row
 from cilf.training.recipe import Recipe
 from cilf.training.rows import MAX_BAD_SHARE, no_rows
@@ -22,17 +22,16 @@ def survey(recipe: Recipe) -> None:
     Raises:
         UsageError: it is not there, is not what training reads, or shows too few people to calibrate on.
     """
-    data = recipe.data
-    known = open_source(data.path, data.fit)
-    others = [open_source(data.choose_path or data.path, data.choose), *(open_source(m.path, m.fit) for m in data.more)]
-    for source in others:
+    found = [open_source(source.path, source.fit) for source in recipe.data]
+    chosen = [open_source(source.path, source.choose) for source in recipe.data if source.choose is not None]
+    for source in (*found, *chosen):
         _check_rows(source)
-    for source in {source.url: source for source in (known, *others) if source.unread}.values():
+    for source in {source.url: source for source in found if source.unread}.values():
         read = f"{len(source.files)} {source.kind} files, which are read"
         logger.warning("%s holds %s, and %s, which are not", source.url, read, " and ".join(source.unread))
-    rows = known.labels()
-    if rows is not None:
-        _check_people(rows, known, recipe)
+    _check_people(
+        [there for there, source in zip(found, recipe.data, strict=True) if source.choose is not None], recipe
+    )
 
 
 def _check_rows(source: Source) -> None:
@@ -41,19 +40,25 @@ def _check_rows(source: Source) -> None:
         raise no_rows(source.url, source.split)
 
 
-def _check_people(rows: Iterable[Row], source: Source, recipe: Recipe) -> None:
-    people: set[str | int] = set()
-    count, bad = 0, 0
-    for count, row in enumerate(rows, start=1):
-        people.add(_who(row, count))
-        bad += "wrong" in row or (years(row.get("age")) is None and years(row.get("age_low")) is None)
-        held = round(len(people) * recipe.held_out)
-        if is_enough(held, len(people) - held, bool(recipe.folds)):
+def _check_people(sources: Iterable[Source], recipe: Recipe) -> None:
+    """Stop where all sources together hold out too few; where one tells nothing of its people yet, nothing is known."""
+    held, fitted = 0, 0
+    for source in sources:
+        rows = source.labels()
+        if rows is None:
             return
-    if not count:
-        raise no_rows(source.url, source.split)
-    if bad <= MAX_BAD_SHARE * count:  # of more, reading them all tells more
-        check_subjects(held, len(people) - held, bool(recipe.folds))
+        people: set[str | int] = set()
+        count, bad = 0, 0
+        for count, row in enumerate(rows, start=1):
+            people.add(_who(row, count))
+            bad += "wrong" in row or (years(row.get("age")) is None and years(row.get("age_low")) is None)
+            if held + round(len(people) * recipe.held_out) >= LEAST_HELD_OUT:
+                return
+        if bad > MAX_BAD_SHARE * count:  # reading them all tells more
+            return
+        held += round(len(people) * recipe.held_out)
+        fitted += len(people) - round(len(people) * recipe.held_out)
+    check_subjects(held, fitted)
 
 
 def _who(row: Row, number: int) -> str | int:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from cilf.datasets.columns import check_image_column, check_names, check_no_review, encoded_images
 from cilf.errors import UsageError
 from cilf.storage import Location, problem
-from cilf.training.raw import LABELS, NOTHING, PLACES, Row, wanted
+from cilf.training.raw import LABELS, NOTHING, PEOPLE, PLACES, Row, wanted
 
 _ROWS = 64
 """Rows with images that are in memory at once."""
@@ -69,7 +69,7 @@ def parquet_rows(
     """
     with file.fs.open(file.path, "rb") as opened:
         parquet = pq.ParquetFile(opened)
-        names = [name for name in (*LABELS, *PLACES, "image") if name in parquet.schema_arrow.names]
+        names = [name for name in (*LABELS, *PEOPLE, *PLACES, "image") if name in parquet.schema_arrow.names]
         known = [name for name in names if with_images or name != "image"]
         read = 0
         try:

@@ -44,6 +44,7 @@ def worker_resources(recipe: Recipe, cluster: Cluster) -> tuple[float, float]:
 def train(
     recipe: Recipe,
     start: Weights | None,
+    trunk: Weights | None,
     material: Material,
     weights_K: np.ndarray,
     output: Location,
@@ -62,12 +63,25 @@ def train(
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    ages_N = material.ages_N
-    if len(ages_N) < recipe.batch_size:
-        raise UsageError(f"{len(ages_N)} rows to learn from are fewer than one batch of {recipe.batch_size}")
+    rows = material.rows_per_epoch(recipe.epochs)
+    if rows < recipe.batch_size:
+        raise UsageError(f"{rows} rows to learn from are fewer than one batch of {recipe.batch_size}")
     cpus, gpus = worker_resources(recipe, cluster)
     board = ray.remote(num_cpus=0)(Board).remote()
-    task = Task(recipe, start, material.fit, ages_N, material.chosen.good, weights_K, output.url, board)
+    task = Task(
+        recipe=recipe,
+        start=start,
+        fit=material.fit,
+        rows=rows,
+        ages_N=material.ages_N,
+        captions=list(material.captions),
+        trunk=trunk,
+        choose=material.choose,
+        groups=material.groups,
+        weights_K=weights_K,
+        output=output.url,
+        board=board,
+    )
     trainer = TorchTrainer(
         _work,
         train_loop_config={"task": task},

@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileOpener
 from PIL import Image
+from skimage import data
 
 from cilf.card import Images
 from cilf.datasets.faces import FaceSet, read_faces
 from cilf.datasets.known_boxes import SIDES
 from cilf.errors import JobError, UsageError
+from cilf.images.faces import nearest_the_middle
 
 
 def test_rows_of_the_split_come_in_order_and_whole_batches(face_file):
@@ -66,6 +68,21 @@ def test_of_a_photograph_the_box_is_read(face_file):
     sides = {side: [box[at] if box else None for box in boxes] for at, side in enumerate(SIDES)}
     of_sides = read_faces(str(face_file([30, 70, 70, 70, 0], image=[buffer.getvalue()] * 5, **sides)), "val", 16)
     assert np.array_equal(of_sides.images_NHWC, faces.images_NHWC)
+
+
+def test_faces_of_photographs_are_found_where_that_is_asked_for(face_file):
+    buffer = io.BytesIO()
+    Image.fromarray(data.astronaut()).save(buffer, "PNG")
+    photograph, images = buffer.getvalue(), Images(size=48)
+    path = str(face_file([30, 70], image=[photograph, photograph], box=pa.array([None, [169, 68, 275, 174]])))
+    [whole] = FaceSet(path, "val").batches(images)
+    [found] = FaceSet(path, "val", find=True).batches(images)
+    expected = nearest_the_middle(photograph, images, 10**7)
+    assert np.array_equal(found.images_NHWC[0], expected)
+    assert not np.array_equal(whole.images_NHWC[0], expected)
+    assert np.array_equal(found.images_NHWC[1], whole.images_NHWC[1])
+    [none] = FaceSet(str(face_file([30])), "val", find=True).batches(images)
+    assert [(row.id, row.reason) for row in none.skipped] == [("face-0", "no face is found")]
 
 
 def test_ages_as_text_are_read_where_they_are_numbers(face_file):

@@ -10,7 +10,7 @@ from cilf.card import Card, Clip, Fourier, Model, Prompts, read_card
 from cilf.cli import main
 from cilf.datasets.faces import FaceSet
 from cilf.evaluation.job import evaluate_model
-from cilf.model_card.method import method
+from cilf.model_card.method import method, own_parts
 from cilf.model_card.page import page
 from cilf.models.settings import Dex
 from cilf.provenance import fingerprint
@@ -100,7 +100,7 @@ def test_results_go_on_the_card_and_change_no_number(tiny, reader, face_file, tm
     assert row(text, "Pixel-text score map")[1] == "-0.13 [-0.23, -0.03]"
     assert row(text, "Contrastive image-text matching")[1] == ""
     assert "“noise σ 16” does the most harm: +1.3 (MAE, years), and 77 % of" in text
-    assert "20 % of faces that are judged worst: it gains +0.60 [+0.50, +0.70]" in text
+    assert "20 % of the faces are looked at again, which gains +0.60 [+0.50, +0.70]" in text
 
     assert main(["card", str(tiny)]) == 0  # the same again from model.json alone
     assert (tiny / "card.md").read_text(encoding="utf-8") == text
@@ -148,6 +148,26 @@ def test_parts_that_are_not_in_use_are_named():
     assert row(text, "Error-correcting inverse estimation")[0] == "not in use"
     assert row(method(card_of(fourier=Fourier(mixer="conv", depth=1))), "FourierFormer")[0].startswith("not in use: 1")
     assert "Nothing of it" in method(card_of(system=Dex()))
+
+
+def test_the_place_of_the_fourierformer_is_told():
+    tower = {"embed_dim": 32, "vision_cfg": {"timm_model_name": "mobilenetv1_100"}, "text_cfg": {}}
+    recipe = {"image_init": {"faceres": "weights/faceres-deep.json"}, "second": {"sface": "weights/sface.onnx"}}
+    card = card_of({"recipe": recipe}, clip=Clip(architecture=tower, stages=4), fourier=Fourier(depth=2))
+    text = method(card)
+    assert row(text, "CLIP's image tower")[0].startswith(
+        "`mobilenetv1_100`, its first 4 stages, from `faceres`; CLIP's"
+    )
+    assert row(text, "FourierFormer")[0] == "2 blocks with the mixer `fpe`, in place of the tower's last stages"
+    assert "behind the whole image tower" in method(card_of(clip=Clip(architecture=tower)))
+    assert any("`sface`" in line for line in own_parts(card))
+
+
+def test_why_nothing_is_corrected_is_told():
+    correction = {"second_look": "off: there is no second network", "moving": "off: no gain could be shown"}
+    card = card_of().model_copy(update={"correction": correction})
+    told = row(method(card), "Error-correcting inverse estimation")[0]
+    assert "a second look: off: there is no second network; moving an estimate: off: no gain could be shown" in told
 
 
 def test_the_text_tower_is_said_to_have_read_what_it_has():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from golden_ages import FILE, main, measured, moved, print_of
 
+from cilf.config import DEFAULT_MODEL
 from cilf.demo import photographs
 from cilf.estimator import Estimator
 from cilf.images.faces import find
@@ -58,7 +59,7 @@ def test_age_and_both_ends_count(by, differs, place):
 
 def test_the_demo_shows_an_estimate_that_is_not_accepted(tmp_path):
     photographs.make(tmp_path / "photographs")
-    estimator = Estimator(model_folder(bundled_models()[0]), device="cpu", threads=1)
+    estimator = Estimator(model_folder(DEFAULT_MODEL), device="cpu", threads=1)
     files = [tmp_path / "photographs" / "portrait" / f"{name}.jpg" for name in ("in-the-dark", "out-of-focus")]
     faces = [find(file.read_bytes(), estimator.images, 10**8).crops_NHWC for file in files]
     assert all(len(crops) == 1 for crops in faces)

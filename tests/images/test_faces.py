@@ -17,8 +17,10 @@ from cilf.images.detector import agreed, detect
 from cilf.images.faces import (
     BoxError,
     Faces,
+    NoFaceError,
     find,
     known,
+    nearest_the_middle,
     whole,
     whole_or_found,
     whole_unless_blank,
@@ -222,6 +224,19 @@ def test_boxes_are_in_the_upright_photograph(portrait, orientation):
 def test_boxes_of_nothing_are_said(portrait, box, complaint):
     with pytest.raises(BoxError, match=complaint):
         known(encoded(portrait), np.array(box), IMAGES, PLENTY)
+
+
+def test_of_several_faces_the_one_nearest_the_middle_is_meant(portrait):
+    small = portrait.resize((256, 256))
+    both = on((1000, 600), (portrait, 480, 40), (small, 290, 170))  # the small face at x 400, the large one at 702
+    crop = nearest_the_middle(encoded(both), IMAGES, PLENTY)
+    seen = found(both)
+    middles_N = seen.boxes_N4[:, ::2].mean(axis=1)
+    assert len(middles_N) == 2
+    assert middles_N[0] > middles_N[1]  # the biggest first, which is farther off
+    assert (crop == seen.crops_NHWC[1]).all()
+    with pytest.raises(NoFaceError, match="no face is found"):
+        nearest_the_middle(encoded(on((300, 300))), IMAGES, PLENTY)
 
 
 def test_bodies_come_with_their_faces(portrait):

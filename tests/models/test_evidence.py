@@ -2,54 +2,59 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cilf.ages import AgeSpace
-from cilf.models.evidence import EvidenceScaler, Predictions, Seen, evidence
+from cilf.models.evidence import EvidenceScaler, Look, evidence, joint_posterior
 
 SPACE = AgeSpace(16, 77)
 
 
-def _predictions(n: int, views: int, seed: int = 0) -> Predictions:
+def _look(n: int, seed: int = 0) -> Look:
     g = torch.Generator().manual_seed(seed)
-    probs = (3 * torch.randn(n, views, len(SPACE), generator=g)).softmax(dim=2)
-    return Predictions(probs, 20 + 40 * torch.rand(n, views, 2, generator=g), torch.randn(n, 5, generator=g))
+    first, second = ((3 * torch.randn(n, len(SPACE), generator=g)).softmax(dim=1) for _ in range(2))
+    return Look(first, 20 + 40 * torch.rand(n, 2, generator=g), None, torch.randn(n, 5, generator=g), second)
 
 
-@given(st.integers(1, 7), st.integers(0, 99))
-def test_views_taken_in_two_portions_say_what_they_say_at_once(split, seed):
-    p = _predictions(6, 8, seed)
-    early = Predictions(p.probs_BVK[:, :split], p.others_BVD[:, :split], p.frozen_BC)
-    late = Predictions(p.probs_BVK[:, split:], p.others_BVD[:, split:])
-    portions = Seen.of(early, SPACE, "median").plus(Seen.of(late, SPACE, "median"))
-    at_once = Seen.of(p, SPACE, "median")
-    assert portions.views == 8
-    assert torch.allclose(evidence(portions, SPACE, "median"), evidence(at_once, SPACE, "median"), atol=1e-2)
-    assert torch.equal(portions.frozen_BC, p.frozen_BC)
+def _evidence(look: Look) -> torch.Tensor:
+    return evidence(look, joint_posterior(look, (0.5, 0.5)), SPACE, "median")
 
 
 def test_evidence_is_finite_for_certain_and_for_clueless_posteriors():
     certain = torch.eye(len(SPACE))[[0, 20, len(SPACE) - 1]]
     clueless = torch.full((1, len(SPACE)), 1 / len(SPACE))
-    seen = Seen.of(Predictions(torch.cat([certain, clueless])[:, None]), SPACE, "median")
-    z = evidence(seen, SPACE, "median")
-    assert z.shape == (4, 10)
+    posterior = torch.cat([certain, clueless])
+    z = _evidence(Look(posterior))
+    assert z.shape == (4, 8)
     assert z.isfinite().all()
     assert z[:3, 0].tolist() == pytest.approx([16, 36, 77], abs=0.51)
+    # Two networks that exclude each other's age are no reason for numbers that are none.
+    assert _evidence(Look(posterior, second_BK=posterior.roll(1, dims=0))).isfinite().all()
+
+
+def test_both_posteriors_count_by_their_weights():
+    look = _look(50)
+    torch.testing.assert_close(joint_posterior(look, (1.0, 0.0)), look.posterior_BK, atol=1e-4, rtol=0)
+    torch.testing.assert_close(joint_posterior(look, (0.0, 1.0)), look.second_BK, atol=1e-4, rtol=0)
+    assert joint_posterior(look.with_second(None), (0.5, 0.5)) is look.posterior_BK
+    twice = Look(look.posterior_BK, second_BK=look.posterior_BK)
+    sharper = joint_posterior(twice, (1.0, 1.0))
+    assert bool((sharper.amax(dim=1) >= look.posterior_BK.amax(dim=1)).all()), "two that agree are surer than one"
+
+
+def test_disagreement_is_evidence():
+    look = _look(50)
+    alone, both = _evidence(look.with_second(None)), _evidence(look)
+    assert both.shape[1] == alone.shape[1] + 6
+    apart = (SPACE.median(look.posterior_BK) - SPACE.median(look.second_BK)).abs()
+    torch.testing.assert_close(both[:, -4], apart)
 
 
 def test_another_kind_of_evidence_is_refused():
-    p = _predictions(100, 1)
-    seen = Seen.of(p, SPACE, "median")
-    scaler = EvidenceScaler.fit(evidence(seen, SPACE, "median"), seen.frozen_BC)
-    bare = Seen.of(Predictions(p.probs_BVK), SPACE, "median")
-    with pytest.raises(ValueError, match="14 evidence columns and a frozen embedding"):
-        scaler(evidence(bare, SPACE, "median"), None)
-    with pytest.raises(ValueError, match="other decodes"):
-        seen.plus(bare)
-    with pytest.raises(ValueError, match="62 classes"):
-        Seen.of(p, AgeSpace(), "median")
+    look = _look(100)
+    scaler = EvidenceScaler.fit(_evidence(look), look.embedding_BC)
+    bare = Look(look.posterior_BK)
+    with pytest.raises(ValueError, match="18 evidence columns and an embedding"):
+        scaler(_evidence(bare), None)
 
 
 def test_a_strange_embedding_lies_far_away():

@@ -103,10 +103,10 @@ def dft_reference(mixer: FourierPriorEmbedding, u: torch.Tensor) -> torch.Tensor
     def network(x, spatial, channel):
         def depthwise(x, conv):
             x = torch.cat([x[:, -1:], x, x[:, :1]], dim=1)  # rows of a spectrum are periodic
-            return F.conv2d(x, conv.weight.double(), conv.bias.double(), padding=(0, 1), groups=channels)
+            return F.conv2d(x, conv.weight.double(), padding=(0, 1), groups=channels)
 
         def pointwise(x, conv):
-            return torch.einsum("oi,ihw->ohw", conv.weight.double()[:, :, 0, 0], x) + conv.bias.double()[:, None, None]
+            return torch.einsum("oi,ihw->ohw", conv.weight.double()[:, :, 0, 0], x)
 
         x = depthwise(F.leaky_relu(depthwise(x, spatial[0]), 0.1), spatial[2])
         return pointwise(F.leaky_relu(pointwise(x, channel[0]), 0.1), channel[2])

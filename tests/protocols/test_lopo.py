@@ -82,7 +82,7 @@ def test_frozen_features_are_what_the_model_sees(model_folder, fgnet):
     people = read_people(str(fgnet))
     frozen = frozen_features(model_folder, people.ids[:3], people.images[:3])
     assert frozen.found_N.tolist() == [0, 0, 0]
-    model, _, card = load_model(model_folder)
+    model, _, _, card = load_model(model_folder)
     crops = np.concatenate([whole(image, Images(size=32), 10**8).crops_NHWC for image in people.images[:3]])
     pixels = Normalise(card.model.images)(torch.from_numpy(crops))
     said = predictions(model, pixels, 0, 2 * VIEWS, torch.float32)

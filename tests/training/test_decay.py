@@ -23,10 +23,10 @@ def test_decay_acts_on_maps_alone():
         {names[id(p)] for group in groups if (group["weight_decay"] > 0) == wanted for p in group["params"]}
         for wanted in (True, False)
     )
-    assert {"blocks.0.mixer_scale", "blocks.0.ffn_scale", "log_scale", "image.visual.class_embedding"} <= spared
+    assert {"blocks.0.mixer_scale", "blocks.0.ffn_scale", "match_scale", "image.visual.class_embedding"} <= spared
     assert {"image.visual.positional_embedding", "text.token_embedding.weight"} <= spared
     assert all(name in spared for name in names.values() if name.endswith("bias"))
-    assert {"head.0.weight", "image.visual.proj", "image.visual.conv1.weight"} <= decayed
+    assert {"joint.weight", "image.visual.proj", "image.visual.conv1.weight"} <= decayed
     assert {name for name in names.values() if "in_proj_weight" in name or name.endswith("mlp.c_fc.weight")} <= decayed
 
 

@@ -3,18 +3,21 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from tiny_training import face
 
 from cilf.card import Images, Model
 from cilf.datasets.labels import OLDEST
-from cilf.training.augment import augment
-from cilf.training.epochs import Views, age_weights, epoch
+from cilf.training.epochs import Views, epoch, showings, shown
+from cilf.training.examine import examine
+from cilf.training.recipe import Source
 from cilf.training.rows import read_rows
 
 
 @pytest.fixture(scope="module")
 def rows(ray_session, faces):
-    return read_rows(str(faces), "train", Model())
+    return read_rows(Source(path=str(faces)), "train", Model())
 
 
 def dealt(rows, workers, block_rows, seed=7):
@@ -24,7 +27,9 @@ def dealt(rows, workers, block_rows, seed=7):
 
     def read(part):
         batches = part.iter_batches(batch_size=block_rows, batch_format="numpy")
-        return [sorted(zip(b["age"].tolist(), b["image"].mean(axis=(1, 2, 3)).tolist(), strict=True)) for b in batches]
+        return [
+            sorted(zip(b["age"].tolist(), b["image"].mean(axis=(1, 2, 3, 4)).tolist(), strict=True)) for b in batches
+        ]
 
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(read, parts))
@@ -48,32 +53,51 @@ def test_an_epoch_shows_every_row_once_and_each_in_another_order(rows):
     assert sorted(age for step in first for age, _ in step) == sorted(rows.index["age"].to_pylist())
 
 
-def test_augmented_views_differ_and_repeat_with_their_seed():
-    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    views = [augment(image, 32, np.random.default_rng(seed)) for seed in range(16)]
-    assert {(view.shape, view.dtype.name) for view in views} == {((32, 32, 3), "uint8")}
-    assert len({view.tobytes() for view in views}) == 16
-    assert (views[0] == augment(image, 32, np.random.default_rng(0))).all()
+def test_each_row_is_shown_as_often_as_the_recipe_says():
+    content = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 1000)
+    assert (showings(np.full(1000, 3.0), content, 5) == 3).all()
+    epochs = np.stack([showings(np.full(1000, 0.3), content, number) for number in range(50)])
+    assert set(np.unique(epochs)) == {0, 1}
+    assert np.abs(epochs.sum(axis=1) - 300).max() < 60
+    assert np.abs(epochs.sum(axis=0) - 15).max() <= 2  # no row is left out for long
+    assert (showings(np.full(1000, 1.3), content, 7) == epochs[7] + 1).all()
 
 
-def test_augmentation_keeps_the_face_in_view():
-    # A white middle on black: no draw may push it out, nor turn it dark.
-    image = np.zeros((96, 96, 3), np.uint8)
-    image[32:64, 32:64] = 255
-    centres = []
-    for seed in range(200):
-        view = augment(image, 64, np.random.default_rng(seed)).mean(axis=2)
-        bright = np.argwhere(view > 0.6 * view.max())
-        assert view.max() > 100
-        centres.append(bright.mean(axis=0))
-    assert np.abs(np.mean(centres, axis=0) - 31.5).max() < 2
-    assert np.abs(np.array(centres) - 31.5).max() < 20
+def examined():
+    images = [face(30, number) for number in range(3)]
+    table = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "image": images,
+            "age": pa.array([30.0, None, None]),
+            "age_low": [None, 20, 70],
+            "age_high": pa.array([None, 29, None], pa.int64()),
+        }
+    )
+    rows = examine(table)
+    return rows.append_column("repeat", pa.array([2.0, 1.0, 1.0], pa.float32()))
 
 
-def test_rare_ages_weigh_more_within_bounds_and_the_mean_is_one():
-    ages = np.array([30.0] * 900 + [80.0] * 100)
-    weights = age_weights(ages, 0.5, OLDEST)
-    assert weights[80] > 2 * weights[30]
-    assert weights[ages.astype(int)].mean() == pytest.approx(1)
-    assert weights.max() / weights.min() <= 5.01
-    assert np.allclose(age_weights(ages, 0.0, OLDEST), 1)
+def test_a_batch_has_differing_views_and_what_is_known_of_each_row():
+    rows = shown(examined(), 0)
+    assert rows["id"].to_pylist() == ["a", "a", "b", "c"]
+    assert rows["showing"].to_pylist() == [0, 1, 0, 0]
+    captions = ("a photo of a 20 to 29 year old person", "a photo of a 30 year old person")
+    views = Views(Images(size=16), np.arange(OLDEST + 1, dtype=np.float32), (0, 0), 2, 90, captions)
+    batch = views(rows)
+    assert batch["image"].shape == (4, 2, 16, 16, 3)
+    assert len({view.tobytes() for view in batch["image"].reshape(-1, 16 * 16 * 3)}) == 8
+    assert all((again == batch[name]).all() for name, again in views(rows).items())
+    assert batch["low"].tolist() == [30, 30, 20, 70]
+    assert batch["high"].tolist() == [30, 30, 29, 90]
+    assert batch["age"].tolist() == [30, 30, 24.5, 85]
+    assert batch["weight"].tolist() == [30, 30, 24.5, 80]
+    assert batch["caption"].tolist() == [1, 1, 0, -1]
+    assert {name: values.dtype.name for name, values in batch.items()} == {
+        **dict.fromkeys(("age", "low", "high", "weight"), "float32"),
+        "image": "uint8",
+        "caption": "int64",
+    }
+    plain = Views(Images(size=16), np.ones(OLDEST + 1, np.float32), None)
+    assert plain(rows)["image"].shape == (4, 1, 16, 16, 3)
+    assert plain(rows.slice(0, 0))["image"].shape == (0, 1, 16, 16, 3)

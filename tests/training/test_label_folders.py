@@ -11,6 +11,7 @@ from tiny_training import face
 from cilf.card import Images, Model
 from cilf.datasets.faces import FaceSet
 from cilf.errors import UsageError
+from cilf.training.recipe import Source
 from cilf.training.rows import read_rows
 from cilf.training.sources import open_source
 
@@ -60,7 +61,7 @@ def test_training_reads_the_labels_of_folders(kind, tmp_path):
 @pytest.mark.parametrize("kind", ["parquet", "tar"])
 def test_tasks_read_the_labels_of_folders(kind, ray_session, tmp_path):
     {"parquet": parquet_folders, "tar": tars}[kind](tmp_path)
-    found = read_rows(str(tmp_path), "train", Model(images=Images(size=32)))
+    found = read_rows(Source(path=str(tmp_path)), "train", Model(images=Images(size=32)))
     assert set(found.index["subject"].to_pylist()) == SUBJECTS
     assert found.bad == []
 

@@ -15,7 +15,7 @@ def learner(**changes):
 def batch(seed, rows=32):
     draw = np.random.default_rng(seed)
     return {
-        "image": torch.from_numpy(draw.integers(0, 256, (rows, 32, 32, 3), np.uint8)),
+        "image": torch.from_numpy(draw.integers(0, 256, (rows, 1, 32, 32, 3), np.uint8)),
         "age": torch.from_numpy(draw.uniform(0, 90, rows).astype(np.float32)),
         "weight": torch.ones(rows),
     }

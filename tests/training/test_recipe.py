@@ -44,14 +44,16 @@ def test_a_system_that_does_not_fit_is_refused_and_its_file_named(recipe_file, t
         ({"epoch": 4}, "epoch"),
         ({"model": {"images": {"size": "large"}}}, r"model\.images\.size"),
         ({"train_text": None}, "train_text"),
-        ({"data": {"path": "p", "fit": "val"}}, "fit and choose are the same rows"),
+        ({"data": {"path": "p", "fit": "val"}}, "fit takes the rows to choose by"),
+        ({"data": {"path": "p", "fit": None}}, "fit takes the rows to choose by"),
+        ({"data": {"path": "p", "choose": None}}, "no source has rows to choose by"),
+        ({"data": {"path": "p", "words": {"sex": {0: "man"}}}}, r"data\.0\.words\.sex"),
+        ({"views": 0}, "views"),
         ({"workers": 3}, "batch_size 32 does not divide into 3 workers"),
         ({"workers": [2, 1]}, r"\[least, most\]"),
-        ({"folds": 1}, "folds"),
         ({"start_size": 64}, "start_size 64 is above"),
         ({"start_share": 0.5}, "there is no start"),
         ({"start": "a-model"}, "goes on from a model has no train_text"),
-        ({"start": "a-model", "train_text": False, "folds": 2}, "has no folds"),
     ],
 )
 def test_a_wrong_recipe_is_refused_and_the_field_named(change, complaint, recipe_file):
@@ -85,31 +87,30 @@ def data_of(given):
 @pytest.mark.parametrize(
     ("short", "long"),
     [
-        ("a", {"path": "a"}),
-        (["a"], {"path": "a"}),
+        ("a", [{"path": "a"}]),
+        ({"path": "a"}, [{"path": "a"}]),
         (["a", "b"], [{"path": "a"}, {"path": "b"}]),
         ([{"path": "a", "choose": "test"}, "b"], [{"path": "a", "choose": "test"}, {"path": "b"}]),
-        ({"path": "a", "more": "b"}, [{"path": "a"}, {"path": "b"}]),
-        ({"path": "a", "more": ["b", {"path": "c", "repeat": 2}]}, ["a", "b", {"path": "c", "repeat": 2}]),
-        ({"path": "a", "more": {"path": "b"}}, ["a", "b"]),
     ],
 )
-def test_a_path_by_itself_is_an_entry(short, long):
+def test_a_path_by_itself_is_a_source_and_a_source_is_a_list(short, long):
     assert data_of(short) == data_of(long)
+
+
+def test_values_of_columns_are_compared_as_text():
+    words = {"gender": {0: "man"}, "race": {"Latino_Hispanic": "Latino"}}
+    assert data_of({"path": "a", "words": words})[0].words.gender == {"0": "man"}
 
 
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        ([{"path": "a", "more": None}, {"path": "c"}], "data: .*a list has no `more`"),
-        ([{"path": "a", "more": ["b"]}, {"path": "c"}], "data: .*a list has no `more`"),
-        ([{"path": "a", "more": "b"}], "data: .*a list has no `more`"),
-        ([{"path": "a"}, {"path": "c", "more": []}], "data: .*a list has no `more`"),
-        ([], "data: .*write `- path: ...`"),
-        ([None, {"path": "a"}], "data: .*write `- path: ...`"),
-        ([["a"]], "data: .*write `- path: ...`"),
-        ({"path": "a", "more": None}, r"data\.more: "),
-        (["a", 7], r"data\.more\.0: "),
+        ([], "data: "),
+        (None, r"data\.0: "),
+        ([["a"]], r"data\.0: "),
+        (["a", 7], r"data\.1: "),
+        ([{"path": "a"}, {"fit": "b"}], r"data\.1\.path: "),
+        ([{"path": "a", "repeat": 0}], r"data\.0\.repeat: "),
     ],
 )
 def test_data_that_is_none_gives_one_complaint(data, complaint, recipe_file):
@@ -148,7 +149,9 @@ def test_a_folder_with_another_recipe_is_refused(recipe_file, tmp_path):
 
 def test_a_recipe_that_goes_on_from_a_model_takes_from_it_what_it_leaves_out(tmp_path):
     path = tmp_path / "corrections.yaml"
-    path.write_text("start: cilf-ciae-lite0\ndata:\n  - {path: base}\n  - {path: corrected.parquet, repeat: 3}\n")
+    path.write_text(
+        "start: cilf-ciae-lite0\ndata:\n  - {path: base}\n  - {path: corrected.parquet, repeat: 3, choose: null}\n"
+    )
     recipe, card = read_recipe(path), read_card(model_folder("cilf-ciae-lite0"))
     assert recipe.model == card.model
     before = card.training["recipe"]
@@ -156,8 +159,8 @@ def test_a_recipe_that_goes_on_from_a_model_takes_from_it_what_it_leaves_out(tmp
     assert recipe.learning_rate == pytest.approx(before["learning_rate"] / 5)
     assert not recipe.train_text
     assert recipe.licence == card.licence
-    assert (recipe.data.path, recipe.data.fit, recipe.data.choose) == ("base", "train", "val")
-    assert [(more.path, more.fit, more.repeat) for more in recipe.data.more] == [("corrected.parquet", None, 3)]
+    sources = [(source.path, source.fit, source.choose, source.repeat) for source in recipe.data]
+    assert sources == [("base", "train", "val", 1), ("corrected.parquet", "train", None, 3)]
     path.write_text("start: cilf-ciae-lite0\ndata: {path: base}\nepochs: 9\nmodel: {mirrored: false}\n")
     assert read_recipe(path).epochs == 9
     assert read_recipe(path).model == card.model.model_copy(update={"mirrored": False})
@@ -167,9 +170,3 @@ def test_a_recipe_is_read_back_as_it_was_written_down(tmp_path):
     for data in ({"path": "p"}, [{"path": "p", "choose": "test"}, {"path": "q", "fit": "train"}]):
         recipe = Recipe.model_validate({**RECIPE, "data": data})
         assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
-    assert "more" not in Recipe.model_validate({**RECIPE, "data": {"path": "p"}}).model_dump()["data"]
-
-
-def test_further_data_takes_only_what_is_learned_from(recipe_file):
-    with pytest.raises(UsageError, match=r"data\.more\.0\.choose"):
-        read_recipe(recipe_file([{"path": "p"}, {"path": "q", "choose": "val"}]))

@@ -18,8 +18,9 @@ from cilf.datasets.known_boxes import BOX_COLUMNS, SIDES, box_of
 from cilf.errors import JobError, UsageError
 from cilf.images.decode import decode
 from cilf.models.settings import MiVolo
-from cilf.training.examine import examine
-from cilf.training.rows import check_groups, check_share, fitted_rows, read_rows
+from cilf.training.examine import NO_FACE, examine
+from cilf.training.recipe import Source
+from cilf.training.rows import Rows, check_share, fitted_rows, read_rows
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -56,7 +57,7 @@ def layout(kind, rows, folder, *labels):
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "tar"])
 def test_every_layout_gives_the_same_rows(kind, rows, tmp_path):
-    found = read_rows(str(layout(kind, rows, tmp_path)), "train", Model())
+    found = read_rows(Source(path=str(layout(kind, rows, tmp_path))), "train", Model())
     wanted = {row["id"]: row for row in rows if row["split"] == "train"}
     got = {row["id"]: row for row in found.good.take_all()}
     assert found.bad == []
@@ -71,7 +72,7 @@ def test_rows_keep_the_order_of_their_files(kind, tmp_path):
     for part in range(4):
         (tmp_path / f"{part}").mkdir()
         layout(kind, rows[100 * part : 100 * part + 100], tmp_path / f"{part}")
-    found = read_rows(str(tmp_path), "train", Model())
+    found = read_rows(Source(path=str(tmp_path)), "train", Model())
     assert found.index["id"].to_pylist() == [row["id"] for row in rows if row["split"] == "train"]
     assert [row["id"] for row in found.good.take_all()] == found.index["id"].to_pylist()
 
@@ -105,7 +106,7 @@ def test_a_box_says_which_face_of_a_photograph_is_learned(kind, tmp_path):
         rows.append({"id": f"{number}", "split": "train", "age": 30, "image": image, **sides})
     labels = ("age", *(name for name in rows[0] if name in BOX_COLUMNS))
     path = str(layout(kind, rows, tmp_path, *labels))
-    found = read_rows(path, "train", Model(images=Images(size=64)))
+    found = read_rows(Source(path=path), "train", Model(images=Images(size=64)))
     images = {row["id"]: row["image"] for row in found.good.take_all()}
     assert set(images) == {"0", "1", "2"}
     for name, colour in (("0", [200, 0, 0]), ("1", [0, 0, 200])):
@@ -136,7 +137,7 @@ def test_a_manifest_of_uris_on_s3(rows, bucket, tmp_path):
     table = [{"uri": f"{url}/{row['id']}.png", "age": row["age"]} for row in rows]
     table.append({"uri": f"{url}/gone.png", "age": 30})
     pq.write_table(pa.Table.from_pylist(table), tmp_path / "manifest.parquet")
-    found = read_rows(str(tmp_path / "manifest.parquet"), None, Model())
+    found = read_rows(Source(path=str(tmp_path / "manifest.parquet")), None, Model())
     assert len(found) == 30
     assert [bad["id"] for bad in found.bad] == [f"{url}/gone.png"]
     assert "missing" in found.bad[0]["reason"]
@@ -201,23 +202,9 @@ def test_bad_groups_are_named(low, high, reason):
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "tar"])
 def test_groups_come_from_every_layout(kind, rows, tmp_path):
     grouped = [{**row, "age_low": 10 * (row["age"] // 10), "age_high": 10 * (row["age"] // 10) + 9} for row in rows]
-    found = read_rows(str(layout(kind, grouped, tmp_path, "age_low", "age_high")), "train", Model())
+    found = read_rows(Source(path=str(layout(kind, grouped, tmp_path, "age_low", "age_high"))), "train", Model())
     assert found.bad == []
     assert found.index["age"].to_pylist() == [10 * (row["age"] // 10) + 4.5 for row in rows if row["split"] == "train"]
-
-
-def test_groups_to_choose_by_have_to_tell_ages_apart(rows, tmp_path):
-    low = [0 if row["split"] == "val" else 40 for row in rows]
-    table = pa.Table.from_pylist([{**row, "age": None, "age_low": one} for row, one in zip(rows, low, strict=True)])
-    for high, message in (([age + 39 for age in low], None), ([age + 40 for age in low], "0-40 and 40-80")):
-        path = tmp_path / f"{message}.parquet"
-        pq.write_table(table.append_column("age_high", pa.array(high, pa.int64())), path)
-        known, chosen = (read_rows(str(path), split, Model()) for split in ("train", "val"))
-        if message is None:
-            check_groups(known, chosen, "here")
-        else:
-            with pytest.raises(UsageError, match=message):
-                check_groups(known, chosen, "here")
 
 
 def test_more_than_one_bad_row_in_twenty_stops_the_run(tmp_path):
@@ -226,11 +213,21 @@ def test_more_than_one_bad_row_in_twenty_stops_the_run(tmp_path):
         row["image"] = b"junk"
     path = tmp_path / "faces.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
-    check_share(read_rows(str(path), None, Model()), str(path))  # 5 %
+    check_share(read_rows(Source(path=str(path)), None, Model()), str(path))  # 5 %
     rows[2]["age"] = 250
     pq.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(JobError, match=r"3 of 40 rows .* more than 5%"):
-        check_share(read_rows(str(path), None, Model()), str(path))
+        check_share(read_rows(Source(path=str(path)), None, Model()), str(path))
+
+
+def test_photographs_without_a_face_are_no_mistake_unless_all_are():
+    none = [{"id": f"{n}", "reason": NO_FACE} for n in range(8)]
+    some = Rows(None, none, pa.table({"id": ["a"] * 12}))
+    check_share(some, "here")
+    with pytest.raises(JobError, match="2 of 22 rows of here cannot be learned from"):
+        check_share(Rows(None, [*none, *[{"id": "x", "reason": "no age"}] * 2], some.index), "here")
+    with pytest.raises(JobError, match="no face is found in any of the 8 photographs of here"):
+        check_share(Rows(None, none, some.index.slice(0, 0)), "here")
 
 
 @pytest.mark.parametrize(
@@ -245,14 +242,14 @@ def test_more_than_one_bad_row_in_twenty_stops_the_run(tmp_path):
 def test_what_is_not_labelled_photographs_is_refused(columns, split, complaint, tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
     with pytest.raises(UsageError, match=complaint):
-        read_rows(str(tmp_path), split, Model())
+        read_rows(Source(path=str(tmp_path)), split, Model())
 
 
 def test_missing_data_is_refused(tmp_path):
     with pytest.raises(UsageError, match="there are no labelled photographs at"):
-        read_rows(str(tmp_path / "nowhere"), None, Model())
+        read_rows(Source(path=str(tmp_path / "nowhere")), None, Model())
     with pytest.raises(UsageError, match="neither Parquet"):
-        read_rows(str(tmp_path), None, Model())
+        read_rows(Source(path=str(tmp_path)), None, Model())
 
 
 def test_held_out_subjects_are_wholly_held_out():

@@ -19,7 +19,7 @@ from cilf.errors import UsageError
 from cilf.lopo.people import read_people
 from cilf.storage import locate
 from cilf.training.raw import raw_table
-from cilf.training.recipe import Recipe
+from cilf.training.recipe import Recipe, Source
 from cilf.training.rows import read_rows, subject_keys
 from cilf.training.sources import open_source
 from cilf.training.survey import survey
@@ -397,9 +397,9 @@ def test_evaluation_refuses_a_delta_folder_in_a_sentence(tmp_path, capsys):
 
 def test_rows_in_structs_and_those_without_labels_go_through_ray(ray_session, tmp_path):
     faces_file(tmp_path / "faces.parquet", IMAGES["struct"], pa.string_view())
-    found = read_rows(str(tmp_path / "faces.parquet"), "val", Model())
+    found = read_rows(Source(path=str(tmp_path / "faces.parquet")), "val", Model())
     assert found.index["subject"].to_pylist() == [f"00{n}" for n in range(10)]
     tar_of(tmp_path / "x.tar", ("a.b.JPG", IMAGE), ("a.b.JSON", LABELS), ("c.jpg", IMAGE), ("d.jpg", b"junk"))
-    found = read_rows(str(tmp_path / "x.tar"), "train", Model())
+    found = read_rows(Source(path=str(tmp_path / "x.tar")), "train", Model())
     assert found.index["id"].to_pylist() == ["a.b"]
     assert [row["id"] for row in found.bad] == ["c.jpg", "d.jpg"]

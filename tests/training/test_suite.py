@@ -72,7 +72,7 @@ def test_systems_data_sets_and_seeds_multiply(suite):
     runs = read_suite(suite(data={"a": {"path": "a"}, "b": {"path": "b", "choose": "test"}}, seeds=[3, 1]))
     assert [run.place for run in runs[:4]] == ["a/dex-3", "b/dex-3", "a/regression-3", "b/regression-3"]
     assert [run.seed for run in runs] == 4 * [3] + 4 * [1]
-    assert runs[1].recipe.data.choose == "test"
+    assert runs[1].recipe.data[0].choose == "test"
     assert runs[1].recipe.seed == 3
     assert runs[1].recipe.model.images == runs[0].recipe.model.images
     assert runs[2].recipe.model.system.system == "regression"
@@ -368,7 +368,7 @@ def test_a_list_is_the_folds_of_one_data_set(suite):
     folds = [{"path": f"fold_{number}.parquet", "choose": "test"} for number in range(3)]
     runs = read_suite(suite(data={"faces": folds}, systems={"dex": "dex.yaml"}, seeds=[0, 7]))
     assert [run.place for run in runs] == [f"faces/fold-{fold}/dex-{seed}" for seed in (0, 7) for fold in (0, 1, 2)]
-    assert [run.recipe.data.path for run in runs[:3]] == [fold["path"] for fold in folds]
+    assert [run.recipe.data[0].path for run in runs[:3]] == [fold["path"] for fold in folds]
     assert len({run.recipe.name for run in runs}) == 6
     with pytest.raises(UsageError, match="at least 2"):
         read_suite(suite(data={"faces": folds[:1]}))

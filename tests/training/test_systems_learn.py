@@ -19,15 +19,15 @@ from cilf.models.checkpoint import count_parameters, load_model, save_model
 from cilf.models.cilf import CILF
 from cilf.models.clip import ImageTower, build_clip
 from cilf.models.corrector import Constants, Corrector
-from cilf.models.corrector_fit import Plan
+from cilf.models.corrector_fit import Plan, fit_corrector
 from cilf.models.error_ensemble import ErrorEnsemble
-from cilf.models.evidence import EvidenceScaler
+from cilf.models.evidence import EvidenceScaler, evidence
+from cilf.models.judge import Judge
 from cilf.models.systems import build_network
 from cilf.storage import model_folder as model_folder_of
-from cilf.training.calibrate import calibrate, correction_table
+from cilf.training.calibrate import correction_table
 from cilf.training.epochs import Views
 from cilf.training.learner import Learner
-from cilf.training.out_of_fold import show_after
 from cilf.training.recipe import Recipe
 
 CALIBRATED = ("regression", "coral", "cilf-ciae")
@@ -41,6 +41,10 @@ def rows() -> pa.Table:
     return faces.append_column("subject", faces["id"]).append_column("body", faces["image"])
 
 
+def seen(views: Views, rows: pa.Table) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in views(rows).items()}
+
+
 def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
     """After all epochs on the rows, and its MAE on them before and after."""
     weights_K = np.ones(OLDEST + 1, np.float32)
@@ -52,10 +56,11 @@ def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
         order = np.random.default_rng(epoch).permutation(len(rows))
         views = Views(recipe.model.images, weights_K, (0, epoch))
         for step in range(steps):
-            made = views(rows.take(order[step * recipe.batch_size :][: recipe.batch_size]))
-            portion = {name: torch.from_numpy(value) for name, value in made.items()}
+            portion = seen(views, rows.take(order[step * recipe.batch_size :][: recipe.batch_size]))
             assert learner.learn([portion], first_epoch=epoch == 0)["loss"].isfinite()
-        show_after(learner, rows, order, Views(recipe.model.images, weights_K, None))
+        if wanted := learner.model.rows_after_epoch:
+            batch = seen(Views(recipe.model.images, weights_K, None), rows.take(order[:wanted]))
+            learner.after_epoch(lambda batch=batch: [batch])
     return learner, [*errors, mae(learner, rows)]
 
 
@@ -79,18 +84,18 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
         model = build_network(recipe.model, load_weights=False)
         model.load_state_dict(learner.average)
     model.eval().cache_text()
-    table = correction_table(model, rows.slice(192), np.arange(len(rows) - 192), 4)
-    assert table.predictions.probs_BVK.shape == (128, 4, 101)
-    torch.testing.assert_close(table.predictions.probs_BVK.sum(dim=2), torch.ones(128, 4))
+    table = correction_table(model, rows.slice(192), np.arange(len(rows) - 192))
+    assert table.look.posterior_BK.shape == (3 * 128, 101)
+    torch.testing.assert_close(table.look.posterior_BK.sum(dim=1), torch.ones(3 * 128))
+    assert table.clean_N.sum() == 128
     if name in CALIBRATED:
-        corrector = calibrate(model, table.at(slice(0, 64)), table.at(slice(64, None)), Plan(decode=model.decode), 0)
+        corrector = fit_corrector(model.ages, table, Plan(decode=model.decode))
     else:
-        corrector = Corrector(
-            Constants(youngest=0, oldest=100, decode=model.decode, epsilon=8.0, band_quantiles=(1.0,)),
-            EvidenceScaler(torch.zeros(10), torch.ones(10), None, None),
-            ErrorEnsemble(10),
-            torch.tensor([[0.0, 100.0], [0.0, 100.0]]).expand(3, 2, 2).clone(),
-        )
+        plain = evidence(table.look, table.look.posterior_BK, model.ages, model.decode)
+        scaler = EvidenceScaler.fit(plain, table.look.embedding_BC)
+        judge = Judge(scaler, ErrorEnsemble(scaler.width), torch.tensor([[0.0, 100.0], [0.0, 100.0]]))
+        constants = Constants(youngest=0, oldest=100, decode=model.decode, epsilon=8.0, band_quantiles=(1.0,))
+        corrector = Corrector(constants, judge)
     card = Card(name=name, summary="s", licence="l", model=recipe.model)
     save_model(model, card, tmp_path, corrector)
 

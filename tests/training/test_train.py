@@ -124,7 +124,7 @@ def test_a_run_goes_on_from_a_model(trained, faces, tmp_path, capsys):
 
     more = [{"age": 30, "image": face(30, 1000 + number)} for number in range(10)]
     pq.write_table(pa.Table.from_pylist(more), tmp_path / "more.parquet")
-    data = [{"path": str(faces)}, {"path": str(tmp_path / "more.parquet"), "repeat": 2}]
+    data = [{"path": str(faces)}, {"path": str(tmp_path / "more.parquet"), "fit": None, "choose": None, "repeat": 2}]
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"start": str(trained), "data": data, "epochs": 1, "workers": 2}))
     assert main(["train", str(recipe), str(tmp_path / "run")]) == 0
@@ -133,7 +133,7 @@ def test_a_run_goes_on_from_a_model(trained, faces, tmp_path, capsys):
     assert "faces/s" in said
     before, after = (json.loads((folder / "model.json").read_text()) for folder in (trained, tmp_path / "run"))
     assert after["model"] == before["model"]
-    assert after["training"]["fitted_faces"] == before["training"]["fitted_faces"] + 20
+    assert after["training"]["fitted_faces"] == before["training"]["fitted_faces"] + 10
     assert after["training"]["held_out_faces"] == before["training"]["held_out_faces"]
     assert set(before["training"]["learned_from"]) < set(after["training"]["learned_from"])
     fresh, _ = metrics((trained / "metrics.jsonl").read_text())
@@ -169,7 +169,7 @@ def test_a_share_of_the_start_is_put_back():
     ],
 )
 def test_a_start_that_does_not_fit_is_refused(change, complaint, trained, faces, recipe_file, tmp_path, capsys):
-    changes = {"start": str(trained), "train_text": False, "folds": 0, **change}
+    changes = {"start": str(trained), "train_text": False, **change}
     assert main(["train", str(recipe_file({"path": str(faces)}, **changes)), str(tmp_path / "run")]) == 2
     assert complaint in capsys.readouterr().err
 

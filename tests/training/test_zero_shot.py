@@ -78,7 +78,7 @@ def test_the_posterior_is_that_of_open_clips_towers(run, weights):
     expected_BK = (clip.logit_scale.exp() * image_BC @ torch.stack(text).T).softmax(dim=1)
     assert expected_BK.std() > 1e-3, "it says something"
 
-    model, _, card = load_model(run)
+    model, _, _, card = load_model(run)
     pixels = Normalise(card.model.images)(torch.from_numpy(images))
     [posterior_BK] = model.posteriors(model(pixels))
     torch.testing.assert_close(posterior_BK.double(), expected_BK, atol=1e-4, rtol=0)

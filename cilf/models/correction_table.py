@@ -1,0 +1,67 @@
+"""Labelled rows that a corrector is fitted on, as the networks see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cilf.ages import AgeSpace
+from cilf.models.evidence import Look
+
+
+@dataclass(frozen=True)
+class CorrectionTable:
+    """Rows of people whom no network has learned from; all on one device.
+
+    A photograph may be there several times, as it is and degraded; its rows share the subject.
+    """
+
+    look: Look
+    """With the second network's posterior of every row, or of none."""
+    low_N: Tensor
+    high_N: Tensor
+    """float32 years: both the true age, or the ends of the age group; of an open group, `high_N` is the oldest age."""
+    subject_N: Tensor
+    """int64: rows of one person share a number."""
+    clean_N: Tensor
+    """bool: as the data has it, not degraded."""
+
+    def __len__(self) -> int:
+        return len(self.low_N)
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[CorrectionTable]) -> CorrectionTable:
+        """All rows of parts that hold the same things."""
+        return cls(
+            Look.concatenated([part.look for part in parts]),
+            torch.cat([part.low_N for part in parts]),
+            torch.cat([part.high_N for part in parts]),
+            torch.cat([part.subject_N for part in parts]),
+            torch.cat([part.clean_N for part in parts]),
+        )
+
+    def at(self, rows: Tensor | slice) -> CorrectionTable:
+        """The table of some rows: int64 [n], bool [N] or a slice."""
+        return CorrectionTable(
+            self.look.at(rows), self.low_N[rows], self.high_N[rows], self.subject_N[rows], self.clean_N[rows]
+        )
+
+    def ask(self, rows: Tensor) -> Tensor:
+        """The second network's posteriors of some rows, as a corrector asks for them."""
+        assert self.look.second_BK is not None
+        return self.look.second_BK[rows]
+
+    def measurable(self, space: AgeSpace) -> Tensor:
+        """Rows whose error can be told, bool [N]: all but those of an open group."""
+        return (self.low_N == self.high_N) | (self.high_N < space.oldest)
+
+    def years(self, seed: int) -> Tensor:
+        """A true age for each row, float32 [N]: where a group is known, a year of it, drawn evenly, the same for all
+        rows of a subject in that group."""
+        subjects, of_row_N = self.subject_N.unique(return_inverse=True)
+        drawn_S = torch.rand(len(subjects), generator=torch.Generator().manual_seed(seed))
+        share_N = drawn_S.to(of_row_N.device)[of_row_N]
+        return self.low_N + (share_N * (self.high_N - self.low_N + 1)).floor().minimum(self.high_N - self.low_N)

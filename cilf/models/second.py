@@ -1,0 +1,73 @@
+"""A second opinion on a face: SFace, frozen, with an age head of its own.
+
+What two networks say errs apart where they have learned apart: this one has learned whom faces belong to, not how old
+they are, and none of its weights is the first network's. It costs more than the first network, so it is asked only of
+faces whose first estimate is judged bad.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cilf.ages import AgeSpace
+from cilf.card import Images
+from cilf.models.sface import FEATURES, SIDE, SFace
+
+_POINTS = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+"""Eyes, nose and corners of the mouth in the ArcFace frame of 112 pixels (Deng et al. 2019, arXiv 1801.07698), in the
+order of Frame.points."""
+_HIDDEN = 256
+_DROPOUT = 0.3
+
+
+class SecondNetwork(nn.Module):
+    """Crops as the first network sees them -> an age posterior.
+
+    SFace sees them in the ArcFace frame, with the colours of their edges beyond these.
+
+    Args:
+        images: how the first network sees crops.
+        ages: the classes of the posterior.
+    """
+
+    def __init__(self, images: Images, ages: AgeSpace) -> None:
+        super().__init__()
+        self.ages = ages
+        self.borders = arcface_borders(images)
+        self.register_buffer("mean", 255 * torch.tensor(images.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(images.std)[:, None, None], persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+        self.sface = SFace()
+        self.head = nn.Sequential(
+            nn.Linear(FEATURES, _HIDDEN), nn.GELU(), nn.Dropout(_DROPOUT), nn.Linear(_HIDDEN, len(ages))
+        )
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """Normalised pixels, float [B, 3, S, S] -> posterior of each face and its mirror image, float32 [B, K]."""
+        sides = (self.head(self.features(pixels)) for pixels in (pixels_BCHW, pixels_BCHW.flip(3)))
+        return torch.stack([logits.float().softmax(dim=1) for logits in sides]).mean(dim=0)
+
+    @torch.no_grad()
+    def features(self, pixels_BCHW: Tensor) -> Tensor:
+        """What the head is given: normalised pixels, float [B, 3, S, S] -> [B, FEATURES]."""
+        framed = F.pad(pixels_BCHW * self.std + self.mean, self.borders, mode="replicate")
+        framed = F.interpolate(framed, size=SIDE, mode="bilinear", antialias=True, align_corners=False)
+        return torch.cat([level.mean(dim=(2, 3)) for level in self.sface(framed)], dim=1)
+
+
+def arcface_borders(images: Images) -> tuple[int, int, int, int]:
+    """How many pixels the ArcFace frame has on the left, right, upper and lower side of a crop beyond it; less than 0
+    where it has fewer than the crop.
+
+    The frame is placed so that the five points of both lie on each other as well as they can: least squares over moving
+    and scaling.
+    """
+    theirs, ours = torch.tensor(_POINTS) / SIDE, torch.tensor(images.frame.points)
+    spread, middle = theirs - theirs.mean(dim=0), ours.mean(dim=0)
+    scale = (spread * (ours - middle)).sum() / spread.square().sum()
+    left, top = ((middle - scale * theirs.mean(dim=0)) * images.size).round().int().tolist()
+    side = round(float(scale) * images.size)
+    return -left, left + side - images.size, -top, top + side - images.size
