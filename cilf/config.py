@@ -214,6 +214,13 @@ class EvaluateOptions:
     epsilon_sweep: Annotated[bool, _Flag] = False
     """Measure what correction does, and costs, with other thresholds ε of the judged error than the model's own."""
 
+    degraded: Annotated[bool, _Flag] = False
+    """Measure how far estimates move, and how much worse they get, when the same 600 photographs are saved again,
+    noisy, blurred, small, dark, grey or framed otherwise."""
+
+    parts: Annotated[bool, _Flag] = False
+    """Measure how much worse the estimates get without each part of CILF-CIAE, and what correction gains."""
+
     split: str = "val"
     """Rows whose column `split` has this value."""
 
