@@ -37,9 +37,9 @@ def _worth(part: str, measured: Mapping[str, Any] | None) -> str:
 def _told(measured: Mapping[str, Any] | None) -> Iterator[str]:
     if measured is not None:
         yield (
-            f"The last column: {measured['measure']} of the first estimate without the part, above the "
-            f"{measured['whole']['value']:.2f} of the whole network, with 95 % bootstrap intervals "
-            f"({measured['rows']:,} faces). The network was trained with all parts, and not again without."
+            f"The last column: how much worse the first estimate is without the part ({measured['measure']}; "
+            f"{measured['whole']['value']:.2f} with all of them), with 95 % bootstrap intervals over "
+            f"{measured['rows']:,} faces. The network was trained with all parts, and not again without them."
         )
 
 
@@ -119,9 +119,10 @@ def _correction(card: Card) -> str:
     correction = card.correction
     if correction is None:
         return "not in use"
-    answers = {"a second look": correction.get("second_look"), "moving an estimate": correction.get("moving")}
-    told = "; ".join(f"{name}: {answer}" for name, answer in answers.items() if answer)
-    return f"an ensemble judges the error of each estimate; no search for another age, as it has a closed form. {told}"
+    answers = {"Second look": correction.get("second_look"), "Moving an estimate": correction.get("moving")}
+    told = [f"{name}: {answer}" for name, answer in answers.items() if answer]
+    judged = "an ensemble judges the error of each estimate; a better age has a closed form, so none is searched for"
+    return ". ".join([judged, *told])
 
 
 def _file(path: str) -> str:

@@ -9,7 +9,11 @@ import pytest
 from cilf.card import Card, Clip, Fourier, Model, Prompts, read_card
 from cilf.cli import main
 from cilf.datasets.faces import FaceSet
+from cilf.estimator import Estimator
+from cilf.evaluation.degradations import DEGRADATIONS
+from cilf.evaluation.degraded import measure_degraded
 from cilf.evaluation.job import evaluate_model
+from cilf.evaluation.parts import measure_parts
 from cilf.model_card.method import method, own_parts
 from cilf.model_card.page import page
 from cilf.models.settings import Dex
@@ -106,6 +110,19 @@ def test_results_go_on_the_card_and_change_no_number(tiny, reader, face_file, tm
     assert (tiny / "card.md").read_text(encoding="utf-8") == text
 
 
+def test_results_of_every_kind_of_evaluation_fit(tiny, face_file, encoded, tmp_path):
+    """As `cilf evaluate` writes them: nothing of them is made up here."""
+    faces = FaceSet(str(face_file([*range(20, 30)], image=[encoded(age) for age in range(20, 30)])), "val")
+    estimator, folder = Estimator(tiny), tmp_path / "results"
+    evaluate_model(estimator, faces).write(folder)
+    written(folder, "degraded.json", measure_degraded(estimator, faces))
+    written(folder, "parts.json", measure_parts(estimator, faces))
+    assert main(["card", str(tiny), str(folder)]) == 0
+    text = (tiny / "card.md").read_text(encoding="utf-8")
+    assert [len(row(text, known.name)) for known in DEGRADATIONS] == [5] * len(DEGRADATIONS)
+    assert all(row(text, name)[1] for name in ("FourierFormer", "Pixel-text score map", "Context-aware prompting"))
+
+
 def test_age_groups_have_accuracies(reader, face_file):
     faces = face_file([5.0] * 40, age=None, age_low=[0.0, 10.0] * 20, age_high=[9.0, 19.0] * 20)
     record = evaluate_model(reader, FaceSet(str(faces), "val")).record
@@ -167,7 +184,7 @@ def test_why_nothing_is_corrected_is_told():
     correction = {"second_look": "off: there is no second network", "moving": "off: no gain could be shown"}
     card = card_of().model_copy(update={"correction": correction})
     told = row(method(card), "Error-correcting inverse estimation")[0]
-    assert "a second look: off: there is no second network; moving an estimate: off: no gain could be shown" in told
+    assert "Second look: off: there is no second network. Moving an estimate: off: no gain could be shown" in told
 
 
 def test_the_text_tower_is_said_to_have_read_what_it_has():
