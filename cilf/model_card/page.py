@@ -35,8 +35,7 @@ def page(card: Card) -> str:
         f"# {card.name}",
         card.summary,
         "This page is made from `model.json` by `cilf card`.",
-        "## For whom, and for whom not",
-        _USES,
+        *(["## For whom, and for whom not", _USES] if card.model.ages.names is None else []),
         "## Licence and terms",
         card.licence,
         *_material(card),
@@ -91,7 +90,8 @@ def _worst(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         band = max(errors, key=errors.__getitem__)
         yield f"{name}: the largest errors are at {band} (MAE {errors[band]:.1f}, {result['mae']:.1f} overall)."
         least = min(coverage, key=coverage.__getitem__)
-        yield f"{name}: intervals hold the truth least often at {least}: {percent(coverage[least])}, not 90 %."
+        if coverage[least] < 0.9:
+            yield f"{name}: intervals hold the truth least often at {least}: {percent(coverage[least])}, not 90 %."
 
 
 def _worst_degradation(name: str, result: Mapping[str, Any]) -> Iterator[str]:
