@@ -446,13 +446,26 @@ class BenchOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class CardOptions:
+    """Options of `cilf card`."""
+
+    model: str
+    """Name of a bundled model, or a model folder on this machine."""
+
+    results: tuple[str, ...] = ()
+    """Folders or URLs with results of `cilf evaluate` for this model, which go on the card; those of --degraded and
+    --parts count too. A result takes the place of an earlier one of the same data and split."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class DemoOptions:
     """Options of `cilf demo`."""
 
     _: KW_ONLY
 
     folder: str = "demo"
-    """Folder for the photographs, their labels and the contact sheet: one that is new or empty, or an earlier demo's,
+    """Folder for the photographs, their labels and the contact sheet. It is new or empty, or an earlier demo made it,
     whose photographs are then labelled again."""
 
     model: str = DEFAULT_MODEL
