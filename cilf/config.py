@@ -214,6 +214,13 @@ class EvaluateOptions:
     epsilon_sweep: Annotated[bool, _Flag] = False
     """Measure what correction does, and costs, with other thresholds ε of the judged error than the model's own."""
 
+    degraded: Annotated[bool, _Flag] = False
+    """Measure how far estimates move, and how much worse they get, when the same 600 photographs are saved again,
+    noisy, blurred, small, dark, grey or framed otherwise."""
+
+    parts: Annotated[bool, _Flag] = False
+    """Measure how much worse the estimates get without each part of CILF-CIAE, and what correction gains."""
+
     split: str = "val"
     """Rows whose column `split` has this value."""
 
@@ -442,13 +449,26 @@ class BenchOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class CardOptions:
+    """Options of `cilf card`."""
+
+    model: str
+    """Name of a bundled model, or a model folder on this machine."""
+
+    results: tuple[str, ...] = ()
+    """Folders or URLs with results of `cilf evaluate` for this model, which go on the card; those of --degraded and
+    --parts count too. A result takes the place of an earlier one of the same data and split."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class DemoOptions:
     """Options of `cilf demo`."""
 
     _: KW_ONLY
 
     folder: str = "demo"
-    """Folder for the photographs, their labels and the contact sheet: one that is new or empty, or an earlier demo's,
+    """Folder for the photographs, their labels and the contact sheet. It is new or empty, or an earlier demo made it,
     whose photographs are then labelled again."""
 
     model: str = DEFAULT_MODEL
