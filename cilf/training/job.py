@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 import cilf
-from cilf.card import CARD_FILE, WEIGHTS_FILE, Card, write_card
+from cilf.card import CARD_FILE, WEIGHTS_FILE, Card, read_card, write_card
 from cilf.cluster import Cluster, check_everywhere, running
 from cilf.config import TrainOptions
 from cilf.datasets.faces import FaceSet
@@ -25,6 +25,7 @@ from cilf.datasets.labels import OLDEST
 from cilf.errors import UsageError
 from cilf.estimator import Estimator
 from cilf.evaluation.job import Evaluation, evaluate_model
+from cilf.model_card.page import PAGE_FILE, page
 from cilf.models.checkpoint import count_parameters, save_model
 from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import Plan, fit_corrector
@@ -129,6 +130,7 @@ def _run(
             "held_out_faces": len(held_rows),
             "rows_left_out": material.left_out,
             "parameters": count_parameters(model),
+            "captions": {"different": len(material.captions), "examples": material.captions[:3]},
             "speed": _speed(output),
             SEEN: learned_from(recipe, material.fitted["content"]),
         },
@@ -169,6 +171,7 @@ def deliver(
         write_card(estimator.card.model_copy(update={"figures": figures}), folder)
         for name in (WEIGHTS_FILE, CARD_FILE):
             write(output / name, (folder / name).read_bytes())
+        write(output / PAGE_FILE, page(read_card(folder)).encode())
     for place, evaluation in zip(_places(material, output), evaluations, strict=True):
         evaluation.write(place.url)
     return evaluations
