@@ -86,6 +86,10 @@ def _values(axes: Axes, record: Record, column: str, heading: str, scale: float)
                 elinewidth=2,
             )
     axes.axvline(scale * rows[0][column]["value"], color="#6b6b6b", linewidth=1.2)
-    axes.set(title=heading, yticks=range(len(rows)), yticklabels=[row["name"] for row in rows])
+    axes.set(title=heading, yticks=range(len(rows)), yticklabels=list(map(_named, rows)))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
+
+
+def _named(row: Record) -> str:
+    return f"{row['name']} ({row['lost']} lost)" if row["lost"] else row["name"]

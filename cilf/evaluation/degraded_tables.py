@@ -47,9 +47,10 @@ def _cells(row: Record) -> list[str]:
 def notes(record: Record) -> list[str]:
     """What the table leaves out, a line each."""
     data = record["data"]
+    drawn = f"{data['sampled']:,} of {data['rows']:,} faces, drawn by chance"
+    faces = f"All {data['rows']:,} faces" if data["sampled"] == data["rows"] else drawn
     lines = [
-        f"{data['sampled']:,} of {data['rows']:,} faces, drawn by chance; 95 % bootstrap, "
-        f"{RESAMPLES:,} resamples, pairs of the same face.",
+        f"{faces}; 95 % bootstrap, {RESAMPLES:,} resamples, pairs of the same face.",
         "Each degradation is done to the file, before it is decoded. worse by: than the file as it is; "
         "moved: mean change of an estimate, up or down.",
     ]

@@ -123,7 +123,7 @@ def test_the_table_fits_a_terminal_and_says_what_it_rests_on(record):
     console.print(degraded_tables.terminal(record))
     text = console.export_text()
     assert all(known.name in text for known in DEGRADATIONS)
-    assert "31 of 31 faces" in text
+    assert "All 31 faces" in text
     page = degraded_tables.markdown(record)
     assert page.count("\n| ") == len(DEGRADATIONS) + 3
     json.dumps(record, allow_nan=False)
