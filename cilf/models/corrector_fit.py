@@ -24,6 +24,7 @@ from cilf.models.corrector import Ask, Constants, Corrector, Judged, Opinion
 from cilf.models.error_ensemble import around, bounded_loss, fit_ensemble, folds_of
 from cilf.models.error_scale import isotonic_knots
 from cilf.models.evidence import Decode, EvidenceScaler, decode_age, evidence, joint_posterior
+from cilf.models.familiarity import Familiarity
 from cilf.models.judge import Judge
 
 BAND_EDGES = (12.5, 20.5, 40.5, 60.5)
@@ -82,7 +83,8 @@ class _Fit:
         constants = Constants(
             youngest=self.space.youngest, oldest=self.space.oldest, decode=self.plan.decode, alpha=self.plan.alpha
         )
-        corrector = self._limits(Corrector(constants, self._judge(constants, None)))
+        familiarity = Familiarity.fit(self.first_look)
+        corrector = self._limits(Corrector(constants, familiarity, self._judge(constants, None)))
         corrector = self._moving(self._second_look(corrector))
         corrector = _with(corrector, measured=self._measured(corrector))
         return self._interval(corrector)
@@ -96,11 +98,10 @@ class _Fit:
         joint_NK = joint_posterior(look, constants.joint_weights)
         age_N = decode_age(joint_NK, self.space, constants.decode)
         plain_NZ = evidence(look, joint_NK, self.space, constants.decode)
-        scaler = EvidenceScaler.fit(plain_NZ, look.embedding_BC)
-        scaled_NZ, _ = scaler(plain_NZ, look.embedding_BC)
+        scaler = EvidenceScaler.fit(plain_NZ)
         base_NR = around(joint_NK, age_N, self.space)
         low_N, high_N = (torch.where(self.known_N, self.truth_N, end_N) - age_N for end_N in self.table.ends)
-        ensemble = fit_ensemble(scaled_NZ, base_NR, low_N, high_N, self.fold_N, self.seed)
+        ensemble = fit_ensemble(scaler(plain_NZ), base_NR, low_N, high_N, self.fold_N, self.seed)
         same_2M = torch.tensor([[0.0, 1000.0], [0.0, 1000.0]], device=age_N.device)
         judge = Judge(scaler, ensemble, same_2M)
         raw_N = judge(look, joint_NK, age_N, self.space, constants.decode, self.fold_N).error_B
@@ -115,7 +116,7 @@ class _Fit:
             corrector,
             epsilon=float(opinion.error_B[clean].quantile(1 - self.plan.share)),
             max_spread=float(opinion.spread_B[clean].quantile(0.99)),
-            max_distance=float(opinion.distance_B[clean].quantile(0.995)),
+            max_distance=float(corrector.familiarity(self.first_look)[clean].quantile(0.995)),
         )
 
     def _second_look(self, corrector: Corrector) -> Corrector:
@@ -127,7 +128,7 @@ class _Fit:
         if subjects < MIN_SUBJECTS:
             return _with(corrector, second_look=f"off: {subjects} calibration subjects fail, too few to tell by")
         constants = corrector.constants.model_copy(update={"joint_weights": self._weights(asked_N)})
-        asking = Corrector(constants, corrector.first, self._judge(constants, asked_N))
+        asking = Corrector(constants, corrector.familiarity, corrector.first, self._judge(constants, asked_N))
         judged, _ = self._settle(asking)
         gain, share = self._gain(judged, judged.first_age_B)
         if gain.lower(_LEVEL) <= 0:
@@ -237,4 +238,5 @@ def _told(gain: ClusteredMean, share: float) -> str:
 
 def _with(corrector: Corrector, **changes: object) -> Corrector:
     """The same corrector with other constants."""
-    return Corrector(corrector.constants.model_copy(update=changes), corrector.first, corrector.second)
+    constants = corrector.constants.model_copy(update=changes)
+    return Corrector(constants, corrector.familiarity, corrector.first, corrector.second)

@@ -32,7 +32,7 @@ def _coverage(judged, table):
 
 @pytest.fixture(scope="module")
 def slipping() -> Corrector:
-    """Its network errs by 8 years on rows that the embedding shows: moving estimates can help."""
+    """Its network errs by 8 years on rows that another age shows: moving estimates can help."""
     return fit_corrector(SPACE, rows(2400, 2, slip=8, honest=False), Plan(share=0.5))
 
 

@@ -126,11 +126,11 @@ def test_residuals_of_known_rows_make_it_overconfident_and_out_of_fold_ones_do_n
     def claimed(probs_BK, ages_B):
         age_B, fresh_B = SPACE.median(probs_BK), SPACE.median(fresh)
         z = evidence(Look(probs_BK), probs_BK, SPACE, "median")
-        scaler = EvidenceScaler.fit(z, None)
+        scaler = EvidenceScaler.fit(z)
         residual, folds = ages_B - age_B, folds_of(torch.arange(len(z)), 0)
         base = around(probs_BK, age_B, SPACE)
-        ensemble = fit_ensemble(scaler(z, None)[0], base, residual, residual, folds, seed=0)
-        fresh_z = scaler(evidence(Look(fresh), fresh, SPACE, "median"), None)[0]
+        ensemble = fit_ensemble(scaler(z), base, residual, residual, folds, seed=0)
+        fresh_z = scaler(evidence(Look(fresh), fresh, SPACE, "median"))
         probs_LBR = ensemble(fresh_z, around(fresh, fresh_B, SPACE)).softmax(dim=-1)
         zero_BS = torch.zeros(len(fresh_z), 1)
         return float(expected_error(probs_LBR, residuals(zero_BS), zero_BS).mean())
