@@ -412,8 +412,9 @@ class NightlyOptions:
 class BenchOptions:
     """Options of `cilf bench`."""
 
-    what: Literal["label", "mixers"] = "label"
-    """label: this machine's limits and the whole pipeline. mixers: FourierFormer mixers by number of tokens."""
+    what: Literal["label", "train", "mixers"] = "label"
+    """label: this machine's limits and the whole pipeline. train: training on all cores, beside a plain loop. mixers:
+    FourierFormer mixers by number of tokens."""
 
     _: KW_ONLY
 
@@ -421,7 +422,8 @@ class BenchOptions:
     """Folder for the results."""
 
     model: str = DEFAULT_MODEL
-    """Name of a bundled model, or a path or URL of a model folder. For `label`."""
+    """Name of a bundled model, or a path or URL of a model folder. For `label`, and for `train`, which goes on from
+    it."""
 
     objects: Literal["crops", "snapshots", "photographs", "s3"] = "crops"
     """What is labelled. crops: 200 x 200 pixels, local files. snapshots, photographs: local files of 1 and of 12
@@ -429,7 +431,8 @@ class BenchOptions:
     --latency-ms. For `label`."""
 
     images: Annotated[int | None, Parameter(validator=Number(gte=200))] = None
-    """Objects of the larger of two runs; the smaller has an eighth. For `label`. Default: 4000, and 800 photographs."""
+    """Objects of the larger of two runs; the smaller has an eighth. For `train`: crops to learn from. Default: 4000,
+    and 800 photographs."""
 
     latency_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 30
     """What the store waits before each answer, milliseconds. For `label --objects s3`."""

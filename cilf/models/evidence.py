@@ -7,7 +7,7 @@ embedding of it. A second look adds the posterior of an independent network.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,6 +18,7 @@ from cilf.ages import AgeSpace
 Decode = Literal["median", "mean"]
 
 _PRINCIPAL = 32  # axes kept of an embedding: our own choice
+_FAR = 8.0  # standard deviations
 _LEAST = 1e-6  # mass below which a class counts as empty
 
 
@@ -41,13 +42,17 @@ class Look:
 
     def at(self, rows: Tensor | slice) -> Look:
         """The same of some rows, int64 [n], bool [B] or a slice."""
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Look(**{name: None if value is None else value[rows] for name, value in held.items()})
 
-    def to(self, device: torch.device | str) -> Look:
-        """The same on another device."""
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Look(**{name: None if value is None else value.to(device) for name, value in held.items()})
+        def of(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[rows]
+
+        return Look(
+            self.posterior_BK[rows],
+            of(self.others_BD),
+            of(self.quality_BQ),
+            of(self.embedding_BC),
+            of(self.second_BK),
+        )
 
     def with_second(self, posterior_BK: Tensor | None) -> Look:
         """The same with the second network's word; None takes it away."""
@@ -56,7 +61,13 @@ class Look:
     @classmethod
     def concatenated(cls, parts: Sequence[Look]) -> Look:
         """All rows of parts that hold the same things."""
-        return cls(**{f.name: _joined([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+        return cls(
+            torch.cat([part.posterior_BK for part in parts]),
+            _joined([part.others_BD for part in parts]),
+            _joined([part.quality_BQ for part in parts]),
+            _joined([part.embedding_BC for part in parts]),
+            _joined([part.second_BK for part in parts]),
+        )
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -183,7 +194,8 @@ class EvidenceScaler(nn.Module):
                 f"{evidence_BZ.shape[1]} and {'one' if embedding_BC is not None else 'none'}: "
                 "give it the same kind of Look as in fitting"
             )
-        scaled_BZ = (evidence_BZ - self.mean_Z) / self.std_Z
+        # A picture of an unknown kind is as strange as the strangest known, not more: nothing was learned beyond.
+        scaled_BZ = ((evidence_BZ - self.mean_Z) / self.std_Z).clamp(-_FAR, _FAR)
         if embedding_BC is None or self.axes_CP is None or self.centre_C is None:
             return scaled_BZ, scaled_BZ.new_zeros(len(scaled_BZ))
         white_BP = (embedding_BC - self.centre_C) @ self.axes_CP

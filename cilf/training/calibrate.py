@@ -15,6 +15,7 @@ from cilf.models.correction_table import CorrectionTable
 from cilf.models.network import Network
 from cilf.models.pixels import Normalise
 from cilf.models.second import SecondNetwork
+from cilf.training.balance import bounds
 from cilf.training.epochs import Views
 
 LEAST_HELD_OUT = 2 * MIN_SUBJECTS
@@ -67,22 +68,11 @@ def correction_table(
             with torch.inference_mode():
                 look = first_look(model, pixels_BCHW, torch.float32)
                 look = look if second is None else look.with_second(second_look(second, pixels_BCHW, torch.float32))
-            low_N, high_N = (torch.from_numpy(bound_N).to(device) for bound_N in _bounds(batch, model.ages.oldest))
+            low_N, high_N = (torch.from_numpy(bound_N).to(device) for bound_N in bounds(batch, model.ages.oldest))
             subjects = torch.from_numpy(subject_N[start : start + _BATCH]).to(device)
             clean = torch.full_like(subjects, copy is None, dtype=torch.bool)
             parts.append(CorrectionTable(look, low_N, high_N, subjects, clean))
     return CorrectionTable.concatenated(parts)
-
-
-def _bounds(rows: pa.Table, oldest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of what is known of each age, float32 [N] years; an open group ends at `oldest`."""
-    age_N, low_N, high_N = (
-        rows[name].to_numpy().astype(np.float32) if name in rows.column_names else np.full(len(rows), np.nan, "float32")
-        for name in ("age", "age_low", "age_high")
-    )
-    group_N = ~np.isnan(low_N)
-    end_N = np.where(np.isnan(high_N), np.maximum(low_N, oldest), high_N)
-    return np.where(group_N, low_N, age_N), np.where(group_N, end_N, age_N).astype(np.float32)
 
 
 def crops(rows: pa.Table, views: Views) -> np.ndarray:

@@ -13,7 +13,7 @@ the recipe the face nearest its middle.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _BAD = pa.schema([("id", pa.string()), ("reason", pa.string())])
 
 _ALONE = "\0row "
+
+KEPT = ["subject", "content"]
+"""By which rows are kept back from learning."""
 
 MAX_BAD_SHARE = 0.05
 """More bad rows than this are no accident: the wrong column, a broken copy, a store that fails."""
@@ -140,6 +143,23 @@ def fitted_rows(index: pa.Table, held_out: float, seed: int) -> np.ndarray:
     order = np.random.default_rng(seed).permutation(len(subjects))
     held = subjects.take(pa.array(np.sort(order[: round(len(subjects) * held_out)])))
     return ~pc.is_in(keys, value_set=held).to_numpy(zero_copy_only=False)
+
+
+@dataclass(frozen=True)
+class ToFit:
+    """ROW, whole or but for its images -> the rows to learn from, with `repeat`. Runs in tasks without torch."""
+
+    repeat: float
+    held: pa.Array
+    """The `subject_keys` that are held out of the same source."""
+    kept: pa.Table
+    """`subject` and `content` that are kept back elsewhere."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        known = [pc.is_in(table[name], value_set=self.kept[name].unique().drop_null()) for name in KEPT]
+        kept = reduce(pc.or_, [*known, pc.is_in(subject_keys(table), value_set=self.held)])
+        table = table.filter(pc.invert(kept))
+        return table.append_column("repeat", pa.repeat(pa.scalar(self.repeat, pa.float32()), len(table)))
 
 
 def _having(table: pa.Table, keys: pa.Array) -> pa.Table:

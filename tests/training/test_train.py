@@ -36,9 +36,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def trained(ray_session, faces, tmp_path_factory):
-    """The run folder of a recipe with folds, on one worker."""
+    """The run folder of a recipe, on one worker."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": {"path": str(faces)}, "folds": 2}))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": {"path": str(faces)}}))
     assert main(["train", str(folder / "recipe.yaml"), str(folder / "run")]) == 0
     return folder / "run"
 
