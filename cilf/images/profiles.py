@@ -56,10 +56,10 @@ def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     try:
         given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         transform = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+        changes = np.abs(_applied(transform, _GRID).astype(int) - _GRID).max()
     except (ImageCms.PyCMSError, OSError):
         return None
-    changes = np.abs(_applied(transform, _GRID).astype(int) - _GRID).max() > _ALIKE
-    return transform if changes else None
+    return transform if changes > _ALIKE else None
 
 
 def _applied(transform: ImageCms.ImageCmsTransform, pixels_HWC: np.ndarray) -> np.ndarray:
