@@ -11,17 +11,22 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
+from tiny_training import RECIPE, labelled
 
-from cilf.bench import correction, gpu, label, mixers, model, objects, pipeline, processes, stages
+from cilf.bench import correction, gpu, label, mixers, model, objects, pipeline, processes, stages, train
 from cilf.bench.machine import Machine
 from cilf.bench.pipeline import Run
+from cilf.bench.plain_loop import plain_loop
 from cilf.bench.processes import ALL, DRIVER, MODEL, RAY, Usage
 from cilf.bench.result import Objects, Result
 from cilf.bench.timing import slope
 from cilf.config import BenchOptions
 from cilf.errors import JobError
+from cilf.training.examine import examine
+from cilf.training.recipe import Recipe
 
 
 def rows(**milliseconds: list[float]) -> list[dict]:
@@ -251,3 +256,32 @@ def test_cost_of_faces_is_what_they_add_to_a_crop():
     assert found.cost_of_faces == pytest.approx((1 / 200 - 1 / 1000) / (1 / 1000 + 1 / 250))
     assert found.limit_images_per_s == pytest.approx(1 / (1 / 200 + 1 / 250))
     assert RESULT.cost_of_faces is None
+
+
+def test_bench_train_takes_turns_and_tells_the_share(tmp_path, monkeypatch, capsys, model_folder):
+    said = iter([(10.0, 9.0), (5.0, 4.0), (20.0, 19.0)])
+    rates: list[float] = []
+
+    def plain(recipe, rows):
+        assert (len(rows), recipe.epochs, recipe.start) == (136, 1, str(model_folder))
+        rates.extend(next(said))
+        return rates.pop(0)
+
+    def trained(recipe, output):
+        return {"images_per_s": rates.pop(0), "waiting_for_data": 0.02}
+
+    monkeypatch.setattr(train, "plain_loop", plain)
+    monkeypatch.setattr(train, "trained", trained)
+    options = BenchOptions("train", output=str(tmp_path), model=str(model_folder), images=200)
+    assert train.run(options) == 0
+    written = json.loads((tmp_path / "train.json").read_text())
+    assert (written["plain"], written["train"]) == ([10, 5, 20], [9, 4, 19])
+    assert written["share"] == pytest.approx(0.9)
+    assert "| share of the plain loop | 0.90 | 0.80 to 0.95 |" in (tmp_path / "train.md").read_text()
+    assert "0.80 to 0.95" in capsys.readouterr().out
+
+
+def test_a_plain_loop_learns_in_two_processes():
+    recipe = Recipe.model_validate({**RECIPE, "data": {"path": "p"}, "workers": 2, "views": 2})
+    rows = examine(pa.Table.from_pylist(labelled(200))).drop_columns(["reason"])
+    assert plain_loop(recipe, rows) > 1

@@ -127,6 +127,16 @@ def shown(table: pa.Table, number: int) -> pa.Table:
     return table.take(rows).append_column("showing", pa.array(np.arange(len(rows)) - first_N[rows]))
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """ROW -> a share of the rows, the same ones each time, by the hashes of their images."""
+
+    share: float
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return table.filter(pa.array(table["content"].to_numpy().view(np.uint64) / 2.0**64 < self.share))
+
+
 def laid_out(rows: Dataset, block_rows: int, shuffle_seed: int | None) -> list[ObjectRef]:
     """Rows in blocks of `block_rows`, in an order that only the seed decides: pyarrow tables in Ray's object store.
 

@@ -41,7 +41,7 @@ class Part:
     fitted_N: np.ndarray
     """bool: which of the known ones are to learn from."""
 
-    @property
+    @cached_property
     def held_index(self) -> pa.Table:
         """The rows to calibrate on but for their images."""
         return self.known.index.filter(~self.fitted_N)

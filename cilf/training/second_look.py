@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -16,7 +14,7 @@ from cilf.datasets.labels import OLDEST
 from cilf.models.checkpoint import load_model
 from cilf.models.second import SecondNetwork
 from cilf.storage import model_folder
-from cilf.training.epochs import Views
+from cilf.training.epochs import Drawn, Views
 from cilf.training.material import Material
 from cilf.training.recipe import Recipe
 from cilf.training.second import fit_second
@@ -49,20 +47,10 @@ def fit_head(network: SecondNetwork, recipe: Recipe, material: Material, device:
     share = min(1.0, FACES / max(1, len(material.fitted)))
     images = recipe.model.images
     views = Views(images, np.ones(OLDEST + 1, np.float32), (recipe.seed, _DRAW), 2, material.oldest)
-    fit_second(network.to(device), images, _batches(material, _Drawn(share), views, device), recipe.seed)
+    fit_second(network.to(device), images, _batches(material, Drawn(share), views, device), recipe.seed)
 
 
-def _batches(material: Material, drawn: _Drawn, views: Views, device: torch.device) -> Iterator[dict[str, Tensor]]:
+def _batches(material: Material, drawn: Drawn, views: Views, device: torch.device) -> Iterator[dict[str, Tensor]]:
     task: dict[str, Any] = {"batch_format": "pyarrow", "num_cpus": TASK_CPUS}
     rows = material.fit.map_batches(drawn, batch_size=None, **task).map_batches(views, batch_size=_BATCH, **task)
     return iter(rows.iter_torch_batches(batch_size=_BATCH, device=device))
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """ROW -> a share of the rows, the same ones each time: by the hashes of their images."""
-
-    share: float
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return table.filter(pa.array(table["content"].to_numpy().view(np.uint64) / 2.0**64 < self.share))
