@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-DEFAULT_MODEL = "cilf-ciae-lite0"
+DEFAULT_MODEL = "cilf-ciae-mobile"
 
 _AtLeastOne = Parameter(validator=Number(gte=1))
 _Positive = Parameter(validator=Number(gt=0))

@@ -19,7 +19,7 @@ _POINTS = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493,
 """Eyes, nose and corners of the mouth in the ArcFace frame of 112 pixels (Deng et al. 2019, arXiv 1801.07698), in the
 order of Frame.points."""
 _HIDDEN = 256
-_DROPOUT = 0.3
+_DROPOUT = 0.5
 
 
 class SecondNetwork(nn.Module):
@@ -46,14 +46,15 @@ class SecondNetwork(nn.Module):
         )
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        """Normalised pixels, float [B, 3, S, S] -> posterior of each face and its mirror image, float32 [B, K]."""
+        """Normalised pixels, float [B, C, S, S] -> posterior of each face and its mirror image, float32 [B, K]."""
         sides = (self.head(self.features(pixels)) for pixels in (pixels_BCHW, pixels_BCHW.flip(3)))
         return torch.stack([logits.float().softmax(dim=1) for logits in sides]).mean(dim=0)
 
     @torch.no_grad()
     def features(self, pixels_BCHW: Tensor) -> Tensor:
-        """What the head is given: normalised pixels, float [B, 3, S, S] -> [B, FEATURES]."""
-        framed = F.pad(pixels_BCHW * self.std + self.mean, self.borders, mode="replicate")
+        """What the head is given: normalised pixels, float [B, C, S, S] -> [B, FEATURES]."""
+        face_BCHW = pixels_BCHW[:, :3]  # what follows is the body's, where the first network sees one
+        framed = F.pad(face_BCHW * self.std + self.mean, self.borders, mode="replicate")
         framed = F.interpolate(framed, size=SIDE, mode="bilinear", antialias=True, align_corners=False)
         return torch.cat([level.mean(dim=(2, 3)) for level in self.sface(framed)], dim=1)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,14 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from cilf.ages import AgeSpace
 from cilf.card import Images
+from cilf.models.cilf import LABEL_SIGMA, RANK_SIGMA
 from cilf.models.pixels import Normalise
 from cilf.models.second import SecondNetwork
 
-_EPOCHS = 40
+_EPOCHS = 12
 _BATCH = 128
 _RATE = 1e-3
 _DECAY = 0.05
-_SIGMA = 2.0
-"""Width of an exact age's label distribution, years."""
 _LEAST_SPREAD = 1e-3
 """Of a feature, below which it is not scaled up."""
 
@@ -46,7 +45,7 @@ def fit_second(
     rows = _seen(network.eval(), images, batches)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _fit(network.head, rows, network.ages)
+        _fit(network.head, rows)
     return network.eval()
 
 
@@ -58,7 +57,7 @@ class _Rows(NamedTuple):
 
 
 def _seen(network: SecondNetwork, images: Images, batches: Iterable[Mapping[str, Tensor]]) -> _Rows:
-    normalise = Normalise(images)
+    normalise = Normalise(images).to(network.mean.device)
     parts = []
     for batch in batches:
         views = batch["image"].flatten(0, -4)
@@ -72,9 +71,10 @@ def _seen(network: SecondNetwork, images: Images, batches: Iterable[Mapping[str,
 
 
 def _targets(ages: AgeSpace, low_N: Tensor, high_N: Tensor) -> Tensor:
+    sigma = LABEL_SIGMA if ages.names is None else RANK_SIGMA
     years_K = ages.years(low_N)
     inside_NK = (years_K >= ages.clamp(low_N)[:, None]) & (years_K <= ages.clamp(high_N)[:, None])
-    return torch.where((low_N == high_N)[:, None], ages.soft_labels(low_N, _SIGMA), inside_NK.float())
+    return torch.where((low_N == high_N)[:, None], ages.soft_labels(low_N, sigma), inside_NK.float())
 
 
 def second_loss(logits_NK: Tensor, targets_NK: Tensor, exact_N: Tensor) -> Tensor:
@@ -84,28 +84,35 @@ def second_loss(logits_NK: Tensor, targets_NK: Tensor, exact_N: Tensor) -> Tenso
     return torch.where(exact_N, -(targets_NK * log_NK).sum(dim=1), group_N).mean()
 
 
-def _fit(head: nn.Sequential, rows: _Rows, ages: AgeSpace) -> None:
+def _fit(head: nn.Sequential, rows: _Rows) -> None:
     """Learn on standardised features, then let the first layer do the standardising."""
     spread_F, mean_F = torch.std_mean(rows.features_NF, dim=0)
     spread_F = spread_F.clamp(min=_LEAST_SPREAD)
     features_NF = (rows.features_NF - mean_F) / spread_F
-    for layer in head:
-        if isinstance(layer, nn.Linear):
-            layer.reset_parameters()
-    steps = _EPOCHS * max(1, len(features_NF) // _BATCH)
-    optimiser = AdamW(head.parameters(), lr=_RATE, weight_decay=_DECAY)
-    schedule = CosineAnnealingLR(optimiser, steps)
+    layers = [layer for layer in head if isinstance(layer, nn.Linear)]
+    for layer in layers:
+        layer.reset_parameters()
+    learned = [
+        {"params": [layer.weight for layer in layers], "weight_decay": _DECAY},
+        {"params": [layer.bias for layer in layers], "weight_decay": 0.0},
+    ]
+    optimiser = AdamW(learned, lr=_RATE)
+    schedule = CosineAnnealingLR(optimiser, _EPOCHS * max(1, len(features_NF) // _BATCH))
     head.train()
+    for part in _portions(len(features_NF)):
+        loss = second_loss(head(features_NF[part]), rows.targets_NK[part], rows.exact_N[part])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    _absorb(layers[0], mean_F, spread_F)
+
+
+def _portions(rows: int) -> Iterator[Tensor]:
+    """Numbers of the rows of each step. What is left over in one epoch may come in the next."""
+    size = min(_BATCH, rows)
     for _ in range(_EPOCHS):
-        for part in torch.randperm(len(features_NF)).split(_BATCH):
-            if len(part) < min(_BATCH, len(features_NF)):
-                continue
-            loss = second_loss(head(features_NF[part]), rows.targets_NK[part], rows.exact_N[part])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    _absorb(cast(nn.Linear, head[0]), mean_F, spread_F)
+        yield from torch.randperm(rows)[: rows - rows % size].split(size)
 
 
 @torch.no_grad()

@@ -150,9 +150,9 @@ def test_a_folder_with_another_recipe_is_refused(recipe_file, tmp_path):
 def test_a_recipe_that_goes_on_from_a_model_takes_from_it_what_it_leaves_out(tmp_path):
     path = tmp_path / "corrections.yaml"
     path.write_text(
-        "start: cilf-ciae-lite0\ndata:\n  - {path: base}\n  - {path: corrected.parquet, repeat: 3, choose: null}\n"
+        "start: cilf-ciae-mobile\ndata:\n  - {path: base}\n  - {path: corrected.parquet, repeat: 3, choose: null}\n"
     )
-    recipe, card = read_recipe(path), read_card(model_folder("cilf-ciae-lite0"))
+    recipe, card = read_recipe(path), read_card(model_folder("cilf-ciae-mobile"))
     assert recipe.model == card.model
     before = card.training["recipe"]
     assert (recipe.seed, recipe.held_out) == (before["seed"], before["held_out"])
@@ -161,7 +161,7 @@ def test_a_recipe_that_goes_on_from_a_model_takes_from_it_what_it_leaves_out(tmp
     assert recipe.licence == card.licence
     sources = [(source.path, source.fit, source.choose, source.repeat) for source in recipe.data]
     assert sources == [("base", "train", "val", 1), ("corrected.parquet", "train", None, 3)]
-    path.write_text("start: cilf-ciae-lite0\ndata: {path: base}\nepochs: 9\nmodel: {mirrored: false}\n")
+    path.write_text("start: cilf-ciae-mobile\ndata: {path: base}\nepochs: 9\nmodel: {mirrored: false}\n")
     assert read_recipe(path).epochs == 9
     assert read_recipe(path).model == card.model.model_copy(update={"mirrored": False})
 

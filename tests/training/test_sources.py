@@ -391,7 +391,7 @@ def test_evaluation_refuses_a_delta_folder_in_a_sentence(tmp_path, capsys):
     faces_file(tmp_path / "faces.parquet", pa.binary())
     (tmp_path / "_delta_log").mkdir()
     (tmp_path / "_delta_log" / "0.json").write_text("{}")
-    assert main(["evaluate", "cilf-ciae-lite0", str(tmp_path)]) == 2
+    assert main(["evaluate", "cilf-ciae-mobile", str(tmp_path)]) == 2
     assert "delta_scan" in capsys.readouterr().err
 
 

@@ -200,5 +200,5 @@ def test_a_card_without_a_system_is_as_it_ever_was(model_folder):
     assert "system" not in read_card(model_folder).model.model_dump(mode="json")
     assert tiny("dex").model.model_dump(mode="json")["system"]["system"] == "dex"
     # Fingerprints are over it: that of the bundled model must not change.
-    bundled = model_folder_of("cilf-ciae-lite0")
+    bundled = model_folder_of("cilf-ciae-mobile")
     assert read_card(bundled).model.model_dump(mode="json") == json.loads((bundled / CARD_FILE).read_text())["model"]
