@@ -18,6 +18,7 @@ _AS_BEFORE = (
     "seed",
     "frozen_stages",
     "views",
+    "precision",
 )
 """Taken over from the recipe of the model: how it learned, and whom it has not seen."""
 _COMPLETE = {"name", "summary", "licence", "model", "train_text", "epochs"}
