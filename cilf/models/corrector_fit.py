@@ -116,8 +116,17 @@ class _Fit:
             corrector,
             epsilon=float(opinion.error_B[clean].quantile(1 - self.plan.share)),
             max_spread=float(opinion.spread_B[clean].quantile(0.99)),
-            max_distance=float(corrector.familiarity(self.first_look)[clean].quantile(0.995)),
+            max_distance=float(self._distances()[clean].quantile(0.995)),
         )
+
+    def _distances(self) -> Tensor:
+        """Of each row from those of other folds: from itself no row is far, least of all in hundreds of columns."""
+        distance_N = torch.zeros_like(self.truth_N)
+        for fold in self.fold_N.unique():
+            inside_N = self.fold_N == fold
+            familiarity = Familiarity.fit(self.first_look.at(~inside_N))
+            distance_N[inside_N] = familiarity(self.first_look.at(inside_N))
+        return distance_N
 
     def _second_look(self, corrector: Corrector) -> Corrector:
         """With the second network, where asking it about failing rows is shown to help."""
