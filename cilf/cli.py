@@ -37,6 +37,7 @@ JOBS = {
     "nightly": ("cilf.nightly:nightly", "List, label what is new, compact and report, as the YAML file CONFIG says."),
     "train": ("cilf.training:train", "Train a model as RECIPE says and write it into OUTPUT."),
     "evaluate": ("cilf.evaluation:evaluate", "MAE, CS(5), intervals and judgement of MODEL on labelled faces."),
+    "card": ("cilf.model_card:card", "Put RESULTS of `cilf evaluate` on MODEL's card, and write it as card.md."),
     "data check": (
         "cilf.datasets.check:check",
         "What is in the FOLDER of the public data set NAME, and what is wrong.",
@@ -45,7 +46,7 @@ JOBS = {
     "lopo": ("cilf.lopo:lopo", "Leave one person out: each judged by heads on MODEL's frozen features."),
     "report": ("cilf.report:report", "Write OUTPUT/report.html: what was labelled, what drifted, what needs review."),
     "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),
-    "demo": ("cilf.demo:demo", "Label real photographs that an installed package ships, and show the ages."),
+    "demo": ("cilf.demo:demo", "Label photographs of people of all ages, and show the estimates beside what is known."),
 }
 """Name of each sub-command: the function that does it, and its line in `cilf --help`. The first of two words is a group
 of GROUPS."""

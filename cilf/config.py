@@ -214,6 +214,13 @@ class EvaluateOptions:
     epsilon_sweep: Annotated[bool, _Flag] = False
     """Measure what correction does, and costs, with other thresholds ε of the judged error than the model's own."""
 
+    degraded: Annotated[bool, _Flag] = False
+    """Measure how far estimates move, and how much worse they get, when the same 600 photographs are saved again,
+    noisy, blurred, small, dark, grey or framed otherwise."""
+
+    parts: Annotated[bool, _Flag] = False
+    """Measure how much worse the estimates get without each part of CILF-CIAE, and what correction gains."""
+
     split: str = "val"
     """Rows whose column `split` has this value."""
 
@@ -405,8 +412,9 @@ class NightlyOptions:
 class BenchOptions:
     """Options of `cilf bench`."""
 
-    what: Literal["label", "mixers"] = "label"
-    """label: this machine's limits and the whole pipeline. mixers: FourierFormer mixers by number of tokens."""
+    what: Literal["label", "train", "mixers"] = "label"
+    """label: this machine's limits and the whole pipeline. train: training on all cores, beside a plain loop. mixers:
+    FourierFormer mixers by number of tokens."""
 
     _: KW_ONLY
 
@@ -414,7 +422,8 @@ class BenchOptions:
     """Folder for the results."""
 
     model: str = DEFAULT_MODEL
-    """Name of a bundled model, or a path or URL of a model folder. For `label`."""
+    """Name of a bundled model, or a path or URL of a model folder. For `label`, and for `train`, which goes on from
+    it."""
 
     objects: Literal["crops", "snapshots", "photographs", "s3"] = "crops"
     """What is labelled. crops: 200 x 200 pixels, local files. snapshots, photographs: local files of 1 and of 12
@@ -422,7 +431,8 @@ class BenchOptions:
     --latency-ms. For `label`."""
 
     images: Annotated[int | None, Parameter(validator=Number(gte=200))] = None
-    """Objects of the larger of two runs; the smaller has an eighth. For `label`. Default: 4000, and 800 photographs."""
+    """Objects of the larger of two runs; the smaller has an eighth. For `train`: crops to learn from. Default: 4000,
+    and 800 photographs."""
 
     latency_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 30
     """What the store waits before each answer, milliseconds. For `label --objects s3`."""
@@ -439,13 +449,26 @@ class BenchOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class CardOptions:
+    """Options of `cilf card`."""
+
+    model: str
+    """Name of a bundled model, or a model folder on this machine."""
+
+    results: tuple[str, ...] = ()
+    """Folders or URLs with results of `cilf evaluate` for this model, which go on the card; those of --degraded and
+    --parts count too. A result takes the place of an earlier one of the same data and split."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class DemoOptions:
     """Options of `cilf demo`."""
 
     _: KW_ONLY
 
     folder: str = "demo"
-    """Folder for the photographs, their labels and the contact sheet: one that is new or empty, or an earlier demo's,
+    """Folder for the photographs, their labels and the contact sheet. It is new or empty, or an earlier demo made it,
     whose photographs are then labelled again."""
 
     model: str = DEFAULT_MODEL

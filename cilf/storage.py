@@ -246,6 +246,11 @@ def folders(folder: Location) -> list[Location]:
     return [folder / name for name in sorted(names)]
 
 
+def bundled_models() -> list[str]:
+    """Names of the models that come with CILF."""
+    return sorted(f.name for f in _BUNDLED.glob("*") if f.is_dir())
+
+
 def is_bundled(model: str) -> bool:
     """Whether this is the name of a model that comes with CILF."""
     return "/" not in model and (_BUNDLED / model).is_dir()
@@ -267,7 +272,7 @@ def model_folder(model: str) -> Path:
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder.resolve()
-    bundled = ", ".join(sorted(f.name for f in _BUNDLED.glob("*") if f.is_dir())) or "none"
+    bundled = ", ".join(bundled_models()) or "none"
     raise UsageError(f"no model {model}: not a folder here, and not a bundled model (bundled: {bundled})")
 
 

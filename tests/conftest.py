@@ -31,6 +31,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cilf.models.corrector import Constants, Corrector
     from cilf.models.error_ensemble import ErrorEnsemble
     from cilf.models.evidence import EvidenceScaler
+    from cilf.models.familiarity import Cloud, Familiarity
     from cilf.models.judge import Judge
     from cilf.models.quality import COLUMNS
 
@@ -42,9 +43,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = Model(clip=Clip(architecture=architecture), images=Images(size=32), fourier=Fourier(depth=1))
     torch.manual_seed(0)
     columns = 8 + 2 * 2 + COLUMNS  # of cilf.models.evidence with two other ages, and of quality
-    scaler = EvidenceScaler(torch.zeros(columns), torch.ones(columns), torch.zeros(32), torch.ones(32, 1))
+    scaler = EvidenceScaler(torch.zeros(columns), torch.ones(columns))
     judge = Judge(scaler, ErrorEnsemble(scaler.width), torch.tensor([[0.0, 100.0], [0.0, 100.0]]))
-    corrector = Corrector(Constants(youngest=0, oldest=100, epsilon=8.0), judge)
+    clouds = {name: Cloud(torch.zeros(f), torch.eye(f)) for name, f in (("embedding", 32), ("quality", COLUMNS))}
+    corrector = Corrector(Constants(youngest=0, oldest=100, epsilon=8.0), Familiarity(clouds), judge)
     folder = tmp_path_factory.mktemp("model")
     card = Card(name="tiny", summary="random weights", licence="none", model=spec)
     save_model(CILF(spec), card, folder, corrector)

@@ -30,7 +30,7 @@ def rows(
 
     Args:
         seed: also keeps the subjects of two tables apart.
-        slip: years that a third of the rows are estimated too old; an embedding shows which. 0: there is no embedding.
+        slip: years that a third of the rows are estimated too old; another age shows which. 0: there is none.
         honest: posteriors are the right ones for what was seen; False: their widths are wrong by a random factor.
         second: a second network, whose error is independent and as big, has looked at them too.
         degraded: share of rows whose error is three times as big without the posterior knowing it; the quality tells.
@@ -47,7 +47,7 @@ def rows(
     sigma_N = (1 + 0.06 * truth_N) * blur_N
     seen_N = truth_N + slip * odd_N + sigma_N * torch.where(bad_N, 3.0, 1.0) * torch.randn(n, generator=g)
     other_N = truth_N + sigma_N * torch.randn(n, generator=g)
-    embedding_NC = torch.cat([odd_N[:, None], torch.zeros(n, 7)], dim=1) + 0.2 * torch.randn(n, 8, generator=g)
+    others_ND = (seen_N - slip * odd_N + torch.randn(n, generator=g))[:, None]
     quality_NQ = bad_N[:, None] + 0.1 * torch.randn(n, 2, generator=g)
     in_group_N = torch.rand(n, generator=g) < grouped
     group_N = torch.bucketize(truth_N, GROUPS, right=True)
@@ -55,9 +55,9 @@ def rows(
     high_N = torch.where(in_group_N, (GROUPS[group_N] - 1).clamp(max=space.oldest), truth_N)
     look = Look(
         _posterior(seen_N, told_N, space),
-        None,
+        others_ND if slip else None,
         quality_NQ if degraded else None,
-        embedding_NC if slip else None,
+        None,
         _posterior(other_N, told_N, space) if second else None,
     )
     return CorrectionTable(look, low_N, high_N, seed * 1_000_000 + torch.arange(n) // per_subject, ~bad_N)

@@ -111,9 +111,9 @@ def test_the_second_network_is_asked_about_failing_faces_only(model_folder, imag
     estimator.second = second
     judge = estimator.corrector.first
     columns = len(judge.scaler.mean_Z) + 6
-    scaler = EvidenceScaler(torch.zeros(columns), torch.ones(columns), judge.scaler.centre_C, judge.scaler.axes_CP)
+    scaler = EvidenceScaler(torch.zeros(columns), torch.ones(columns))
     twice = Judge(scaler, ErrorEnsemble(scaler.width), judge.knots_2M)
-    estimator.corrector = Corrector(constants, judge, twice)
+    estimator.corrector = Corrector(constants, estimator.corrector.familiarity, judge, twice)
     seen = estimator(images)
     failing = first.expected_error > constants.epsilon
     assert 0 < failing.sum() < 5

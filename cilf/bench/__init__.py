@@ -6,9 +6,11 @@ from cilf.config import BenchOptions
 
 
 def bench(options: BenchOptions = BenchOptions()) -> int:
-    """Run one bench: `label` (the default) or `mixers`."""
+    """Run one bench: `label` (the default), `train` or `mixers`."""
     if options.what == "mixers":
         from cilf.bench.mixers import run
+    elif options.what == "train":
+        from cilf.bench.train import run
     else:
         from cilf.bench.label import run
     return run(options)

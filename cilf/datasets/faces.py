@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,8 +22,14 @@ from cilf.images.faces import BoxError, NoFaceError, known, nearest_the_middle, 
 from cilf.manifest.partitions import with_partition
 from cilf.storage import CHECKING, locate, problem
 
-_MAX_PIXELS = 10**8
+MAX_PIXELS = 10**8
+"""Images with more are not decoded."""
+
 _BATCHES_AHEAD = 2
+
+Alteration = Callable[[str, bytes, list[float] | None], tuple[bytes, list[float] | None]]
+"""A row's id, its file and its box -> another file and box. A DecodeError costs only the row."""
+
 _BUFFER = 4 * 2**20
 """Of each column, while it is read, bytes. A store is asked for that much at a time."""
 
@@ -132,21 +138,14 @@ class FaceSet:
         Raises:
             JobError: the data could not be read to its end.
         """
-        waiting: deque[tuple[pa.Table, list[Future]]] = deque()
-        pool = ThreadPoolExecutor()
-        try:
-            for table in self._tables(rows):
-                columns = zip(table["image"], table["box"].to_pylist(), table["unlabelled"].to_pylist(), strict=True)
-                waiting.append((table, [pool.submit(_face, *row, images, self.find) for row in columns]))
-                if len(waiting) > _BATCHES_AHEAD:
-                    yield _faces(*waiting.popleft(), images)
-            while waiting:
-                yield _faces(*waiting.popleft(), images)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return cut_out(self.tables(rows), images, self.find)
 
-    def _tables(self, rows: int) -> Iterator[pa.Table]:
-        """The rows of the split, `rows` at a time, whatever the files' row groups."""
+    def tables(self, rows: int = 64) -> Iterator[pa.Table]:
+        """The rows of the split, `rows` at a time, whatever the files' row groups; see cilf.datasets.face_rows.
+
+        Raises:
+            JobError: the data could not be read to its end.
+        """
         kept: pa.Table | None = None
         fs = locate(self.data).fs
         for file in self._files:
@@ -182,16 +181,54 @@ def read_faces(path: str, split: str, size: int) -> Faces:
     return faces
 
 
-def no_usable_rows(data: str, split: str, skipped: tuple[Skipped, ...]) -> UsageError:
+class NoUsableRows(UsageError):
+    """Every row of a split was skipped."""
+
+
+def no_usable_rows(data: str, split: str, skipped: tuple[Skipped, ...]) -> NoUsableRows:
     """The error to raise where every row of a split was skipped."""
-    return UsageError(
+    return NoUsableRows(
         f"none of the {len(skipped)} rows of {data}, split = {split!r}, can be used; "
         f"the first is {skipped[0].id}: {skipped[0].reason}"
     )
 
 
+def cut_out(
+    tables: Iterable[pa.Table], images: Images, find: bool, altered: Alteration | None = None
+) -> Iterator[Faces]:
+    """Each table's faces, decoded and cut out as by labelling.
+
+    Only the next few tables are in memory; threads decode them while the caller works on this one.
+
+    Args:
+        tables: as FaceSet.tables gives them.
+        images: what the model sees.
+        find: as of FaceSet.
+        altered: what happens to each file first.
+    """
+    waiting: deque[tuple[pa.Table, list[Future]]] = deque()
+    pool = ThreadPoolExecutor()
+    try:
+        for table in tables:
+            ids, boxes, unlabelled = (table[name].to_pylist() for name in ("id", "box", "unlabelled"))
+            rows = zip(ids, table["image"], boxes, unlabelled, strict=True)
+            waiting.append((table, [pool.submit(_face, *row, images, find, altered) for row in rows]))
+            if len(waiting) > _BATCHES_AHEAD:
+                yield _faces(*waiting.popleft(), images)
+        while waiting:
+            yield _faces(*waiting.popleft(), images)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _face(
-    image: pa.Scalar, box: list[float] | None, unlabelled: str | None, images: Images, find: bool
+    row_id: str,
+    image: pa.Scalar,
+    box: list[float] | None,
+    unlabelled: str | None,
+    images: Images,
+    find: bool,
+    altered: Alteration | None,
 ) -> np.ndarray | str:
     """The crop, or why the row is none."""
     if unlabelled:
@@ -199,11 +236,14 @@ def _face(
     if not image.is_valid:
         return "no image"
     try:
+        data = image.as_py()
+        if altered is not None:
+            data, box = altered(row_id, data, box)
         if box is None and find:
-            return nearest_the_middle(image.as_py(), images, _MAX_PIXELS)
+            return nearest_the_middle(data, images, MAX_PIXELS)
         if box is None:
-            return whole(image.as_py(), images, _MAX_PIXELS).crops_NHWC[0]
-        return known(image.as_py(), np.array(box), images, _MAX_PIXELS)
+            return whole(data, images, MAX_PIXELS).crops_NHWC[0]
+        return known(data, np.array(box), images, MAX_PIXELS)
     except DecodeError as error:
         return error.reason
     except (BoxError, NoFaceError) as error:

@@ -32,7 +32,26 @@ def true_groups(labels: Mapping[str, np.ndarray], groups: Sequence[AgeGroup]) ->
     return np.array([number[name] for name in labels["age_group"]], np.int64)
 
 
-def assess(estimates: Estimates, groups: Sequence[AgeGroup], labels: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def covered(
+    low_N: np.ndarray, high_N: np.ndarray, groups: Sequence[AgeGroup], true_N: np.ndarray, oldest: int
+) -> np.ndarray:
+    """Share of the whole years of each face's group that lie inside of an interval: how often it holds the truth where
+    every age of the group is as likely, float64 [N].
+
+    Args:
+        low_N, high_N: ends of the intervals, years.
+        true_N: int, the number of each face's group.
+        oldest: year that ends a group without a last one.
+    """
+    ends = [(group.low, max(group.low, oldest) if group.high is None else group.high) for group in groups]
+    first_N, last_N = np.array(ends)[true_N].T
+    held_N = np.minimum(np.floor(high_N), last_N) - np.maximum(np.ceil(low_N), first_N) + 1
+    return held_N.clip(min=0) / (last_N - first_N + 1)
+
+
+def assess(
+    estimates: Estimates, groups: Sequence[AgeGroup], labels: Mapping[str, np.ndarray], oldest: int
+) -> dict[str, Any]:
     """Everything about the estimates of N >= 1 faces, as strict JSON types.
 
     Accuracies in per cent, years, shares in 0..1; intervals as in cilf.evaluation.groups.assess.
@@ -41,6 +60,7 @@ def assess(estimates: Estimates, groups: Sequence[AgeGroup], labels: Mapping[str
         groups: from the youngest on.
         labels: `age_group` of the rows, and `gender`, `race` and `subject` where known, as in
             cilf.datasets.faces.Faces.
+        oldest: the model's oldest age, years.
     """
     true_N, chosen_N = true_groups(labels, groups), group_of(estimates.age, groups)
     off_N = np.abs(chosen_N - true_N)
@@ -49,6 +69,7 @@ def assess(estimates: Estimates, groups: Sequence[AgeGroup], labels: Mapping[str
         "one_off": 100 * (off_N <= 1),
         "accuracy_before_correction": 100 * (group_of(estimates.first_age, groups) == true_N),
         "expected_error": estimates.expected_error,
+        "coverage": covered(estimates.age_low, estimates.age_high, groups, true_N, oldest),
         "width": estimates.age_high - estimates.age_low,
         "accepted": estimates.accepted,
         "corrected": estimates.corrections > 0,

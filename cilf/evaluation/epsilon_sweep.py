@@ -126,7 +126,7 @@ def sweep(corrector: Corrector, seen: Look, ages_N: np.ndarray) -> list[Row]:
 def _labelled(corrector: Corrector, seen: Look, epsilon: float) -> Judged:
     assert seen.second_BK is not None
     constants = corrector.constants.model_copy(update={"epsilon": epsilon})
-    other = Corrector(constants, corrector.first, corrector.second)
+    other = Corrector(constants, corrector.familiarity, corrector.first, corrector.second)
     return other.label(seen.with_second(None), seen.second_BK.__getitem__)
 
 

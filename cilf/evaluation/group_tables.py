@@ -6,8 +6,8 @@ from rich.console import RenderableType
 
 from cilf.evaluation.layout import Record, document, ends, markdown_table, percent, shown, with_ends
 
-_COLUMNS = ("accuracy\n%", "95 %", "1-off\n%", "95 %", "accepted", "width\nyears")
-_HEADINGS = ("accuracy, %", "1-off, %", "accepted", "interval width, years")
+_COLUMNS = ("accuracy\n%", "95 %", "1-off\n%", "95 %", "in\n90 %", "accepted", "width\nyears")
+_HEADINGS = ("accuracy, %", "1-off, %", "in 90 % interval", "accepted", "interval width, years")
 
 
 def terminal(record: Record) -> RenderableType:
@@ -27,7 +27,10 @@ def terminal(record: Record) -> RenderableType:
 
 def _known(record: Record) -> str:
     names = ", ".join(group["name"] for group in record["age_groups"])
-    return f"The data tells no ages but groups: {names}. An estimate is in the group nearest to it."
+    return (
+        f"The data tells no ages but groups: {names}. An estimate is in the group nearest to it, and an interval holds "
+        "the share of a group's years that lie inside."
+    )
 
 
 def _cells(row: Record) -> list[str]:
@@ -36,6 +39,7 @@ def _cells(row: Record) -> list[str]:
         ends(row["accuracy"], digits=1),
         f"{row['one_off']['value']:.1f}",
         ends(row["one_off"], digits=1),
+        f"{row['coverage']['value']:.1%}",
         f"{row['accepted']['value']:.1%}",
         f"{row['width']['value']:.1f}",
     ]
@@ -61,6 +65,7 @@ def _full(row: Record) -> list[str]:
     return [
         with_ends(row["accuracy"], digits=1),
         with_ends(row["one_off"], digits=1),
+        percent(row["coverage"]),
         percent(row["accepted"]),
         with_ends(row["width"], digits=1),
     ]

@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console, RenderableType
 
+from cilf.ages import AgeSpace
 from cilf.config import EvaluateOptions
 from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.faces import FaceSet
 from cilf.estimator import Estimator
 from cilf.evaluation import age_groups, group_plot, group_tables, groups, plots, tables
 from cilf.evaluation.measure import BATCH, measure
-from cilf.evaluation.scale import Scale, scale_of
+from cilf.evaluation.scale import scale_of
 from cilf.evaluation.stream import Estimated, estimate_set
 from cilf.memory import keep_freed_memory
 from cilf.own_files import check_results
@@ -129,7 +130,7 @@ def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str |
         "data": {"path": faces.data, "split": faces.split, "found": faces.find, "rows": faces.rows, "evaluated": rows},
         "leakage": of_one_result(tested, learned=learned, others=faces.known_others if faces.others else None),
         "skipped": {"total": len(estimated.skipped), "rows": [asdict(row) for row in estimated.skipped[:_NAMED]]},
-        **_measured(estimated, faces.age_groups, scale_of(estimator.card.model.ages.space)),
+        **_measured(estimated, faces.age_groups, estimator.card.model.ages.space),
         "speed": {
             "device": str(estimator.device),
             "batch_size": BATCH,
@@ -143,16 +144,16 @@ def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str |
     return Evaluation(record, estimated.table())
 
 
-def _measured(estimated: Estimated, known: list[AgeGroup] | None, scale: Scale) -> dict[str, Any]:
+def _measured(estimated: Estimated, known: list[AgeGroup] | None, space: AgeSpace) -> dict[str, Any]:
     """`figures` for a card, and all others, by age, by rank or by `known` groups."""
-    estimates, labels = estimated.estimates, estimated.groups
+    estimates, labels, scale = estimated.estimates, estimated.groups, scale_of(space)
     if known is None:
         assessed = groups.assess(estimates, estimated.ages_N, labels, estimated.stds_N, scale)
         figures = measure(estimates, estimated.ages_N, scale)
         if epsilon := assessed["epsilon_error"]:
             figures["epsilon_error"] = epsilon["value"]
     else:
-        assessed = age_groups.assess(estimates, known, labels)
-        names = ("accuracy", "one_off", "accuracy_before_correction", "accepted", "corrected")
+        assessed = age_groups.assess(estimates, known, labels, space.oldest)
+        names = ("accuracy", "one_off", "accuracy_before_correction", "coverage", "accepted", "corrected")
         figures = {"rows": len(estimates.age), **{name: assessed["all"][name]["value"] for name in names}}
     return {"figures": figures, **assessed}

@@ -104,14 +104,14 @@ def lines(axes: Axes, rows: Sequence[Record], name: str, scale: float = 1) -> tu
             axes.text(0.02, place, "too few rows", color=_GREY, va="center", transform=axes.get_yaxis_transform())
     known = [(place, row[name]) for place, row in enumerate(rows) if not row["hidden"]]
     values = scale * np.array([figure["value"] for _, figure in known])
-    return np.array([place for place, _ in known]), values, scale * _whiskers([figure for _, figure in known])
+    return np.array([place for place, _ in known]), values, scale * whisker_lengths([figure for _, figure in known])
 
 
 def _short(name: str) -> str:
     return name if len(name) <= 20 else f"{name[:19]}…"
 
 
-def _whiskers(figures: Sequence[Record]) -> np.ndarray:
+def whisker_lengths(figures: Sequence[Record]) -> np.ndarray:
     """Lengths down and up [2, M]; none where there is no interval."""
     ends = [(f["low"], f["high"]) if f["low"] is not None else (f["value"], f["value"]) for f in figures]
     values_M = np.array([f["value"] for f in figures])
@@ -185,7 +185,7 @@ def _density(axes: Axes, ages_N: np.ndarray, estimates_N: np.ndarray, unit: str)
 def _reliability(axes: Axes, reliability: Record, unit: str) -> None:
     bins = reliability["bins"]
     expected = np.array([b["expected_error"]["value"] for b in bins])
-    observed, whiskers = np.array([b["mae"]["value"] for b in bins]), _whiskers([b["mae"] for b in bins])
+    observed, whiskers = np.array([b["mae"]["value"] for b in bins]), whisker_lengths([b["mae"] for b in bins])
     limit = 1.08 * max(expected.max(), (observed + whiskers[1]).max(), 0.1)
     axes.plot([0, limit], [0, limit], **DASHED, label="perfect")
     ten = f"{len(bins)} bins of equal size"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
 
+from cilf.datasets.face_sample import FaceSample
 from cilf.datasets.faces import Faces, FaceSet, Skipped, no_usable_rows
 from cilf.estimator import Estimates, Estimator
 from cilf.evaluation.measure import BATCH, joined
@@ -57,7 +58,7 @@ class Estimated:
         return pa.table(columns)
 
 
-def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
+def estimate_set(estimator: Estimator, faces: FaceSet | FaceSample) -> Estimated:
     """Estimate all usable rows; a bar on stderr shows how far it is where that is a terminal.
 
     Raises:
@@ -67,30 +68,20 @@ def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
     started = time.perf_counter()
     estimates: list[Estimates] = []
     kept: list[Faces] = []
-    skipped: list[Skipped] = []
     timed: list[tuple[int, float]] = []
     with _bar() as bar:
         task = bar.add_task("", total=faces.rows)
         for batch in faces.batches(estimator.images, BATCH):
-            skipped += batch.skipped
+            before = time.perf_counter()
+            good, said = usable(estimator, batch)
             if len(batch):
-                before = time.perf_counter()
-                said = estimator(batch.images_NHWC)
                 timed.append((len(batch), time.perf_counter() - before))
-                finite_N = np.isfinite(np.stack([getattr(said, name) for name in _NUMBERS])).all(axis=0)
-                ranked_N = _ranked(estimator, batch)
-                skipped += [Skipped(batch.ids[row], "the model gives no number") for row in np.flatnonzero(~finite_N)]
-                skipped += [
-                    Skipped(batch.ids[row], f"{batch.ages_N[row]:g} is none of the model's ranks")
-                    for row in np.flatnonzero(finite_N & ~ranked_N)
-                ]
-                usable_N = finite_N & ranked_N
-                estimates.append(Estimates(**{name: getattr(said, name)[usable_N] for name in _ALL}))
-                kept.append(batch.without_pixels().take(np.flatnonzero(usable_N)))
+            estimates.append(said)
+            kept.append(good.without_pixels())
             bar.advance(task, len(batch) + len(batch.skipped))
-    if not any(len(part) for part in kept):
-        raise no_usable_rows(faces.data, faces.split, tuple(skipped))
     seen = Faces.joined(kept)
+    if not len(seen):
+        raise no_usable_rows(faces.data, faces.split, seen.skipped)
     has_stds = seen.stds_N is not None and bool((seen.stds_N >= 0).any())
     images, seconds = np.sum(timed[1:] or timed, axis=0)
     return Estimated(
@@ -99,10 +90,25 @@ def estimate_set(estimator: Estimator, faces: FaceSet) -> Estimated:
         ids=seen.ids,
         groups=seen.groups,
         stds_N=seen.stds_N if has_stds else None,
-        skipped=tuple(skipped),
+        skipped=seen.skipped,
         seconds=time.perf_counter() - started,
         rate=float(images / seconds),
     )
+
+
+def usable(estimator: Estimator, batch: Faces) -> tuple[Faces, Estimates]:
+    """Estimate a batch: the faces that get a number and whose labels the model knows; the others are skipped."""
+    said = estimator(batch.images_NHWC)
+    finite_N = np.isfinite(np.stack([getattr(said, name) for name in _NUMBERS])).all(axis=0)
+    ranked_N = _ranked(estimator, batch)
+    skipped = [Skipped(batch.ids[row], "the model gives no number") for row in np.flatnonzero(~finite_N)]
+    skipped += [
+        Skipped(batch.ids[row], f"{batch.ages_N[row]:g} is none of the model's ranks")
+        for row in np.flatnonzero(finite_N & ~ranked_N)
+    ]
+    good = np.flatnonzero(finite_N & ranked_N)
+    faces = replace(batch.take(good), skipped=(*batch.skipped, *skipped))
+    return faces, Estimates(**{name: getattr(said, name)[good] for name in _ALL})
 
 
 def _ranked(estimator: Estimator, batch: Faces) -> np.ndarray:

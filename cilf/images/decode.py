@@ -13,11 +13,12 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cilf.images import jpeg, pillow, tiff, tiff_pages
+from cilf.images import jpeg, jpeg2000, pillow, tiff, tiff_pages
 from cilf.images.kinds import not_known, not_read
+from cilf.images.profiles import in_srgb, profile_of
 from cilf.images.squeeze import squeeze
 
-DECODE_VERSION = 6
+DECODE_VERSION = 7
 """Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
 
 _ORIENTATION = 0x0112
@@ -95,10 +96,10 @@ def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
 def read(data: bytes, least: int, max_pixels: int) -> Photograph:
     """Decode an image of any of the formats of cilf.images.pillow.
 
-    The first frame of an animation counts. Transparent parts become white, which is what viewers and paper show
-    behind an image; black, which a plain conversion gives, would frame a cut-out face like night. A file that ends
-    too early is unreadable; one with damaged bytes in the midst that still decodes to its end is an image, as viewers
-    have it.
+    The first frame of an animation counts. Colours of another space, as a profile of RGB names it, become those of
+    sRGB. Transparent parts become white, which is what viewers and paper show behind an image; black, which a plain
+    conversion gives, would frame a cut-out face like night. A file that ends too early is unreadable; one with damaged
+    bytes in the midst that still decodes to its end is an image, as viewers have it.
 
     Args:
         data: the file's bytes.
@@ -119,7 +120,7 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
         pixels = jpeg.read_pixels(data, header, least)
         if pixels is not None:
             orientation = _jpeg_orientation(data) if header.has_metadata else 1
-            return _photograph(header.width, header.height, orientation, pixels)
+            return _photograph(header.width, header.height, orientation, in_srgb(pixels, header.profile))
     try:
         if kind := not_read(data):
             raise DecodeError("unreadable", kind)
@@ -152,7 +153,15 @@ def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
         if isinstance(image, TiffImageFile):
             tiff.take_memory(image)
         image.load()
-        return _photograph(width, height, _orientation(image), _rgb(image))
+        return _photograph(width, height, _orientation(image), _as_shown(image, data))
+
+
+def _as_shown(image: Image.Image, data: bytes) -> np.ndarray:
+    """uint8 [H, W, 3], sRGB, of an image that has been read."""
+    may_be_deep = image.format == "JPEG2000" and image.mode == "RGB"
+    deep = jpeg2000.deep_pixels(data, *image.size) if may_be_deep else None
+    pixels = _rgb(image) if deep is None else deep
+    return in_srgb(pixels, profile_of(image))
 
 
 def _photograph(width: int, height: int, orientation: int, stored: np.ndarray) -> Photograph:

@@ -90,6 +90,18 @@ class Faces:
     blank: bool = False
     """Whether it was to be one face and shows nothing at all."""
 
+    @property
+    def middle(self) -> int:
+        """Which face is nearest to the middle.
+
+        Raises:
+            NoFaceError: there is none.
+        """
+        if not len(self.boxes_N4):
+            raise NoFaceError("no face is found")
+        middles_N2 = (self.boxes_N4[:, :2] + self.boxes_N4[:, 2:]) / 2
+        return int(np.hypot(*(middles_N2 - [self.width / 2, self.height / 2]).T).argmin())
+
 
 def find(data: bytes, images: Images, max_pixels: int) -> Faces:
     """Find and cut out the faces of an encoded image.
@@ -240,10 +252,7 @@ def nearest_the_middle(data: bytes, images: Images, max_pixels: int) -> np.ndarr
         NoFaceError: there is none.
     """
     faces = find(data, images, max_pixels)
-    if not len(faces.boxes_N4):
-        raise NoFaceError("no face is found")
-    middles_N2 = (faces.boxes_N4[:, :2] + faces.boxes_N4[:, 2:]) / 2
-    return faces.crops_NHWC[np.hypot(*(middles_N2 - [faces.width / 2, faces.height / 2]).T).argmin()]
+    return faces.crops_NHWC[faces.middle]
 
 
 def _meant(image_HWC: np.ndarray, box_4: np.ndarray, scale: float, frame: Frame) -> Square | None:

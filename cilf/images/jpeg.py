@@ -19,11 +19,13 @@ from cilf.images import eighth
 MAX_SCANS = 100
 """Each scan of a progressive JPEG is a pass over all pixels; real ones have about 10, a bomb has thousands."""
 
-_APP1, _START, _END, _START_OF_SCAN = 0xE1, 0xD8, 0xD9, 0xDA
+_APP1, _APP2, _START, _END, _START_OF_SCAN = 0xE1, 0xE2, 0xD8, 0xD9, 0xDA
 _SEGMENTS = (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE)  # tables, restart interval, APP0..APP15, comment
 _PROGRESSIVE = 0xC2
 _HUFFMAN_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)
 _FIRST_WITH_LENGTH = 0xC0
+_PROFILE = b"ICC_PROFILE\0"
+"""How a part of a colour profile begins; its number and how many there are follow."""
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """Not a 0xFF of the pixels' code, which a 0 follows, nor a restart within it."""
 
@@ -38,6 +40,8 @@ class Header(NamedTuple):
     """Whether there is a segment of the kind that EXIF and XMP come in."""
     coefficients: int
     """Bytes that are held until the last of several scans; 0 where there is one."""
+    profile: bytes
+    """The colour profile; empty where there is none."""
 
 
 def read_header(data: bytes) -> Header | None:
@@ -47,7 +51,7 @@ def read_header(data: bytes) -> Header | None:
     """
     if not data.startswith(b"\xff\xd8"):
         return None
-    at, frame, has_metadata = 2, None, False
+    at, frame, has_metadata, profile = 2, None, False, dict[bytes, bytes]()
     while at + 10 <= len(data) and data[at] == 0xFF:
         kind, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
         if kind == _START_OF_SCAN:
@@ -61,7 +65,7 @@ def read_header(data: bytes) -> Header | None:
                 return None
             sampling = [divmod(factors, 16) for factors in data[frame + 11 : frame + 10 + 3 * components : 3]]
             held = coefficients(width, height, sampling) if several_scans else 0
-            return Header(width, height, has_metadata, held)
+            return Header(width, height, has_metadata, held, b"".join(part for _, part in sorted(profile.items())))
         if kind in _HUFFMAN_FRAMES:
             frame = at
         elif kind not in _SEGMENTS:
@@ -69,6 +73,9 @@ def read_header(data: bytes) -> Header | None:
             # into a comment, to another frame than libjpeg finds.
             return None
         has_metadata |= kind == _APP1
+        if kind == _APP2 and data.startswith(_PROFILE, at + 4):
+            part = data[at + 4 + len(_PROFILE) : at + 2 + length]
+            profile[part[:1]] = part[2:]
         at += 2 + length
     return None
 

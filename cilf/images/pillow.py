@@ -16,6 +16,7 @@ from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from cilf.images.brands import as_avif
+from cilf.images.profiles import inflated
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "JPEG2000", "PPM", "PSD")
 """What photographs come in. Pillow reads more, but takes noise for some of it (TGA, PCX) and runs programs for
@@ -33,14 +34,17 @@ def opened(data: bytes) -> ImageFile:
         UnidentifiedImageError: in none of _FORMATS.
     """
     Image.init()  # Pillow knows a few formats from the start
-    data = as_avif(_without_profile(data))
+    data, profile = _without_profile(as_avif(data))
     for name in _FORMATS:
         factory, accept = Image.OPEN[name]
         if accept is None or accept(data[:16]) is True:
             try:
-                return factory(io.BytesIO(data), "")
+                image = factory(io.BytesIO(data), "")
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue
+            if profile is not None:
+                image.info["icc_profile"] = profile
+            return image
     raise UnidentifiedImageError
 
 
@@ -68,12 +72,15 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _without_profile(data: bytes) -> bytes:
-    """A PNG without its colour profile: those of wide gamuts are larger than Pillow allows any text in a PNG to be."""
+def _without_profile(data: bytes) -> tuple[bytes, bytes | None]:
+    """A PNG without its colour profile, and the profile: some are larger than Pillow allows any text in a PNG to be.
+
+    Any other file is returned as it is.
+    """
     at = len(_PNG)
     while data.startswith(_PNG) and at + 12 <= len(data) and (kind := data[at + 4 : at + 8]) != b"IDAT":
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if kind == b"iCCP":
-            return data[:at] + data[end:]
+            return data[:at] + data[end:], inflated(data[at + 8 : end - 4])
         at = end
-    return data
+    return data, None

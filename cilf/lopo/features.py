@@ -71,7 +71,7 @@ def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -
     Raises:
         UsageError: an image cannot be decoded, or the model is another kind of system.
     """
-    estimator = _estimator(folder)
+    estimator, model = _estimator(folder)
     crops, found = [], []
     for face, data in zip(ids, images, strict=True):
         try:
@@ -85,22 +85,21 @@ def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -
     crops_NHWC = np.stack(crops)
     estimates = estimator(crops_NHWC)
     pixels_BCHW = estimator.normalise(torch.from_numpy(crops_NHWC))
-    x_NVMX = np.concatenate([_looked(estimator.model, part_BCHW) for part_BCHW in pixels_BCHW.split(_CHUNK)])
+    x_NVMX = np.concatenate([_looked(model, part_BCHW) for part_BCHW in pixels_BCHW.split(_CHUNK)])
     estimates_NJ = np.stack([getattr(estimates, name).astype(np.float32) for name in ESTIMATES], axis=1)
     return Frozen(x_NVMX, estimates_NJ, np.array(found, np.int32))
 
 
 @lru_cache(maxsize=1)
-def _estimator(folder: Path) -> Estimator:
-    """Kept for the life of the process."""
+def _estimator(folder: Path) -> tuple[Estimator, CILF]:
+    """It and its network, kept for the life of the process."""
     keep_freed_memory()
     prepare()
     estimator = Estimator(folder, device="cpu", threads=1)
-    if not isinstance(estimator.model, CILF):
-        raise UsageError(
-            f"{folder} is a {type(estimator.model).__name__}; heads are fitted on a CILF-CIAE's frozen features"
-        )
-    return estimator
+    model = estimator.model
+    if not isinstance(model, CILF):
+        raise UsageError(f"{folder} is a {type(model).__name__}; heads are fitted on a CILF-CIAE's frozen features")
+    return estimator, model
 
 
 @torch.inference_mode()

@@ -49,6 +49,11 @@ class CorrectionTable:
             self.look.at(rows), self.low_N[rows], self.high_N[rows], self.subject_N[rows], self.clean_N[rows]
         )
 
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """`low_N` and `high_N`."""
+        return self.low_N, self.high_N
+
     def ask(self, rows: Tensor) -> Tensor:
         """The second network's posteriors of some rows, as a corrector asks for them."""
         assert self.look.second_BK is not None

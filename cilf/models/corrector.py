@@ -24,6 +24,7 @@ from cilf.ages import AgeSpace
 from cilf.models.conformal import widen
 from cilf.models.error_ensemble import expected_error, residual_quantile, residuals
 from cilf.models.evidence import Decode, Look, decode_age, joint_posterior
+from cilf.models.familiarity import Familiarity
 from cilf.models.judge import Judge
 
 TRUST = 10.0
@@ -31,7 +32,7 @@ TRUST = 10.0
 
 REASONS = ("ok", "ok_after_second_look", "not_converged", "unlike_calibration")
 """What `Judged.reason_B` counts: accepted at once, accepted after a second look, judged error still above ε, and
-members or embedding unlike those of calibration."""
+members, embedding or quality unlike those of calibration."""
 OK, OK_AFTER_SECOND_LOOK, NOT_CONVERGED, UNLIKE = range(4)
 
 Ask = Callable[[Tensor], Tensor]
@@ -61,7 +62,7 @@ class Constants(BaseModel):
     max_spread: float = float("inf")
     """Disagreement of the members above which a row is not accepted, years."""
     max_distance: float = float("inf")
-    """Mahalanobis distance of the embedding above which a row is not accepted."""
+    """Distance (cilf.models.familiarity) above which a row is not accepted."""
     alpha: float = 0.1
     """The interval misses the truth for this share of subjects."""
     beta: float = 0.5
@@ -80,7 +81,6 @@ class Opinion(NamedTuple):
     age_B: Tensor
     error_B: Tensor
     spread_B: Tensor
-    distance_B: Tensor
     low_B: Tensor
     high_B: Tensor
     """Ends of the central 1 - α of the residual distribution, before conformal widening."""
@@ -111,14 +111,18 @@ class Corrector(nn.Module):
 
     Args:
         constants: thresholds.
+        familiarity: of rows with those of calibration.
         first: judge of what is known at first sight.
         second: judge after a second look; None: there is none.
     """
 
-    def __init__(self, constants: Constants, first: Judge, second: Judge | None = None) -> None:
+    def __init__(
+        self, constants: Constants, familiarity: Familiarity, first: Judge, second: Judge | None = None
+    ) -> None:
         super().__init__()
         self.constants = constants
         self.space = AgeSpace(constants.youngest, constants.oldest)
+        self.familiarity = familiarity
         self.first = first
         self.second = second
         self.eval().requires_grad_(False)
@@ -136,12 +140,13 @@ class Corrector(nn.Module):
         """
         of = {
             part: {name.removeprefix(part): t.float() for name, t in tensors.items() if name.startswith(part)}
-            for part in ("first.", "second.")
+            for part in ("familiarity.", "first.", "second.")
         }
         try:
             first = Judge.from_state(of["first."])
             second = Judge.from_state(of["second."]) if of["second."] else None
-            corrector = cls(Constants.model_validate(constants), first, second)
+            familiarity = Familiarity.from_state(of["familiarity."])
+            corrector = cls(Constants.model_validate(constants), familiarity, first, second)
             corrector.load_state_dict(dict(tensors))
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"not the tensors of a corrector: {error}") from error
@@ -175,7 +180,6 @@ class Corrector(nn.Module):
             moved_B,
             error_B,
             verdict.spread_B,
-            verdict.distance_B,
             age_B + residual_quantile(probs_BR, constants.alpha / 2),
             age_B + residual_quantile(probs_BR, 1 - constants.alpha / 2),
         )
@@ -194,7 +198,8 @@ class Corrector(nn.Module):
             last = Opinion(*(old.index_copy(0, rows, new) for old, new in zip(last, opinion, strict=True)))
             corrections_B[rows] = 1
         failed_B = self._failing(last.error_B)
-        usual_B = (last.spread_B <= self.constants.max_spread) & (last.distance_B <= self.constants.max_distance)
+        near_B = self.familiarity(look) <= self.constants.max_distance
+        usual_B = (last.spread_B <= self.constants.max_spread) & near_B
         reason_B = torch.where(corrections_B > 0, OK_AFTER_SECOND_LOOK, OK)
         reason_B = reason_B.masked_fill(~usual_B, UNLIKE).masked_fill(failed_B, NOT_CONVERGED)
         judged = Judged(

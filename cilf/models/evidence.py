@@ -7,7 +7,7 @@ embedding of it. A second look adds the posterior of an independent network.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ from cilf.ages import AgeSpace
 
 Decode = Literal["median", "mean"]
 
-_PRINCIPAL = 32  # axes kept of an embedding: our own choice
+_FAR = 8.0  # standard deviations
 _LEAST = 1e-6  # mass below which a class counts as empty
 
 
@@ -41,13 +41,17 @@ class Look:
 
     def at(self, rows: Tensor | slice) -> Look:
         """The same of some rows, int64 [n], bool [B] or a slice."""
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Look(**{name: None if value is None else value[rows] for name, value in held.items()})
 
-    def to(self, device: torch.device | str) -> Look:
-        """The same on another device."""
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Look(**{name: None if value is None else value.to(device) for name, value in held.items()})
+        def of(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[rows]
+
+        return Look(
+            self.posterior_BK[rows],
+            of(self.others_BD),
+            of(self.quality_BQ),
+            of(self.embedding_BC),
+            of(self.second_BK),
+        )
 
     def with_second(self, posterior_BK: Tensor | None) -> Look:
         """The same with the second network's word; None takes it away."""
@@ -56,7 +60,13 @@ class Look:
     @classmethod
     def concatenated(cls, parts: Sequence[Look]) -> Look:
         """All rows of parts that hold the same things."""
-        return cls(**{f.name: _joined([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+        return cls(
+            torch.cat([part.posterior_BK for part in parts]),
+            _joined([part.others_BD for part in parts]),
+            _joined([part.quality_BQ for part in parts]),
+            _joined([part.embedding_BC for part in parts]),
+            _joined([part.second_BK for part in parts]),
+        )
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -129,62 +139,40 @@ def _disagreement(first_BK: Tensor, second_BK: Tensor, age_B: Tensor, space: Age
 
 
 class EvidenceScaler(nn.Module):
-    """Standardises evidence and whitens the embedding; fitted once, then constant.
+    """Standardises evidence; fitted once, then constant.
 
     Args:
         mean_Z, std_Z: of the evidence columns.
-        centre_C, axes_CP: mean and whitening principal axes of the embedding, or None without one.
     """
 
     mean_Z: Tensor
     std_Z: Tensor
-    centre_C: Tensor | None
-    axes_CP: Tensor | None
 
-    def __init__(self, mean_Z: Tensor, std_Z: Tensor, centre_C: Tensor | None, axes_CP: Tensor | None) -> None:
+    def __init__(self, mean_Z: Tensor, std_Z: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean_Z", mean_Z)
         self.register_buffer("std_Z", std_Z)
-        self.register_buffer("centre_C", centre_C)
-        self.register_buffer("axes_CP", axes_CP)
 
     @classmethod
-    def fit(cls, evidence_NZ: Tensor, embedding_NC: Tensor | None) -> EvidenceScaler:
-        """Measure means, spreads and, where there is an embedding, its principal axes."""
-        mean_Z, std_Z = evidence_NZ.mean(dim=0), evidence_NZ.std(dim=0).clamp(min=1e-3)
-        if embedding_NC is None:
-            return cls(mean_Z, std_Z, None, None)
-        embedding_NC = embedding_NC.double()
-        centre_C = embedding_NC.mean(dim=0)
-        values_C, axes_CC = torch.linalg.eigh((embedding_NC - centre_C).T.cov())
-        # An axis fitted on fewer than ten rows would be noise.
-        steep = int((values_C > 1e-6 * values_C[-1]).sum())
-        wanted = max(1, min(_PRINCIPAL, len(embedding_NC) // 10, steep))
-        axes_CP = axes_CC[:, -wanted:] / values_C[-wanted:].sqrt()
-        return cls(mean_Z, std_Z, centre_C.float(), axes_CP.float().contiguous())
+    def fit(cls, evidence_NZ: Tensor) -> EvidenceScaler:
+        """Measure means and spreads."""
+        return cls(evidence_NZ.mean(dim=0), evidence_NZ.std(dim=0).clamp(min=1e-3))
 
     @property
     def width(self) -> int:
-        """Columns that `forward` gives."""
-        return len(self.mean_Z) + (0 if self.axes_CP is None else self.axes_CP.shape[1])
+        """Columns."""
+        return len(self.mean_Z)
 
-    def forward(self, evidence_BZ: Tensor, embedding_BC: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Scaled evidence, [B, width], and each row's Mahalanobis distance in the space of the embedding, [B].
-
-        The distance is zero without an embedding.
+    def forward(self, evidence_BZ: Tensor) -> Tensor:
+        """Scaled evidence, [B, Z].
 
         Raises:
             ValueError: evidence of another kind than it was fitted on.
         """
-        if evidence_BZ.shape[1] != len(self.mean_Z) or (embedding_BC is None) != (self.axes_CP is None):
+        if evidence_BZ.shape[1] != self.width:
             raise ValueError(
-                f"the corrector was fitted on {len(self.mean_Z)} evidence columns and "
-                f"{'an' if self.axes_CP is not None else 'no'} embedding, but got "
-                f"{evidence_BZ.shape[1]} and {'one' if embedding_BC is not None else 'none'}: "
-                "give it the same kind of Look as in fitting"
+                f"the corrector was fitted on {self.width} evidence columns, but got {evidence_BZ.shape[1]}: give it "
+                "the same kind of Look as in fitting"
             )
-        scaled_BZ = (evidence_BZ - self.mean_Z) / self.std_Z
-        if embedding_BC is None or self.axes_CP is None or self.centre_C is None:
-            return scaled_BZ, scaled_BZ.new_zeros(len(scaled_BZ))
-        white_BP = (embedding_BC - self.centre_C) @ self.axes_CP
-        return torch.cat([scaled_BZ, white_BP], dim=1), white_BP.norm(dim=1)
+        # A picture of an unknown kind is as strange as the strangest known, not more: nothing was learned beyond.
+        return ((evidence_BZ - self.mean_Z) / self.std_Z).clamp(-_FAR, _FAR)

@@ -22,8 +22,6 @@ class Verdict(NamedTuple):
     """Expected error of the estimate."""
     spread_B: Tensor
     """Disagreement of the members about it."""
-    distance_B: Tensor
-    """Of the embedding from those of calibration; no unit."""
 
     @property
     def probs_BR(self) -> Tensor:
@@ -55,8 +53,7 @@ class Judge(nn.Module):
         Raises:
             KeyError, RuntimeError: tensors are missing, left over or misshapen.
         """
-        centre_C, axes_CP = (tensors.get(f"scaler.{name}") for name in ("centre_C", "axes_CP"))
-        scaler = EvidenceScaler(tensors["scaler.mean_Z"], tensors["scaler.std_Z"], centre_C, axes_CP)
+        scaler = EvidenceScaler(tensors["scaler.mean_Z"], tensors["scaler.std_Z"])
         judge = cls(scaler, ErrorEnsemble(scaler.width), tensors["knots_2M"])
         judge.load_state_dict(dict(tensors))
         return judge
@@ -76,13 +73,14 @@ class Judge(nn.Module):
         Raises:
             ValueError: evidence of another kind than the judge was fitted on.
         """
-        scaled_BZ, distance_B = self.scaler(evidence(look, joint_BK, space, decode), look.embedding_BC)
+        scaled_BZ = self.scaler(evidence(look, joint_BK, space, decode))
         probs_LBR = self.ensemble(scaled_BZ, around(joint_BK, age_B, space)).softmax(dim=-1)
         if fold_B is not None:
             probs_LBR = out_of_fold(probs_LBR, fold_B)
         zero_B1 = torch.zeros_like(age_B)[:, None]
         error_LB = expected_error(probs_LBR, residuals(age_B), zero_B1).squeeze(2)
-        return Verdict(probs_LBR, self.calibrated(error_LB.mean(dim=0)), error_LB.std(dim=0, correction=0), distance_B)
+        spread_B = (error_LB - error_LB.mean(dim=0)).square().mean(dim=0).sqrt()
+        return Verdict(probs_LBR, self.calibrated(error_LB.mean(dim=0)), spread_B)
 
     def calibrated(self, raw_B: Tensor) -> Tensor:
         """Expected error for the ensemble's: linear between the knots, constant outside them."""

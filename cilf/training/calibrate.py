@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,7 +16,9 @@ from cilf.models.correction_table import CorrectionTable
 from cilf.models.network import Network
 from cilf.models.pixels import Normalise
 from cilf.models.second import SecondNetwork
+from cilf.training.balance import bounds
 from cilf.training.epochs import Views
+from cilf.training.rows import subject_numbers
 
 LEAST_HELD_OUT = 2 * MIN_SUBJECTS
 """Subjects that calibration takes."""
@@ -23,7 +26,8 @@ LEAST_HELD_OUT = 2 * MIN_SUBJECTS
 DEGRADED = 2
 """Degraded copies of each face that calibration sees beside the face as it is: our own choice."""
 
-_BATCH = 128
+BATCH = 128
+"""Rows that go through the networks at once."""
 
 
 def check_subjects(held: int, fitted: int) -> None:
@@ -45,44 +49,32 @@ def check_subjects(held: int, fitted: int) -> None:
 
 
 def correction_table(
-    model: Network, rows: pa.Table, subject_N: np.ndarray, second: SecondNetwork | None = None, seed: int = 0
+    model: Network, rows: Iterable[pa.Table], subjects: pa.Array, second: SecondNetwork | None = None, seed: int = 0
 ) -> CorrectionTable:
     """What the networks say of labelled rows: as labelling sees them, and DEGRADED times as training does.
 
     Args:
         model: in eval mode.
-        rows: cilf.training.rows.ROW.
-        subject_N: int64, a number per subject.
+        rows: batches of cilf.training.examine.ROW, of which only one is in memory at a time.
+        subjects: the `subject_keys` of all rows, each once; a subject's number is its place there.
         second: the second network; None: there is none.
         seed: of the degradations.
     """
     device = next(model.parameters()).device
     normalise = Normalise(model.spec.images).to(device)
     parts = []
-    for copy in (None, *range(DEGRADED)):
-        views = Views(model.spec.images, np.ones(0, np.float32), None if copy is None else (seed, copy))
-        for start in range(0, len(rows), _BATCH):
-            batch = rows.slice(start, _BATCH)
+    for batch in rows:
+        subject_N = torch.from_numpy(subject_numbers(batch, subjects)).to(device)
+        low_N, high_N = (torch.from_numpy(bound_N).to(device) for bound_N in bounds(batch, model.ages.oldest))
+        for copy in (None, *range(DEGRADED)):
+            views = Views(model.spec.images, np.ones(0, np.float32), None if copy is None else (seed, copy))
             pixels_BCHW = normalise(torch.from_numpy(crops(batch, views)).to(device))
             with torch.inference_mode():
                 look = first_look(model, pixels_BCHW, torch.float32)
                 look = look if second is None else look.with_second(second_look(second, pixels_BCHW, torch.float32))
-            low_N, high_N = (torch.from_numpy(bound_N).to(device) for bound_N in _bounds(batch, model.ages.oldest))
-            subjects = torch.from_numpy(subject_N[start : start + _BATCH]).to(device)
-            clean = torch.full_like(subjects, copy is None, dtype=torch.bool)
-            parts.append(CorrectionTable(look, low_N, high_N, subjects, clean))
+            clean = torch.full_like(subject_N, copy is None, dtype=torch.bool)
+            parts.append(CorrectionTable(look, low_N, high_N, subject_N, clean))
     return CorrectionTable.concatenated(parts)
-
-
-def _bounds(rows: pa.Table, oldest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of what is known of each age, float32 [N] years; an open group ends at `oldest`."""
-    age_N, low_N, high_N = (
-        rows[name].to_numpy().astype(np.float32) if name in rows.column_names else np.full(len(rows), np.nan, "float32")
-        for name in ("age", "age_low", "age_high")
-    )
-    group_N = ~np.isnan(low_N)
-    end_N = np.where(np.isnan(high_N), np.maximum(low_N, oldest), high_N)
-    return np.where(group_N, low_N, age_N), np.where(group_N, end_N, age_N).astype(np.float32)
 
 
 def crops(rows: pa.Table, views: Views) -> np.ndarray:

@@ -7,7 +7,18 @@ from typing import Any
 from cilf.card import Card, read_card
 from cilf.storage import model_folder
 
-_AS_BEFORE = ("batch_size", "image_rate", "weight_decay", "clip", "ema", "balance", "held_out", "seed", "frozen_stages")
+_AS_BEFORE = (
+    "batch_size",
+    "image_rate",
+    "weight_decay",
+    "clip",
+    "ema",
+    "balance",
+    "held_out",
+    "seed",
+    "frozen_stages",
+    "views",
+)
 """Taken over from the recipe of the model: how it learned, and whom it has not seen."""
 _COMPLETE = {"name", "summary", "licence", "model", "train_text", "epochs"}
 _GENTLY = 0.2

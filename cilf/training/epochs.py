@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from cilf.training.balance import bounds, mean_of_years
 from cilf.training.sources import TASK_CPUS
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
     from ray.data import Dataset
 
 _MAX_PIXELS = 200_000_000
@@ -125,19 +127,49 @@ def shown(table: pa.Table, number: int) -> pa.Table:
     return table.take(rows).append_column("showing", pa.array(np.arange(len(rows)) - first_N[rows]))
 
 
-def epoch(rows: Dataset, views: Views, block_rows: int, shuffle_seed: int | None) -> Dataset:
-    """Rows -> blocks of `block_rows` views, in an order that only the seed decides.
+def laid_out(rows: Dataset, block_rows: int, shuffle_seed: int | None) -> list[ObjectRef]:
+    """Rows in blocks of `block_rows`, in an order that only the seed decides: pyarrow tables in Ray's object store.
 
-    One block is one worker's batch. As order is kept, dealing the blocks out in turns gives two workers the same
-    rows per step as one worker with twice the batch.
+    One block is one worker's batch. Dealing the blocks out in turns gives two workers the same rows per step as one
+    worker with twice the batch.
     """
     if shuffle_seed is not None:
         rows = rows.random_shuffle(seed=shuffle_seed)
-    dealt = rows.repartition(target_num_rows_per_block=block_rows, strict=True)
-    seen = dealt.map_batches(views, batch_size=None, batch_format="pyarrow", num_cpus=TASK_CPUS, zero_copy_batch=True)
-    context = seen.context
-    context.execution_options.preserve_order = True
-    # A block must stay whole, or the turns would slip.
-    most_bytes = 4 * block_rows * (views.count * math.prod(views.images.shape) + 64)
-    context.target_max_block_size = max(context.target_max_block_size or 0, most_bytes)
-    return seen
+    rows = rows.repartition(target_num_rows_per_block=block_rows, strict=True)
+    rows.context.execution_options.preserve_order = True
+    return rows.materialize().to_arrow_refs()
+
+
+class Dealer:
+    """Lays out the rows of an epoch once for all workers; an actor. It keeps the layout that was asked for last."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, list[ObjectRef]] = "", []
+
+    def deal(self, name: str, rows: Dataset, block_rows: int, shuffle_seed: int | None) -> list[ObjectRef]:
+        """As `laid_out`; the same name stands for the same layout."""
+        if self._last[0] != name:
+            self._last = "", []  # lets the blocks of the last epoch go first
+            self._last = name, laid_out(rows, block_rows, shuffle_seed)
+        return self._last[1]
+
+
+def batches(blocks: Sequence[ObjectRef], views: Views, ahead: int) -> Iterator[dict[str, np.ndarray]]:
+    """The views of each block, in order, made by tasks of which `ahead` are under way.
+
+    A pipeline of Ray Data that ends in the workers would be shorter. But its executor does not wait while the workers
+    have enough to do: it goes round without end, which takes a core of its own for as long as they learn.
+    """
+    import ray
+
+    task, known = ray.remote(num_cpus=TASK_CPUS)(_made), ray.put(views)
+    coming = deque(task.remote(known, block) for block in blocks[:ahead])
+    for block in [*blocks[ahead:], *[None] * min(ahead, len(blocks))]:
+        made = ray.get(coming.popleft())
+        if block is not None:
+            coming.append(task.remote(known, block))
+        yield made
+
+
+def _made(views: Views, block: pa.Table) -> dict[str, np.ndarray]:
+    return views(block)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 import cilf
-from cilf.card import CARD_FILE, WEIGHTS_FILE, Card, write_card
+from cilf.card import CARD_FILE, WEIGHTS_FILE, Card, read_card, write_card
 from cilf.cluster import Cluster, check_everywhere, running
 from cilf.config import TrainOptions
 from cilf.datasets.faces import FaceSet
@@ -25,6 +25,7 @@ from cilf.datasets.labels import OLDEST
 from cilf.errors import UsageError
 from cilf.estimator import Estimator
 from cilf.evaluation.job import Evaluation, evaluate_model
+from cilf.model_card.page import PAGE_FILE, page
 from cilf.models.checkpoint import count_parameters, save_model
 from cilf.models.corrector import Corrector
 from cilf.models.corrector_fit import Plan, fit_corrector
@@ -33,12 +34,13 @@ from cilf.models.second import SecondNetwork
 from cilf.models.systems import build_network
 from cilf.storage import Location, locate, read, write
 from cilf.training.balance import age_weights
-from cilf.training.calibrate import correction_table, crops
+from cilf.training.calibrate import BATCH, correction_table, crops
 from cilf.training.epochs import Views
+from cilf.training.examine import ROW
 from cilf.training.image_init import FACES, init_image, trunk_weights
 from cilf.training.material import Material, gather
 from cilf.training.recipe import Recipe, Source, read_recipe
-from cilf.training.rows import Rows, subject_numbers
+from cilf.training.rows import Rows
 from cilf.training.run_folder import METRICS_FILE, RECIPE_FILE, prepare
 from cilf.training.second_look import fit_head, second_network
 from cilf.training.start import SEEN, Weights, check_unseen, learned_from, mix, start_weights
@@ -111,8 +113,8 @@ def _run(
         logger.info("fitting the head of the second network")
         fit_head(second, recipe, material, next(model.parameters()).device)
     logger.info("calibrating on %d faces", len(material.held_index))
-    held_rows = pa.concat_tables(material.held.iter_batches(batch_size=None, batch_format="pyarrow"))
-    table = correction_table(model, held_rows, subject_numbers(held_rows, material.subjects), second, recipe.seed)
+    held = material.held.iter_batches(batch_size=BATCH, batch_format="pyarrow")
+    table = correction_table(model, held, material.subjects, second, recipe.seed)
     corrector = fit_corrector(model.ages, table, Plan(decode=model.decode), recipe.seed)
     logger.info(
         "calibrated; second look %s; moving estimates %s", corrector.constants.second_look, corrector.constants.moving
@@ -126,9 +128,10 @@ def _run(
             "recipe": recipe.model_dump(mode="json", exclude={"model", "name", "summary", "licence"}),
             "cilf": cilf.__version__,
             "fitted_faces": len(material.fitted),
-            "held_out_faces": len(held_rows),
+            "held_out_faces": len(material.held_index),
             "rows_left_out": material.left_out,
             "parameters": count_parameters(model),
+            "captions": {"different": len(material.captions), "examples": material.captions[:3]},
             "speed": _speed(output),
             SEEN: learned_from(recipe, material.fitted["content"]),
         },
@@ -169,6 +172,7 @@ def deliver(
         write_card(estimator.card.model_copy(update={"figures": figures}), folder)
         for name in (WEIGHTS_FILE, CARD_FILE):
             write(output / name, (folder / name).read_bytes())
+        write(output / PAGE_FILE, page(read_card(folder)).encode())
     for place, evaluation in zip(_places(material, output), evaluations, strict=True):
         evaluation.write(place.url)
     return evaluations
@@ -188,15 +192,21 @@ def _face_set(source: Source, known: Rows, chosen: Rows, scratch: Path) -> FaceS
     split = str(source.choose)
     with suppress(UsageError):
         return FaceSet(source.path, split, source.find)
-    rows = pa.concat_tables(chosen.good.iter_batches(batch_size=None, batch_format="pyarrow"))
-    tables = {split: rows, "learned from": known.index}  # whose age groups count too
-    of_split = [table.append_column("split", pa.repeat(name, len(table))) for name, table in tables.items()]
-    labelled = pa.concat_tables(of_split, promote_options="default")
-    # Where there was a group, the age is its middle.
-    ages = pc.if_else(pc.is_null(labelled["age_low"]), labelled["age"], pa.scalar(None, pa.float32()))
-    labelled = labelled.set_column(labelled.column_names.index("age"), "age", ages)
-    pq.write_table(labelled, scratch / "rows.parquet")
+    schema = ROW.append(pa.field("split", pa.string()))
+    with pq.ParquetWriter(scratch / "rows.parquet", schema) as file:
+        for rows in chosen.good.iter_batches(batch_size=None, batch_format="pyarrow"):
+            file.write_table(_of_split(rows, split, schema))
+        file.write_table(_of_split(known.index, "learned from", schema))  # whose age groups count too
     return FaceSet(str(scratch / "rows.parquet"), split)
+
+
+def _of_split(rows: pa.Table, split: str, schema: pa.Schema) -> pa.Table:
+    """Rows as FaceSet reads them: where there was a group there is no age, instead of its middle."""
+    ages = pc.if_else(pc.is_null(rows["age_low"]), rows["age"], pa.scalar(None, pa.float32()))
+    columns = {"age": ages, "split": pa.repeat(split, len(rows))}
+    nothing = pa.nulls(len(rows))
+    known = [columns.get(name, rows[name] if name in rows.column_names else nothing) for name in schema.names]
+    return pa.table(known, names=schema.names).cast(schema)
 
 
 def _speed(output: Location) -> dict[str, float]:

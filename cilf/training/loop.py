@@ -22,7 +22,7 @@ from cilf.datasets.age_groups import AgeGroup
 from cilf.errors import JobError
 from cilf.evaluation.scale import scale_of
 from cilf.training.choosing import figures
-from cilf.training.epochs import Views, epoch, shown
+from cilf.training.epochs import Views, batches, shown
 from cilf.training.learner import Learner
 from cilf.training.progress import Teller
 from cilf.training.recipe import Recipe
@@ -37,6 +37,8 @@ STATE_FILE = "state.pt"
 _NOTE_STEPS = 50  # losses of so many steps meet at once: a meeting stops the device
 _ALONE_STEPS = 3
 _MEASURE_BATCH = 64
+_AHEAD = 3
+"""Batches of a worker that are being made while it learns."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Task:
     start: Weights | None
     """To go on from."""
     fit: Dataset
-    """Rows to learn from: cilf.training.examine.ROW and `repeat`, materialised."""
+    """Rows to learn from: cilf.training.examine.ROW and `repeat`."""
     rows: int
     """Of the shortest epoch."""
     ages_N: np.ndarray
@@ -66,6 +68,8 @@ class Task:
     """URL of the run folder."""
     board: Any
     """Handle of an actor, cilf.training.progress.Board."""
+    dealer: Any
+    """Handle of an actor, cilf.training.epochs.Dealer."""
 
 
 @dataclass
@@ -126,7 +130,6 @@ class Worker:
         self.folder = RunFolder(task.output, self.learner.step, self.scale.unit) if self.rank == 0 else None
         self.teller = self._teller() if self.rank == 0 else None
         self.alone = 0.0
-        self.dealt: list[Any] = []
 
     def epoch(self, number: int) -> None:
         """Learn from all rows once, from where an earlier attempt has left off; measure, note and save."""
@@ -134,15 +137,12 @@ class Worker:
         views = self._views(recipe.images(number), (recipe.seed, number))
         seed = 1_000_003 * recipe.seed + number
         torch.manual_seed(1_009 * seed + self.rank)
-        rows = epoch(self._shown(number), views, self.share, seed) if self.rank == 0 else None
-        batches = self._batches(rows, self.share // recipe.accumulate, drop_last=True)
         done = learner.step % self.steps
-        for _ in range(done * recipe.accumulate):
-            next(batches)
+        own = self._batches(f"epoch {number}", self._shown(number), views, self.share, seed, first=done)
         clock, losses, loss = Clock(), [], 0.0
         for step in range(done + 1, self.steps + 1):
             began = time.monotonic()
-            portions = [self._next(batches) for _ in range(recipe.accumulate)]
+            portions = _portions(self._next(own), recipe.accumulate)
             waited = time.monotonic() - began
             if self.world > 1 and not self.alone:
                 self.alone = self._alone(portions[0]["image"])
@@ -176,15 +176,13 @@ class Worker:
             return
         views = self._views(images)
 
-        def batches() -> Iterator[dict[str, Tensor]]:
-            rows = None
-            if self.rank == 0:
-                drawn = self._shown(number).random_shuffle(seed=self.recipe.seed + number)
-                rows = epoch(drawn.limit(each * self.share * self.world), views, self.share, None)
-            own = self._batches(rows, self.share, drop_last=True)
+        def some() -> Iterator[dict[str, Tensor]]:
+            drawn = self._shown(number).random_shuffle(seed=self.recipe.seed + number)
+            rows = drawn.limit(each * self.share * self.world)
+            own = self._batches(f"after epoch {number}", rows, views, self.share)
             return (self._next(own) for _ in range(each))
 
-        self.learner.after_epoch(batches)
+        self.learner.after_epoch(some)
 
     def _shown(self, number: int) -> Dataset:
         """The rows to learn from in an epoch, in no order."""
@@ -205,21 +203,16 @@ class Worker:
             with checkpoint.as_directory() as folder:
                 self.learner.load(torch.load(Path(folder) / STATE_FILE, map_location="cpu", weights_only=True))
 
-    def _batches(self, rows: Dataset | None, size: int, drop_last: bool = False) -> Iterator[dict[str, Tensor]]:
-        """This worker's part of rows that worker 0 has laid out, on the device."""
-        parts: list[Any] = [None]
-        if rows is not None:
-            parts = [rows.streaming_split(self.world, equal=False)]
-        if self.world > 1:
-            dist.broadcast_object_list(parts, src=0)
-            # Ray ends what deals the rows out once the worker that made it lets go of it, although another one may
-            # still have some to come: so it is kept until all of them are here, and ask for the next.
-            dist.barrier()
-        self.dealt = parts
-        own = parts[0][self.rank]
-        return iter(
-            own.iter_torch_batches(batch_size=size, drop_last=drop_last, device=self.device, prefetch_batches=2)
-        )
+    def _batches(
+        self, name: str, rows: Dataset, views: Views, size: int, shuffle_seed: int | None = None, first: int = 0
+    ) -> Iterator[dict[str, Tensor]]:
+        """This worker's batches of some rows from `first` on, on the device; `name` is the same on all workers."""
+        import ray
+
+        blocks = ray.get(self.task.dealer.deal.remote(name, rows, size, shuffle_seed))
+        for made in batches(blocks[self.rank :: self.world][first:], views, _AHEAD):
+            # Ray's arrays are read-only, which torch has no tensors for.
+            yield {name: torch.tensor(value, device=self.device) for name, value in made.items()}
 
     def _next(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
         try:
@@ -264,13 +257,12 @@ class Worker:
         """MAE and the rest, or shares of groups, on the `choose` rows: every row once, on one worker or another."""
         images = self.recipe.model.images
         views = self._views(images)
-        rows = epoch(self.task.choose, views, _MEASURE_BATCH, None) if self.rank == 0 else None
-        batches = self._batches(rows, _MEASURE_BATCH)
+        own = self._batches("choose", self.task.choose, views, _MEASURE_BATCH)
         nothing = torch.zeros(1, 1, *images.shape, dtype=torch.uint8, device=self.device)
         said = [np.empty((0, 4), np.float32)]
         with self.learner.averaged(), torch.inference_mode():
             while True:
-                batch = next(batches, None)
+                batch = next(own, None)
                 if not self._anywhere(batch is not None):
                     break
                 # One without rows keeps step with the others, as a pass may be a joint affair.
@@ -306,3 +298,9 @@ class Worker:
             torch.save(state, folder / STATE_FILE)
             checkpoint = Checkpoint.from_directory(folder)
         ray.train.report(figures, checkpoint=checkpoint, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
+
+
+def _portions(batch: dict[str, Tensor], count: int) -> list[dict[str, Tensor]]:
+    """A batch in parts of equally many rows."""
+    parts = {name: value.chunk(count) for name, value in batch.items()}
+    return [{name: part[number] for name, part in parts.items()} for number in range(count)]

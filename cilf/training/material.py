@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from cilf.training.balance import bounds
 from cilf.training.calibrate import check_subjects
 from cilf.training.epochs import showings
 from cilf.training.recipe import Recipe, Source
-from cilf.training.rows import Rows, age_groups, check_share, fitted_rows, read_rows, subject_keys
+from cilf.training.rows import KEPT, Rows, ToFit, age_groups, check_share, fitted_rows, read_rows, subject_keys
 from cilf.training.run_folder import write_bad_rows
 from cilf.training.sources import TASK_CPUS
 
@@ -76,7 +76,7 @@ class Material:
     parts: list[Part]
     """By source."""
     fit: Dataset
-    """To learn from: ROW and `repeat`, the times that a row is shown in an epoch; materialised."""
+    """To learn from: ROW and `repeat`, the times that a row is shown in an epoch."""
     fitted: pa.Table
     """The same but for the images."""
     groups: list[AgeGroup]
@@ -167,9 +167,7 @@ def gather(recipe: Recipe, output: Location) -> Material:
         logger.info("%d faces of %s are learned from, %g times an epoch", len(rows), source.path, source.repeat)
     task: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None, "num_cpus": TASK_CPUS}
     learned = [part.known.good.map_batches(fit, **task) for part, fit in zip(parts, fits, strict=True)]
-    return Material(
-        parts, _union(learned).materialize(), pa.concat_tables(fitted), known, recipe.model.ages.oldest, left_out
-    )
+    return Material(parts, _union(learned), pa.concat_tables(fitted), known, recipe.model.ages.oldest, left_out)
 
 
 def _read(source: Source, recipe: Recipe) -> tuple[Rows, Rows | None]:
@@ -209,30 +207,10 @@ def check_ranks(recipe: Recipe, rows: Rows, url: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """ROW, whole or but for its images -> the rows to learn from, with `repeat`."""
-
-    repeat: float
-    held: pa.Array
-    """The `subject_keys` that are held out of the same source."""
-    kept: pa.Table
-    """`subject` and `content` that are kept back elsewhere."""
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        known = [pc.is_in(table[name], value_set=self.kept[name].unique().drop_null()) for name in _KEPT]
-        kept = reduce(pc.or_, [*known, pc.is_in(subject_keys(table), value_set=self.held)])
-        table = table.filter(pc.invert(kept))
-        return table.append_column("repeat", pa.repeat(pa.scalar(self.repeat, pa.float32()), len(table)))
-
-
-_KEPT = ["subject", "content"]
-
-
-def _fit(part: Part, parts: Iterable[Part]) -> _Fit:
+def _fit(part: Part, parts: Iterable[Part]) -> ToFit:
     """What a part must not learn from: what is held out of any part, and what the others choose by. Whether its own
     splits share people is for its protocol to say."""
     kept = [other.held_index for other in parts]
     kept += [other.chosen.index for other in parts if other is not part and other.chosen is not None]
-    kept_back = pa.concat_tables([index.select(_KEPT) for index in kept])
-    return _Fit(part.source.repeat, subject_keys(part.held_index).unique(), kept_back)
+    kept_back = pa.concat_tables([index.select(KEPT) for index in kept])
+    return ToFit(part.source.repeat, subject_keys(part.held_index).unique(), kept_back)

@@ -13,7 +13,7 @@ the recipe the face nearest its middle.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 _BAD = pa.schema([("id", pa.string()), ("reason", pa.string())])
+_INDEX = pa.schema([field for field in ROW if field.name not in ("image", "body")])
 
 _ALONE = "\0row "
+
+KEPT = ["subject", "content"]
+"""By which rows are kept back from learning."""
 
 MAX_BAD_SHARE = 0.05
 """More bad rows than this are no accident: the wrong column, a broken copy, a store that fails."""
@@ -43,7 +47,7 @@ class Rows:
     """What can be learned from, in Ray's object store, and what cannot."""
 
     good: Dataset
-    """ROW; materialised."""
+    """ROW; made anew, each time, of what has been looked at and is in the object store once."""
     bad: list[dict[str, str]]
     """id and reason of each row left out."""
     index: pa.Table
@@ -83,14 +87,11 @@ def read_rows(source: Source, split: str | None, model: Model) -> Rows:
         why = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise JobError(f"cannot read the labelled photographs at {source.path}: {why[-1][:500]}") from error
     bad = examined.map_batches(_bad, **task).take_all()
-    good = examined.map_batches(_good, **task).materialize()
-    names = pa.schema([field for field in ROW if field.name not in ("image", "body")])
-    index = pa.concat_tables(
-        [names.empty_table(), *good.select_columns(names.names).iter_batches(batch_size=None, batch_format="pyarrow")]
-    )
+    found = examined.map_batches(_without_images, **task).iter_batches(batch_size=None, batch_format="pyarrow")
+    index = pa.concat_tables([_INDEX.empty_table(), *found])
     if not len(index) and not bad:
         raise no_rows(source.path, split)
-    return Rows(good, bad, index)
+    return Rows(examined.map_batches(_good, **task), bad, index)
 
 
 def no_rows(url: str, split: str | None) -> UsageError:
@@ -142,6 +143,23 @@ def fitted_rows(index: pa.Table, held_out: float, seed: int) -> np.ndarray:
     return ~pc.is_in(keys, value_set=held).to_numpy(zero_copy_only=False)
 
 
+@dataclass(frozen=True)
+class ToFit:
+    """ROW, whole or but for its images -> the rows to learn from, with `repeat`. Runs in tasks without torch."""
+
+    repeat: float
+    held: pa.Array
+    """The `subject_keys` that are held out of the same source."""
+    kept: pa.Table
+    """`subject` and `content` that are kept back elsewhere."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        known = [pc.is_in(table[name], value_set=self.kept[name].unique().drop_null()) for name in KEPT]
+        kept = reduce(pc.or_, [*known, pc.is_in(subject_keys(table), value_set=self.held)])
+        table = table.filter(pc.invert(kept))
+        return table.append_column("repeat", pa.repeat(pa.scalar(self.repeat, pa.float32()), len(table)))
+
+
 def _having(table: pa.Table, keys: pa.Array) -> pa.Table:
     return table.filter(pc.is_in(subject_keys(table), value_set=keys))
 
@@ -153,3 +171,7 @@ def _bad(table: pa.Table) -> pa.Table:
 
 def _good(table: pa.Table) -> pa.Table:
     return table.filter(pc.is_null(table["reason"])).select(ROW.names)
+
+
+def _without_images(table: pa.Table) -> pa.Table:
+    return table.select([*_INDEX.names, "reason"]).filter(pc.is_null(table["reason"])).select(_INDEX.names)

@@ -12,6 +12,7 @@ import torch
 from cilf.cluster import Cluster
 from cilf.errors import JobError, UsageError
 from cilf.storage import Location
+from cilf.training.epochs import Dealer
 from cilf.training.loop import STATE_FILE, Task, work
 from cilf.training.material import Material
 from cilf.training.progress import Board, watched
@@ -81,6 +82,7 @@ def train(
         weights_K=weights_K,
         output=output.url,
         board=board,
+        dealer=ray.remote(num_cpus=0)(Dealer).remote(),
     )
     trainer = TorchTrainer(
         _work,

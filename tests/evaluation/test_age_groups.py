@@ -16,7 +16,7 @@ from cilf.cli import main
 from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.faces import FaceSet
 from cilf.errors import UsageError
-from cilf.evaluation.age_groups import assess, group_of
+from cilf.evaluation.age_groups import assess, covered, group_of
 from cilf.evaluation.job import evaluate_model
 
 ADIENCE = [AgeGroup(*pair) for pair in [(0, 2), (4, 6), (8, 12), (15, 20), (25, 32), (38, 43), (48, 53), (60, 100)]]
@@ -42,9 +42,17 @@ def test_nobody_is_too_old_for_the_last_group():
 def test_accuracy_and_one_off(estimates_with):
     true = ["0-2", "8-12", "4-6", "60-100", "25-32"]
     estimates = estimates_with(np.array([1.0, 5.0, 18.0, 70.0, 39.0]), np.zeros(5))
-    assessed = assess(estimates, ADIENCE, {"age_group": np.array(true, object)})
+    assessed = assess(estimates, ADIENCE, {"age_group": np.array(true, object)}, 100)
     assert assessed["all"]["accuracy"]["value"] == 40
     assert assessed["all"]["one_off"]["value"] == 80
+
+
+def test_an_interval_holds_a_share_of_a_group():
+    groups = [AgeGroup(0, 19), AgeGroup(20, 29), AgeGroup(90, None)]
+    low, high = np.array([15, 24.5, 31, 80, 90]), np.array([50, 26.0, 40, 95, 120])
+    # All ten years; 25 and 26; none; 90 to 95 of 90 to 100; all eleven.
+    held = covered(low, high, groups, np.array([1, 1, 1, 2, 2]), oldest=100)
+    assert held == pytest.approx([1, 0.2, 0, 6 / 11, 1])
 
 
 @pytest.fixture

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from skimage import data
 
 from cilf.images.decode import decode
 from cilf.images.squeeze import squeeze
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+_SRGB = ImageCms.createProfile("sRGB")
 MOST = 1.5  # mean absolute difference, levels of 255
 
 
@@ -25,6 +27,9 @@ def pillow(encoded: bytes, size: int) -> np.ndarray:
     with Image.open(io.BytesIO(encoded)) as image:
         image.draft("RGB", (2 * size, 2 * size))
         small = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if "icc_profile" in image.info:
+        with suppress(ImageCms.PyCMSError):  # one that cannot be read
+            ImageCms.profileToProfile(small, io.BytesIO(image.info["icc_profile"]), _SRGB, inPlace=True)
     return np.asarray(small).astype(int)
 
 

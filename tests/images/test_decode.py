@@ -2,6 +2,7 @@ import io
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps, features
@@ -91,6 +92,14 @@ def test_sixteen_bits_are_scaled_not_clipped():
         assert crop.min() < 5
         assert crop.max() > 250
         assert 120 < crop.mean() < 135
+
+
+@pytest.mark.parametrize("kind", [".png", ".tiff", ".jp2", ".ppm"])
+def test_white_of_16_bits_is_white(kind):
+    levels = np.array([[0, 65535], [65400, 30000]], np.uint16).repeat(40, axis=0).repeat(40, axis=1)
+    picture = np.dstack([levels, levels[::-1], levels[:, ::-1]])
+    encoded = cv2.imencode(kind, picture[..., ::-1])[1].tobytes()
+    assert np.abs(read(encoded, 1, PLENTY).stored - (picture / 257)).max() < 1.01
 
 
 def grey_tiff(

@@ -32,14 +32,20 @@ def _coverage(judged, table):
 
 @pytest.fixture(scope="module")
 def slipping() -> Corrector:
-    """Its network errs by 8 years on rows that the embedding shows: moving estimates can help."""
+    """Its network errs by 8 years on rows that another age shows: moving estimates can help."""
     return fit_corrector(SPACE, rows(2400, 2, slip=8, honest=False), Plan(share=0.5))
 
 
 @pytest.fixture(scope="module")
 def looking_twice() -> Corrector:
-    """With a second network, degraded rows and age groups."""
-    return fit_corrector(SPACE, rows(3000, 8, second=True, honest=False, degraded=0.3, grouped=0.3), Plan(share=0.3))
+    """With a second network and degraded rows."""
+    return fit_corrector(SPACE, rows(3000, 8, second=True, honest=False, degraded=0.3), Plan(share=0.3))
+
+
+@pytest.fixture(scope="module")
+def degraded() -> Corrector:
+    """Its network does not know how bad some pictures are; what they are like tells."""
+    return fit_corrector(SPACE, rows(2400, 9, degraded=0.3))
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +143,10 @@ def test_intervals_cover_as_promised(slipping, honest, looking_twice, fresh):
         assert width[judged.expected_error_B < easy].mean() < 0.6 * width[judged.expected_error_B > hard].mean()
 
 
-def test_the_quality_of_a_picture_widens_its_interval(looking_twice):
-    table = rows(4000, 12, second=True, honest=False, degraded=0.5)
-    judged = _label(looking_twice, table)
+def test_the_quality_of_a_picture_widens_its_interval(degraded):
+    table = rows(4000, 12, degraded=0.5)
+    judged = _label(degraded, table)
+    assert all(0.86 < float(_coverage(judged, table)[table.clean_N == clean].mean()) < 0.94 for clean in (True, False))
     width = judged.high_B - judged.low_B
     assert float(width[~table.clean_N].mean()) > 1.3 * float(width[table.clean_N].mean())
 
@@ -227,3 +234,15 @@ def test_judging_costs_little_beside_a_model(honest):
         honest.label(table.look, None)
         seconds.append(time.process_time() - start)
     assert min(seconds) < 2
+
+
+def test_age_groups_teach_and_calibrate():
+    """Of each group any year is as likely, so the interval has to hold more than an exact age would ask for."""
+    corrector = fit_corrector(SPACE, rows(2400, 31, grouped=0.6))
+    grouped = rows(4000, 32, grouped=1.0)
+    grouped = grouped.at(grouped.measurable(SPACE))
+    judged, years = _label(corrector, grouped), grouped.years(0)
+    covered = ((years >= judged.low_B) & (years <= judged.high_B)).float()
+    assert 0.85 < float(covered.mean()) < 0.93
+    exact = rows(4000, 33)
+    assert float(_coverage(_label(corrector, exact), exact).mean()) > 0.88

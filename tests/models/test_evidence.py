@@ -51,19 +51,7 @@ def test_disagreement_is_evidence():
 
 def test_another_kind_of_evidence_is_refused():
     look = _look(100)
-    scaler = EvidenceScaler.fit(_evidence(look), look.embedding_BC)
+    scaler = EvidenceScaler.fit(_evidence(look))
     bare = Look(look.posterior_BK)
-    with pytest.raises(ValueError, match="18 evidence columns and an embedding"):
-        scaler(_evidence(bare), None)
-
-
-def test_a_strange_embedding_lies_far_away():
-    g = torch.Generator().manual_seed(0)
-    known = torch.randn(2000, 6, generator=g) * torch.tensor([10.0, 5, 1, 1, 0.1, 0.1])
-    scaler = EvidenceScaler.fit(torch.randn(2000, 3, generator=g), known)
-    _, usual = scaler(torch.zeros(2000, 3), known)
-    assert float(usual.square().mean()) == pytest.approx(6, rel=0.01)
-    # Two units along an axis of width 0.1 are strange; along one of width 10 they are not.
-    _, far = scaler(torch.zeros(2, 3), torch.tensor([[0, 0, 0, 0, 2.0, 0], [2.0, 0, 0, 0, 0, 0]]))
-    assert float(far[0]) > float(usual.max())
-    assert float(far[1]) < 1
+    with pytest.raises(ValueError, match="fitted on 18 evidence columns"):
+        scaler(_evidence(bare))

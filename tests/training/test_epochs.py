@@ -1,7 +1,5 @@
 """An epoch is the same rows in the same order, however many workers share it."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +7,7 @@ from tiny_training import face
 
 from cilf.card import Images, Model
 from cilf.datasets.labels import OLDEST
-from cilf.training.epochs import Views, epoch, showings, shown
+from cilf.training.epochs import Dealer, Views, batches, laid_out, showings, shown
 from cilf.training.examine import examine
 from cilf.training.recipe import Source
 from cilf.training.rows import read_rows
@@ -23,16 +21,14 @@ def rows(ray_session, faces):
 def dealt(rows, workers, block_rows, seed=7):
     """Batches of each worker: ages and mean pixel."""
     views = Views(Images(size=16), np.ones(OLDEST + 1, np.float32), (0, 1))
-    parts = epoch(rows.good, views, block_rows, seed).streaming_split(workers, equal=False)
-
-    def read(part):
-        batches = part.iter_batches(batch_size=block_rows, batch_format="numpy")
-        return [
-            sorted(zip(b["age"].tolist(), b["image"].mean(axis=(1, 2, 3, 4)).tolist(), strict=True)) for b in batches
+    blocks = laid_out(rows.good, block_rows, seed)
+    return [
+        [
+            sorted(zip(b["age"].tolist(), b["image"].mean(axis=(1, 2, 3, 4)).tolist(), strict=True))
+            for b in batches(blocks[worker::workers], views, ahead=2)
         ]
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(read, parts))
+        for worker in range(workers)
+    ]
 
 
 def test_two_workers_see_what_one_with_twice_the_batch_sees(rows):
@@ -51,6 +47,18 @@ def test_an_epoch_shows_every_row_once_and_each_in_another_order(rows):
     assert first == again
     assert first != other
     assert sorted(age for step in first for age, _ in step) == sorted(rows.index["age"].to_pylist())
+
+
+def test_fewer_blocks_than_are_made_ahead_are_all_made(rows):
+    [few] = dealt(rows, 1, 500)
+    assert sum(map(len, few)) == len(rows)
+
+
+def test_workers_who_ask_for_one_layout_get_the_same(rows):
+    dealer = Dealer()
+    first = dealer.deal("epoch 0", rows.good, 50, 1)
+    assert dealer.deal("epoch 0", rows.good, 50, 1) is first
+    assert dealer.deal("epoch 1", rows.good, 50, 2) is not first
 
 
 def test_each_row_is_shown_as_often_as_the_recipe_says():

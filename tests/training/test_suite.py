@@ -388,7 +388,7 @@ def by_group(run: Run, right: int, next_to: int) -> Result:
     estimates = Estimates(age_N, age_N - 4, age_N + 4, age_N, nothing, nothing.astype(np.int32), nothing < 1)
     people = [None, *(str(row) for row in range(39))]
     leak = of_one_result(people, learned=["3", "4", "99"], others=None)
-    assessed = age_groups.assess(estimates, groups, {"age_group": np.array(["0-9"] * 40, object)})
+    assessed = age_groups.assess(estimates, groups, {"age_group": np.array(["0-9"] * 40, object)}, 100)
     names = ("accuracy", "one_off", "accuracy_before_correction")
     record = {
         "data": {"evaluated": 40, "split": "test"},

@@ -22,6 +22,7 @@ from cilf.models.corrector import Constants, Corrector
 from cilf.models.corrector_fit import Plan, fit_corrector
 from cilf.models.error_ensemble import ErrorEnsemble
 from cilf.models.evidence import EvidenceScaler, evidence
+from cilf.models.familiarity import Familiarity
 from cilf.models.judge import Judge
 from cilf.models.systems import build_network
 from cilf.storage import model_folder as model_folder_of
@@ -29,6 +30,7 @@ from cilf.training.calibrate import correction_table
 from cilf.training.epochs import Views
 from cilf.training.learner import Learner
 from cilf.training.recipe import Recipe
+from cilf.training.rows import subject_keys
 
 CALIBRATED = ("regression", "coral", "cilf-ciae")
 """With corrections of their own, as these take seconds to fit: systems of one number, of a posterior, and of several
@@ -84,7 +86,7 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
         model = build_network(recipe.model, load_weights=False)
         model.load_state_dict(learner.average)
     model.eval().cache_text()
-    table = correction_table(model, rows.slice(192), np.arange(len(rows) - 192))
+    table = correction_table(model, [rows.slice(192)], subject_keys(rows))
     assert table.look.posterior_BK.shape == (3 * 128, 101)
     torch.testing.assert_close(table.look.posterior_BK.sum(dim=1), torch.ones(3 * 128))
     assert table.clean_N.sum() == 128
@@ -92,10 +94,10 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
         corrector = fit_corrector(model.ages, table, Plan(decode=model.decode))
     else:
         plain = evidence(table.look, table.look.posterior_BK, model.ages, model.decode)
-        scaler = EvidenceScaler.fit(plain, table.look.embedding_BC)
+        scaler = EvidenceScaler.fit(plain)
         judge = Judge(scaler, ErrorEnsemble(scaler.width), torch.tensor([[0.0, 100.0], [0.0, 100.0]]))
         constants = Constants(youngest=0, oldest=100, decode=model.decode, epsilon=8.0, band_quantiles=(1.0,))
-        corrector = Corrector(constants, judge)
+        corrector = Corrector(constants, Familiarity.fit(table.look), judge)
     card = Card(name=name, summary="s", licence="l", model=recipe.model)
     save_model(model, card, tmp_path, corrector)
 

@@ -19,9 +19,11 @@ import torch
 import yaml
 from tiny_training import RECIPE, face, labelled, metrics
 
+from cilf.card import read_card
 from cilf.cli import main
 from cilf.cluster import Cluster
 from cilf.errors import UsageError
+from cilf.model_card.page import page
 from cilf.models.cilf import CILF
 from cilf.training.recipe import Recipe
 from cilf.training.start import mix
@@ -34,9 +36,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def trained(ray_session, faces, tmp_path_factory):
-    """The run folder of a recipe with folds, on one worker."""
+    """The run folder of a recipe, on one worker."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": {"path": str(faces)}, "folds": 2}))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": {"path": str(faces)}}))
     assert main(["train", str(folder / "recipe.yaml"), str(folder / "run")]) == 0
     return folder / "run"
 
@@ -68,6 +70,7 @@ def test_the_card_holds_what_evaluation_measures(trained, faces, tmp_path):
     assert card["training"]["rows_left_out"] == 2
     [figures] = card["figures"].values()
     assert figures["rows"] == 50
+    assert (trained / "card.md").read_text(encoding="utf-8") == page(read_card(trained))
     assert (trained / "evaluation.png").read_bytes().startswith(b"\x89PNG")
     assert main(["evaluate", str(trained), str(faces), "--output", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "evaluation.json").read_text())["figures"]["mae"] == pytest.approx(
