@@ -121,9 +121,8 @@ def test_it_is_the_network_of_the_file():
 
 @torch.inference_mode()
 def test_any_weights_in_its_layout_become_the_same_function(written):
-    assert all(
-        difference < 1e-5 * largest and 1 < largest < 1000 for difference, largest in largest_difference(written)
-    )
+    found = largest_difference(written)
+    assert all(difference < 1e-5 * largest and 1 < largest < 1000 for difference, largest in found)
 
 
 def test_a_missing_or_other_file_is_told_by_name(tmp_path):
