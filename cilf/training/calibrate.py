@@ -49,7 +49,12 @@ def check_subjects(held: int, fitted: int) -> None:
 
 
 def correction_table(
-    model: Network, rows: Iterable[pa.Table], subjects: pa.Array, second: SecondNetwork | None = None, seed: int = 0
+    model: Network,
+    rows: Iterable[pa.Table],
+    subjects: pa.Array,
+    second: SecondNetwork | None = None,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> CorrectionTable:
     """What the networks say of labelled rows: as labelling sees them, and DEGRADED times as training does.
 
@@ -59,6 +64,7 @@ def correction_table(
         subjects: the `subject_keys` of all rows, each once; a subject's number is its place there.
         second: the second network; None: there is none.
         seed: of the degradations.
+        dtype: what the second network computes in: float32, or bfloat16 by autocast.
     """
     device = next(model.parameters()).device
     normalise = Normalise(model.spec.images).to(device)
@@ -71,7 +77,7 @@ def correction_table(
             pixels_BCHW = normalise(torch.from_numpy(crops(batch, views)).to(device))
             with torch.inference_mode():
                 look = first_look(model, pixels_BCHW, torch.float32)
-                look = look if second is None else look.with_second(second_look(second, pixels_BCHW, torch.float32))
+                look = look if second is None else look.with_second(second_look(second, pixels_BCHW, dtype))
             clean = torch.full_like(subject_N, copy is None, dtype=torch.bool)
             parts.append(CorrectionTable(look, low_N, high_N, subject_N, clean))
     return CorrectionTable.concatenated(parts)

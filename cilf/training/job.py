@@ -114,7 +114,7 @@ def _run(
         fit_head(second, recipe, material, next(model.parameters()).device)
     logger.info("calibrating on %d faces", len(material.held_index))
     held = material.held.iter_batches(batch_size=BATCH, batch_format="pyarrow")
-    table = correction_table(model, held, material.subjects, second, recipe.seed)
+    table = correction_table(model, held, material.subjects, second, recipe.seed, recipe.dtype)
     corrector = fit_corrector(model.ages, table, Plan(decode=model.decode), recipe.seed)
     logger.info(
         "calibrated; second look %s; moving estimates %s", corrector.constants.second_look, corrector.constants.moving

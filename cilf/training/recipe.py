@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -19,6 +19,9 @@ from cilf.card import Images, Model
 from cilf.errors import UsageError
 from cilf.models.settings import MiVolo, PlainClip
 from cilf.training.defaults import changed, filled
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _entry(given: Any) -> Any:
@@ -244,6 +247,13 @@ class Recipe(BaseModel):
         if named:
             raise ValueError(f"epochs: 0 leaves CLIP as it is, and goes without {', '.join(named)}")
         return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of `precision`."""
+        import torch
+
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.precision]
 
     @property
     def most_workers(self) -> int:

@@ -25,7 +25,11 @@ _LEAST_SPREAD = 1e-3
 
 
 def fit_second(
-    network: SecondNetwork, images: Images, batches: Iterable[Mapping[str, Tensor]], seed: int = 0
+    network: SecondNetwork,
+    images: Images,
+    batches: Iterable[Mapping[str, Tensor]],
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> SecondNetwork:
     """Fit the head to labelled faces, with SFace as it is. SFace sees each image once; the rest takes a minute.
 
@@ -35,6 +39,7 @@ def fit_second(
         batches: `image` uint8 [B, S, S, C], or [B, V, S, S, C] for several views of each face; `low` and `high`
             float32 [B], years: both the age where it is known, else the ends of its group.
         seed: of the head's first weights and of the order of rows.
+        dtype: what SFace computes in: float32, or bfloat16 by autocast.
 
     Returns:
         The network, in eval mode.
@@ -42,7 +47,7 @@ def fit_second(
     Raises:
         ValueError: there are no rows.
     """
-    rows = _seen(network.eval(), images, batches)
+    rows = _seen(network.eval(), images, batches, dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _fit(network.head, rows)
@@ -56,12 +61,14 @@ class _Rows(NamedTuple):
     exact_N: Tensor
 
 
-def _seen(network: SecondNetwork, images: Images, batches: Iterable[Mapping[str, Tensor]]) -> _Rows:
+def _seen(network: SecondNetwork, images: Images, batches: Iterable[Mapping[str, Tensor]], dtype: torch.dtype) -> _Rows:
     normalise = Normalise(images).to(network.mean.device)
     parts = []
     for batch in batches:
         views = batch["image"].flatten(0, -4)
-        features = network.features(normalise(views).contiguous(memory_format=torch.channels_last))
+        pixels = normalise(views).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
+            features = network.features(pixels).float()
         each = len(views) // len(batch["low"])
         low, high = (batch[name].repeat_interleave(each) for name in ("low", "high"))
         parts.append((features, _targets(network.ages, low, high), low == high))

@@ -47,7 +47,8 @@ def fit_head(network: SecondNetwork, recipe: Recipe, material: Material, device:
     share = min(1.0, FACES / max(1, len(material.fitted)))
     images = recipe.model.images
     views = Views(images, np.ones(OLDEST + 1, np.float32), (recipe.seed, _DRAW), 2, material.oldest)
-    fit_second(network.to(device), images, _batches(material, Drawn(share), views, device), recipe.seed)
+    batches = _batches(material, Drawn(share), views, device)
+    fit_second(network.to(device), images, batches, recipe.seed, recipe.dtype)
 
 
 def _batches(material: Material, drawn: Drawn, views: Views, device: torch.device) -> Iterator[dict[str, Tensor]]:
