@@ -16,12 +16,11 @@ from frozen_people import picture
 
 from cilf import cli
 from cilf.card import Images
-from cilf.estimator import predictions
+from cilf.estimator import Estimator
 from cilf.images.faces import whole
-from cilf.lopo.features import VIEWS, Frozen, frozen_features
+from cilf.lopo.features import ESTIMATES, Frozen, frozen_features
 from cilf.lopo.people import read_people
 from cilf.models.checkpoint import load_model
-from cilf.models.pixels import Normalise
 
 PEOPLE, EACH = 8, 6
 
@@ -82,14 +81,13 @@ def test_frozen_features_are_what_the_model_sees(model_folder, fgnet):
     people = read_people(str(fgnet))
     frozen = frozen_features(model_folder, people.ids[:3], people.images[:3])
     assert frozen.found_N.tolist() == [0, 0, 0]
-    model, _, _, card = load_model(model_folder)
+    estimator = Estimator(model_folder, device="cpu")
     crops = np.concatenate([whole(image, Images(size=32), 10**8).crops_NHWC for image in people.images[:3]])
-    pixels = Normalise(card.model.images)(torch.from_numpy(crops))
-    said = predictions(model, pixels, 0, 2 * VIEWS, torch.float32)
-    assert frozen.posterior_NVMK.reshape(3, 2 * VIEWS, -1) == pytest.approx(said.probs_BVK.numpy(), abs=1e-5)
-    assert frozen.others_NVMD.reshape(3, 2 * VIEWS, 2) == pytest.approx(said.others_BVD.numpy(), abs=1e-3)
+    said = estimator(crops)
+    for column, name in enumerate(ESTIMATES):
+        assert frozen.estimates_NJ[:, column] == pytest.approx(getattr(said, name), abs=1e-3)
     with torch.inference_mode():
-        out = model(pixels)
+        out = load_model(model_folder).network(estimator.normalise(torch.from_numpy(crops)))
     assert frozen.x_NVMX[:, 0, 0, 32:] == pytest.approx(out.score_logits_BK.numpy(), abs=1e-4)
     packed = Frozen.unpacked(frozen.packed())
     assert np.array_equal(packed.x_NVMX, frozen.x_NVMX)
