@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 RECIPE: dict[str, Any] = {
@@ -57,6 +58,13 @@ def labelled(count: int) -> list[dict[str, Any]]:
         }
         for number, age in enumerate(ages)
     ]
+
+
+def labelled_batch(image_BVHWC: torch.Tensor, ages_B: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A batch of exact ages without captions, as cilf.training.epochs.Views makes it."""
+    captions_B = torch.full_like(ages_B, -1, dtype=torch.int64)
+    known = {"age": ages_B, "low": ages_B, "high": ages_B, "weight": torch.ones_like(ages_B), "caption": captions_B}
+    return {"image": image_BVHWC, **known}
 
 
 def metrics(text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -76,7 +76,7 @@ def measure_parts(estimator: Estimator, faces: FaceSet) -> dict[str, Any]:
         UsageError: the model is not a CILF-CIAE, or not one row can be used.
         JobError: the data could not be read to its end.
     """
-    parts: Sequence[str] = getattr(estimator.model, "parts", ())
+    parts = estimator.model.parts
     if not parts:
         raise UsageError(f"--parts takes CILF-CIAE apart, and {estimator.card.name} is another system")
     seen = _seen(estimator, faces, parts)

@@ -80,7 +80,7 @@ def _text_tower(spec: Model, recipe: Mapping[str, Any], captions: Mapping[str, A
         return f"{words}; the prompts' vectors are those of `{_file(recipe['start'])}`"
     learned = bool(recipe.get("train_text"))
     words += ", trained here" if learned else ", not trained here"
-    if learned and captions:
+    if learned and captions and captions["examples"]:
         example = captions["examples"][0]
         words += f"; it has read {captions['different']:,} different captions, such as “{example}”"
     elif learned:

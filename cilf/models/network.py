@@ -31,6 +31,8 @@ class Network(nn.Module, ABC, Generic[Out]):
     """Whether some steps of training leave some of the parameters without a gradient."""
     rows_after_epoch: int = 0
     """How many training rows `after_epoch` wants to see."""
+    parts: tuple[str, ...] = ()
+    """What can be taken away from it, to see what it is worth."""
 
     @abstractmethod
     def forward(self, pixels_BCHW: Tensor) -> Out:

@@ -15,6 +15,7 @@ from cilf.models.clip import TextTower, build_clip, tokenizer
 from cilf.models.l2rclip import L2rClipHead, rank_names
 from cilf.models.prompts import PromptBank
 from cilf.models.settings import L2rClip, OrdinalClip, PlainClip
+from cilf.models.system import Labels
 
 NAMES = ("the 1930s", "the 1940s", "the 1950s")
 DECADES = AgeSpace(0, 2, NAMES)
@@ -103,5 +104,5 @@ def test_labels_of_ranks_are_narrower_than_those_of_years():
         with torch.no_grad():
             out = model.eval()(pixels, torch.eye(3, 32))
             out.logits_BK = sure
-            losses.append(float(model.loss(out, torch.tensor([1.0]))[1]["kl"]))
+            losses.append(float(model.loss(out, Labels.exact(torch.tensor([1.0])))[1]["age"]))
     assert losses[1] < 0.5 * losses[0]

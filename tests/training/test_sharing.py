@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from tiny_training import RECIPE
+from tiny_training import RECIPE, labelled_batch
 
 from cilf.training.learner import Learner
 from cilf.training.recipe import Recipe
@@ -20,11 +20,8 @@ STEPS = 3
 
 def rows(step: int) -> dict[str, torch.Tensor]:
     draw = np.random.default_rng(step)
-    return {
-        "image": torch.from_numpy(draw.integers(0, 256, (16, 32, 32, 3), np.uint8)),
-        "age": torch.from_numpy(draw.uniform(0, 90, 16).astype(np.float32)),
-        "weight": torch.ones(16),
-    }
+    image = torch.from_numpy(draw.integers(0, 256, (16, 1, 32, 32, 3), np.uint8))
+    return labelled_batch(image, torch.from_numpy(draw.uniform(0, 90, 16).astype(np.float32)))
 
 
 def learn(strategy: Literal["ddp", "fsdp2"] | None, part: slice) -> tuple[Learner, list[float]]:

@@ -86,7 +86,7 @@ def test_systems_data_sets_and_seeds_multiply(suite):
         ({"systems": {"dex": "none.yaml"}}, r"none\.yaml cannot be read"),
         ({"systems": {"dex": {"model": {"system": {"system": "cnn"}}}}}, r"systems\.dex: model\.system"),
         ({"recipe": "none.yaml"}, r"none\.yaml cannot be read"),
-        ({"data": {"faces": {"path": "p", "fit": "val"}}}, "the same rows"),
+        ({"data": {"faces": {"path": "p", "fit": "val"}}}, "fit takes the rows to choose by"),
         ({"seeds": []}, "seeds"),
         ({"seed": 1}, "seed"),
     ],

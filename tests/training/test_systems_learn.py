@@ -28,6 +28,7 @@ from cilf.models.systems import build_network
 from cilf.storage import model_folder as model_folder_of
 from cilf.training.calibrate import correction_table
 from cilf.training.epochs import Views
+from cilf.training.examine import ROW
 from cilf.training.learner import Learner
 from cilf.training.recipe import Recipe
 from cilf.training.rows import subject_keys
@@ -43,8 +44,16 @@ def rows() -> pa.Table:
     return faces.append_column("subject", faces["id"]).append_column("body", faces["image"])
 
 
+def examined(rows: pa.Table) -> pa.Table:
+    """With the columns that rows have once they have been looked at."""
+    missing = [field for field in ROW if field.name not in rows.column_names]
+    return pa.table(
+        {**{name: rows[name] for name in rows.column_names}, **{f.name: pa.nulls(len(rows), f.type) for f in missing}}
+    )
+
+
 def seen(views: Views, rows: pa.Table) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(value) for name, value in views(rows).items()}
+    return {name: torch.from_numpy(value) for name, value in views(examined(rows)).items()}
 
 
 def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
@@ -67,10 +76,10 @@ def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
 
 
 def mae(learner: Learner, rows: pa.Table) -> float:
-    plain = Views(learner.recipe.model.images, np.ones(OLDEST + 1, np.float32), None)(rows)
+    plain = seen(Views(learner.recipe.model.images, np.ones(OLDEST + 1, np.float32), None), rows)
     with learner.averaged(), torch.inference_mode():
-        ages = learner.estimate(torch.from_numpy(plain["image"])).numpy()
-    return float(np.abs(ages - plain["age"]).mean())
+        ages = learner.estimate(plain["image"])
+    return float((ages - plain["age"]).abs().mean())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,7 +95,7 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
         model = build_network(recipe.model, load_weights=False)
         model.load_state_dict(learner.average)
     model.eval().cache_text()
-    table = correction_table(model, [rows.slice(192)], subject_keys(rows))
+    table = correction_table(model, [examined(rows.slice(192))], subject_keys(rows))
     assert table.look.posterior_BK.shape == (3 * 128, 101)
     torch.testing.assert_close(table.look.posterior_BK.sum(dim=1), torch.ones(3 * 128))
     assert table.clean_N.sum() == 128
@@ -155,10 +164,7 @@ def test_networks_that_cannot_be_built_are_refused():
 def test_text_learns_first_and_images_second_and_what_rests_stays(rows):
     recipe = tiny("l2rclip").model_copy(update={"epochs": 1})
     learner = Learner(recipe, torch.device("cpu"), steps=10)
-    portion = {
-        name: torch.from_numpy(value)
-        for name, value in Views(Images(size=32), np.ones(OLDEST + 1, np.float32), None)(rows.slice(0, 32)).items()
-    }
+    portion = seen(Views(Images(size=32), np.ones(OLDEST + 1, np.float32), None), rows.slice(0, 32))
     for step, moving in ((0, "head"), (9, "image")):
         learner.step = step
         before = {name: value.clone() for name, value in learner.model.named_parameters()}

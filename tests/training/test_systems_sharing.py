@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from tiny_systems import tiny
+from tiny_training import labelled_batch
 
 from cilf.training.learner import Learner
 
@@ -18,11 +19,8 @@ STEPS = 8
 
 def rows(step: int, rank: int) -> dict[str, torch.Tensor]:
     draw = np.random.default_rng([step, rank])
-    return {
-        "image": torch.from_numpy(draw.integers(0, 256, (8, 32, 32, 3), np.uint8)),
-        "age": torch.from_numpy(draw.uniform(0, 90, 8).astype(np.float32)),
-        "weight": torch.ones(8),
-    }
+    image = torch.from_numpy(draw.integers(0, 256, (8, 1, 32, 32, 3), np.uint8))
+    return labelled_batch(image, torch.from_numpy(draw.uniform(0, 90, 8).astype(np.float32)))
 
 
 def share(rank: int, name: str, folder: str) -> None:
