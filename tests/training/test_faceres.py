@@ -125,7 +125,7 @@ def written(tmp_path_factory):
     return write(tmp_path_factory.mktemp("faceres"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def trunk():
     return timm.create_model("mobilenetv1_100", num_classes=0).eval()
 

@@ -122,7 +122,7 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
     # The folder's network says what the learner's averaged weights say, but for float16.
     noise = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (4, *images.shape), dtype=np.uint8))
     with learner.averaged(), torch.inference_mode():
-        ages = learner.estimate(noise).numpy()
+        ages = learner.estimate(noise[:, None]).numpy()
     np.testing.assert_allclose(estimator(noise.numpy()).first_age, ages, atol=0.5)
 
 
