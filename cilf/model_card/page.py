@@ -90,7 +90,7 @@ def _worst(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         band = max(errors, key=errors.__getitem__)
         yield f"{name}: the largest errors are at {band} (MAE {errors[band]:.1f}, {result['mae']:.1f} overall)."
         least = min(coverage, key=coverage.__getitem__)
-        if coverage[least] < 0.9:
+        if round(coverage[least], 2) < 0.9:
             yield f"{name}: intervals hold the truth least often at {least}: {percent(coverage[least])}, not 90 %."
 
 
