@@ -6,6 +6,7 @@ import io
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_rows_that_cannot_be_used_are_left_out(face_file, encoded, estimator):
 
 
 def test_other_systems_are_refused(face_file, reader):
-    reader.model = object()
+    reader.model = SimpleNamespace(parts=())
     with pytest.raises(UsageError, match="takes CILF-CIAE apart, and reader is another system"):
         measured(reader, face_file(AGES))
 

@@ -85,7 +85,7 @@ def test_frozen_features_are_what_the_model_sees(model_folder, fgnet):
     crops = np.concatenate([whole(image, Images(size=32), 10**8).crops_NHWC for image in people.images[:3]])
     said = estimator(crops)
     for column, name in enumerate(ESTIMATES):
-        assert frozen.estimates_NJ[:, column] == pytest.approx(getattr(said, name), abs=1e-3)
+        assert frozen.estimates_NJ[:, column] == pytest.approx(getattr(said, name).astype(float), abs=1e-3)
     with torch.inference_mode():
         out = load_model(model_folder).network(estimator.normalise(torch.from_numpy(crops)))
     assert frozen.x_NVMX[:, 0, 0, 32:] == pytest.approx(out.score_logits_BK.numpy(), abs=1e-4)
