@@ -48,7 +48,7 @@ class Speeds:
 
     @property
     def shares(self) -> list[float]:
-        """Of the plain loop's speed, by round: what drifts between rounds drops out."""
+        """`cilf train`'s speed as a share of the plain loop's, by round: what drifts between rounds drops out."""
         return [train / plain for train, plain in zip(self.train, self.plain, strict=True)]
 
     def record(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Speeds:
         return {**asdict(self), "share": statistics.median(self.shares)}
 
     def grid(self) -> Grid:
-        """For people."""
+        """The table that the terminal shows."""
         low, high = min(self.shares), max(self.shares)
         waits = f"{statistics.median(self.waiting):.0%} of the time for rows"
         return Grid(

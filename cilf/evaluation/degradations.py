@@ -29,13 +29,13 @@ class Degradation:
     kind: str
     """`file`, `detail`, `light` or `framing`."""
     change: Change = _same
-    """Of the pixels."""
+    """What happens to the pixels."""
     face: int | None = None
     """Pixels along the side of the face, to which the photograph is shrunk; a smaller face is left alone."""
     format: str = "PNG"
-    """Of the file, as Pillow names it."""
+    """File format, as Pillow names it."""
     options: Mapping[str, Any] = field(default_factory=lambda: {"compress_level": 0})
-    """Of Pillow's `save`."""
+    """Arguments of Pillow's `save`."""
 
     def pixels(self, image_HWC: np.ndarray, side: float, seed: int) -> np.ndarray:
         """The photograph before it is saved; the same seed gives the same one.

@@ -124,7 +124,7 @@ def _altered(degradation: Degradation, find: bool) -> Alteration:
 
 
 def _side(data: bytes, box: Sequence[float] | None, find: bool, shorter: int) -> float:
-    """Of the face, pixels: of the box that means it, of the one that is found, or of a crop."""
+    """Side of the face, pixels: the mean of those of its box, given or found; of a crop the shorter one."""
     if box is None and find:
         found = faces.find(data, _UNSEEN, MAX_PIXELS)
         box = found.boxes_N4[found.middle].tolist()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -13,22 +10,19 @@ from skimage.data import astronaut
 from cilf.datasets.faces import MAX_PIXELS
 from cilf.evaluation.degradations import DEGRADATIONS
 from cilf.evaluation.layout import Record, title
-from cilf.evaluation.plots import BLUE, DASHED, GREEN, STYLE, whisker_lengths
+from cilf.evaluation.plots import BLUE, DASHED, GREEN, as_png, whisker_lengths
 from cilf.images.decode import decode
 
 _ORANGE, _PURPLE = "#D55E00", "#7B5EA7"
 _COLOURS = {"": "#444444", "file": BLUE, "detail": GREEN, "light": _ORANGE, "framing": _PURPLE}
 _FACE = np.s_[10:200, 130:320]
-"""Of scikit-image's astronaut, a portrait in the public domain."""
+"""Where the face is in scikit-image's astronaut, a portrait in the public domain."""
 _COLUMNS = 8
 
 
 def picture(record: Record) -> bytes:
     """The figure as a PNG, 2250 x 1800 pixels."""
-    with mpl.rc_context(STYLE):
-        buffer = io.BytesIO()
-        figure(record).savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+    return as_png(lambda: figure(record))
 
 
 def figure(record: Record) -> Figure:

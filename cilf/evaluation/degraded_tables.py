@@ -11,7 +11,7 @@ from cilf.evaluation.bootstrap import RESAMPLES
 from cilf.evaluation.layout import Record, ends, markdown_table, percent, plain, title, with_ends
 
 KINDS = {"": "as it is", "file": "saved as", "detail": "less detail", "light": "light", "framing": "framing"}
-"""Of degradations, as headings."""
+"""Headings of the kinds of degradation."""
 
 
 def terminal(record: Record) -> RenderableType:

@@ -50,7 +50,7 @@ class Row:
     settled: float | None
     """Share of these whose judged error came to be at most ε; None where there are none."""
     fired_mae_before: float | None
-    """Of these, at first sight."""
+    """MAE of their first estimates."""
     fired_mae: float | None
     """Of these, in the end."""
     mae: float

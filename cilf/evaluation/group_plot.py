@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cilf.evaluation.layout import Record, drawn, title
-from cilf.evaluation.plots import BLUE, DASHED, GREEN, STYLE, lines, of_kind
+from cilf.evaluation.plots import BLUE, DASHED, GREEN, as_png, lines, of_kind
 
 _KINDS = (("accuracy", BLUE, "o", "right group"), ("one_off", GREEN, "s", "at most one off"))
 
 
 def picture(record: Record) -> bytes:
     """The figure as a PNG, 2400 x 780 pixels."""
-    with mpl.rc_context(STYLE):
-        buffer = io.BytesIO()
-        figure(record).savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+    return as_png(lambda: figure(record))
 
 
 def figure(record: Record) -> Figure:

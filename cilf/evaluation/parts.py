@@ -47,7 +47,7 @@ class _Seen:
     """Without pixels."""
     whole: Estimates
     without: dict[str, np.ndarray]
-    """By part, float [N]: first estimates of the network without it."""
+    """First estimates of the network without a part, float [N], by part."""
 
 
 def run(options: EvaluateOptions) -> int:

@@ -22,7 +22,7 @@ class Truth:
     ages_N: np.ndarray
     """float, years or ranks; NaN where only a group is known."""
     groups: Sequence[AgeGroup] | None
-    """From the youngest on; None: ages are known."""
+    """Age groups from the youngest on; None: ages are known."""
     true_N: np.ndarray | None
     """int64, the number of each face's group; None: ages are known."""
 
@@ -30,12 +30,12 @@ class Truth:
     def of(
         space: AgeSpace, groups: Sequence[AgeGroup] | None, ages_N: np.ndarray, labels: Mapping[str, np.ndarray]
     ) -> Truth:
-        """From ages and labels as cilf.datasets.faces.Faces has them."""
+        """Make it of ages and labels as cilf.datasets.faces.Faces has them."""
         return Truth(space, ages_N, groups, None if groups is None else true_groups(labels, groups))
 
     @property
     def unit(self) -> str:
-        """Of ages: `years` or `ranks`."""
+        """Unit of ages: `years` or `ranks`."""
         return scale_of(self.space).unit
 
     @property
@@ -56,6 +56,6 @@ class Truth:
         return covered(low_N, high_N, self.groups, self.true_N, self.space.oldest)
 
     def take(self, rows_M: np.ndarray) -> Truth:
-        """Of the given faces, int [M]."""
+        """The truth of some faces, by their places, int [M]."""
         true_M = None if self.true_N is None else self.true_N[rows_M]
         return replace(self, ages_N=self.ages_N[rows_M], true_N=true_M)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 _START = b"\xff\x4f\xff\x51"
-"""Of the code: the markers SOC and SIZ."""
+"""First bytes of a codestream: the markers SOC and SIZ."""
 _DEPTH = 42
 """Bytes from there to the number of bits of the first colour."""
 

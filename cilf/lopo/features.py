@@ -28,10 +28,10 @@ from cilf.models.views import views
 from cilf.own_process import prepare
 
 VIEWS = 4
-"""Of each face, each with its mirror image. Heads learn from all of them."""
+"""Views of each face, each with its mirror image. Heads learn from all of them."""
 
 ESTIMATES = ("first_age", "age", "age_low", "age_high", "expected_error", "accepted")
-"""Of cilf.estimator.Estimates; float32, years, `accepted` 0 or 1."""
+"""Fields of cilf.estimator.Estimates; float32, years, `accepted` 0 or 1."""
 
 _CHUNK = 4  # photographs at once: 16 views, as in cilf.estimator
 

@@ -52,7 +52,7 @@ class Constants(BaseModel):
     epsilon: float = float("inf")
     """Judged error above which an estimate fails, years."""
     joint_weights: tuple[float, float] = (1.0, 0.0)
-    """Of the first and the second network's log-posterior, where both are asked."""
+    """Weights of the first and the second network's log-posterior, where both are asked."""
     second_look: str = "not calibrated"
     """Why the second network is or is not asked about failing rows."""
     shrinkage: float = Field(default=0.0, ge=0, le=1)

@@ -90,7 +90,7 @@ class _Fit:
         return self._interval(corrector)
 
     def _judge(self, constants: Constants, asked_N: Tensor | None) -> Judge:
-        """Of what is known at first sight; or, given which rows the second network is asked about, of both looks.
+        """The judge of first looks; or, given which rows the second network is asked about, of both looks.
 
         It learns from all rows; its scale is set on those that it will be asked about.
         """
@@ -120,7 +120,7 @@ class _Fit:
         )
 
     def _distances(self) -> Tensor:
-        """Of each row from those of other folds: from itself no row is far, least of all in hundreds of columns."""
+        """How far each row is from those of other folds; from itself no row is far."""
         distance_N = torch.zeros_like(self.truth_N)
         for fold in self.fold_N.unique():
             inside_N = self.fold_N == fold
@@ -145,7 +145,7 @@ class _Fit:
         return _with(asking, second_look=f"on: {_told(gain, share)}")
 
     def _weights(self, asked_N: Tensor) -> tuple[float, float]:
-        """Of both log-posteriors: most likely where the second network is asked."""
+        """Weights of both log-posteriors: the most likely ones where the second network is asked."""
         rows = self.table.at(asked_N)
         years_K = self.space.years(rows.low_N)
         logits = [p.clamp(min=1e-6).log() for p in (rows.look.posterior_BK, rows.ask(torch.arange(len(rows))))]

@@ -69,7 +69,7 @@ class ErrorEnsemble(nn.Module):
         return x + self.scale * base
 
     def parameter_groups(self) -> list[dict[str, object]]:
-        """For an optimiser: weight decay acts on maps alone, as in cilf.training.decay."""
+        """Groups for an optimiser: weight decay acts on maps alone, as in cilf.training.decay."""
         return [
             {"params": list(self.weights), "weight_decay": 1e-2},
             {"params": [self.scale, *self.biases], "weight_decay": 0.0},
@@ -140,7 +140,7 @@ def folds_of(subject_N: Tensor, seed: int) -> Tensor:
 
 
 def out_of_fold(logits_LBR: Tensor, fold_B: Tensor) -> Tensor:
-    """Of each row the members that have left out its fold, [L, B, R] -> [L / FOLDS, B, R]."""
+    """Keep the members that have left out each row's fold, [L, B, R] -> [L / FOLDS, B, R]."""
     by_fold = logits_LBR.unflatten(0, (FOLDS, _PER_FOLD))
     return by_fold[fold_B, :, torch.arange(len(fold_B), device=fold_B.device)].transpose(0, 1)
 
@@ -213,7 +213,7 @@ def _bootstrap(usable_N: Tensor) -> Tensor:
 def _left_out_loss(
     ensemble: ErrorEnsemble, evidence_NZ: Tensor, base_NR: Tensor, low_N: Tensor, high_N: Tensor, fold_N: Tensor
 ) -> Tensor:
-    """Of each member on the fold that it leaves out, [L]."""
+    """The loss of each member on the fold that it leaves out, [L]."""
     logits_LNR = ensemble(evidence_NZ, base_NR)
     loss_LN = bounded_loss(logits_LNR, residuals(logits_LNR), low_N, high_N)
     outside_LN = fold_N != torch.arange(MEMBERS, device=fold_N.device)[:, None] // _PER_FOLD

@@ -11,7 +11,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 SIDE = 112
-"""Of its input, pixels."""
+"""Side of its input, pixels."""
 STEM = 32
 """Channels after its first convolution."""
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)

@@ -64,7 +64,7 @@ class Labels:
     high_B: Tensor
     """First and last year of the group, both included; the age itself where it is known."""
     weights_B: Tensor
-    """Of each row in the loss, float32."""
+    """How much each image counts in the loss, float32."""
     captions_B: Tensor
     """int64: which of the captions that the network was given is the image's; -1 for none."""
     views: int = 1
@@ -72,7 +72,7 @@ class Labels:
 
     @classmethod
     def exact(cls, ages_B: Tensor) -> Labels:
-        """Of images whose ages are known, and nothing else."""
+        """Labels of images of which the age is known, and nothing else."""
         return cls(ages_B, ages_B, ages_B, torch.ones_like(ages_B), torch.full_like(ages_B, -1, dtype=torch.int64))
 
 

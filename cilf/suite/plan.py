@@ -27,8 +27,8 @@ class Suite(BaseModel):
     """By the name they have in the table: a file of configs/models, as seen from the suite's folder, or what such a
     file would say."""
     data: dict[Name, Source | Annotated[tuple[Source, ...], Field(min_length=2)]] = Field(min_length=1)
-    """By the name of their table: one source, as in a recipe; or a list, the folds of a protocol, over which figures
-    are means."""
+    """Data sets by the name of their table: one source, as in a recipe; or a list, the folds of a protocol, over which
+    figures are means."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Each is one run: of weights, order and augmentation, and of which subjects are held out."""
 

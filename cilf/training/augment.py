@@ -61,7 +61,7 @@ def augment(image_HWC: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
 
 
 def _sides(size: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Of the face on the sensor and in the file, pixels: the model's, one other for both, or two others."""
+    """Sides of the face on the sensor and in the file, pixels: the model's, one other for both, or two others."""
     ends = math.log(min(_SMALLEST, size)), math.log(_LARGEST * size)
     taken, stored = (round(math.exp(rng.uniform(*ends))) for _ in range(2))
     kind = rng.random()

@@ -40,7 +40,7 @@ class Views:
     weights_K: np.ndarray
     """float32: weight of a row by its age in whole years, 0..OLDEST."""
     seed: tuple[int, ...] | None
-    """Of the augmentation, together with a row's id: the same views wherever and whenever they are made. None: the
+    """Seed of the augmentation, together with a row's id: the same views wherever and whenever they are made. None: the
     images as labelling sees them, one view of each."""
     count: int = 1
     """V, views of each row."""

@@ -22,7 +22,7 @@ CAFFE_MEANS = (123.68, 116.779, 103.939)
 LAYERS = (1, 2, 2, 6, 2)
 """Depthwise-separable layers of each of timm's stages."""
 LEAST_VARIANCE = 1e-4
-"""Of a batch norm's statistics: channels that are silent for the faces at hand would otherwise amplify noise."""
+"""Least variance that a batch norm carries: silent channels would otherwise amplify noise."""
 
 
 def load_faceres(trunk: nn.Module, path: Path, mean: Sequence[float], std: Sequence[float]) -> None:

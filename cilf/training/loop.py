@@ -51,7 +51,7 @@ class Task:
     fit: Dataset
     """Rows to learn from: cilf.training.examine.ROW and `repeat`."""
     rows: int
-    """Of the shortest epoch."""
+    """Rows of the shortest epoch."""
     ages_N: np.ndarray
     """float32, years: of all rows to learn from; a group's middle."""
     captions: list[str]

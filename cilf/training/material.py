@@ -74,7 +74,7 @@ class Material:
     """Labelled photographs, each in one of three places."""
 
     parts: list[Part]
-    """By source."""
+    """The rows of each source."""
     fit: Dataset
     """To learn from: ROW and `repeat`, the times that a row is shown in an epoch."""
     fitted: pa.Table
@@ -123,7 +123,7 @@ class Material:
 
     @cached_property
     def captions(self) -> tuple[str, ...]:
-        """Of the rows to learn from, each once."""
+        """Captions of the rows to learn from, each once."""
         return tuple(sorted(self.fitted["caption"].drop_null().unique().to_pylist()))
 
     @property
@@ -140,7 +140,7 @@ class Material:
         return showings(self.fitted["repeat"].to_numpy(), self.fitted["content"].to_numpy(), epoch)
 
     def rows_per_epoch(self, epochs: int) -> int:
-        """Of the shortest epoch: `repeat` may show a few more in one than in another."""
+        """Rows of the shortest epoch: `repeat` may show a few more in one than in another."""
         return min(int(self.showings(epoch).sum()) for epoch in range(max(1, epochs)))
 
 

@@ -48,9 +48,9 @@ class Words(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gender: Meanings = {}
-    """Of the column `gender`, or where there is none `sex`: nouns, such as {0: man, 1: woman}."""
+    """Values of the column `gender`, or where there is none `sex`: nouns, such as {0: man, 1: woman}."""
     race: Meanings = {}
-    """Of the column `race`: adjectives, such as {0: White, 1: Black}."""
+    """Values of the column `race`: adjectives, such as {0: White, 1: Black}."""
 
 
 class Source(BaseModel):
@@ -72,7 +72,7 @@ class Source(BaseModel):
     """The images are photographs: the face nearest the middle of each is found and cut out as labelling does it. Rows
     without a face are left out. false: a row without a box is a crop of its face."""
     words: Words = Words()
-    """For captions, from which a text tower learns what is said of faces."""
+    """What columns mean, for captions from which the text tower learns."""
 
     _paths = model_validator(mode="before")(_entry)
 
@@ -250,7 +250,7 @@ class Recipe(BaseModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of `precision`."""
+        """What the network computes in, from `precision`."""
         import torch
 
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.precision]

@@ -36,7 +36,7 @@ _INDEX = pa.schema([field for field in ROW if field.name not in ("image", "body"
 _ALONE = "\0row "
 
 KEPT = ["subject", "content"]
-"""By which rows are kept back from learning."""
+"""Columns by which rows are kept back from learning."""
 
 MAX_BAD_SHARE = 0.05
 """More bad rows than this are no accident: the wrong column, a broken copy, a store that fails."""

@@ -21,7 +21,7 @@ _BATCH = 128
 _RATE = 1e-3
 _DECAY = 0.05
 _LEAST_SPREAD = 1e-3
-"""Of a feature, below which it is not scaled up."""
+"""Least spread of a feature: one with less is not scaled up."""
 
 
 def fit_second(

@@ -14,7 +14,7 @@ from cilf.models.clip import WeightsError
 from cilf.models.sface import SFace
 
 _EPSILON = 1e-3
-"""Of the batch norms after convolutions."""
+"""Epsilon of the batch norms after convolutions."""
 
 
 def load_sface(path: Path) -> SFace:

@@ -27,7 +27,7 @@ AGES = list(range(12, 72, 2))
 
 @pytest.fixture
 def record(face_file, encoded, reader):
-    """Of faces as bright as they are old, which ReadsAges reads, and of one that is no image."""
+    """A record of faces as bright as they are old, which ReadsAges reads, and of one file that is no image."""
     path = face_file([*AGES, 40], image=[*map(encoded, AGES), b"torn"])
     return measure_degraded(reader, FaceSet(str(path), "val"))
 

@@ -237,7 +237,7 @@ def test_judging_costs_little_beside_a_model(honest):
 
 
 def test_age_groups_teach_and_calibrate():
-    """Of each group any year is as likely, so the interval has to hold more than an exact age would ask for."""
+    """Any year of a group is as likely, so the interval has to hold more than an exact age would ask for."""
     corrector = fit_corrector(SPACE, rows(2400, 31, grouped=0.6))
     grouped = rows(4000, 32, grouped=1.0)
     grouped = grouped.at(grouped.measurable(SPACE))

@@ -13,7 +13,7 @@ def views_of(image, size=64, count=300):
 
 @pytest.fixture(scope="module")
 def flat_views():
-    """Of plain grey: whatever varies within a view is noise, and its mean is the light."""
+    """Views of plain grey: whatever varies within one is noise, and its mean is the light."""
     return views_of(np.full((74, 74, 3), 128, np.uint8)).astype(float)
 
 

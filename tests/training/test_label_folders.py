@@ -17,7 +17,7 @@ from cilf.training.sources import open_source
 
 PEOPLE = {"007": "train", "7": "train", "a b": "val", "__HIVE_DEFAULT_PARTITION__": "train"}
 SUBJECTS = {"007", "7", None}
-"""Of split=train."""
+"""Subjects of split=train."""
 
 
 def below(folder, subject, split):

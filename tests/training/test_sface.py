@@ -106,7 +106,7 @@ def face():
 
 
 def largest_difference(path):
-    """Of each map, and the largest value of it."""
+    """The largest difference of each map, and its largest value."""
     found, expected = load_sface(path)(face()), interpret(path, face())
     assert [tuple(each.shape) for each in expected] == [(1, 512, 14, 14), (1, 1024, 7, 7)]
     return [((a - b).abs().max().item(), b.abs().max().item()) for a, b in zip(found, expected, strict=True)]
