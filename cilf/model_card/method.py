@@ -133,8 +133,13 @@ def own_parts(card: Card) -> Iterator[str]:
     """What this project adds to the method."""
     yield "Intervals: conformal, calibrated on faces that the network has not learned from."
     yield "Acceptance: an estimate whose judged error is above a threshold is marked as not accepted."
-    second = card.training.get("recipe", {}).get("second")
-    if second:
+    recipe = card.training.get("recipe", {})
+    if teacher := recipe.get("teacher"):
+        yield (
+            f"A teacher in training, frozen: `{', '.join(teacher)}` with age heads that are fitted out of fold. Its "
+            "posteriors are learned beside the labels."
+        )
+    if second := recipe.get("second"):
         yield f"A second look at the faces that are judged worst, by another network, frozen: `{', '.join(second)}`."
     for name, result in card.figures.items():
         if name.endswith(PARTS):

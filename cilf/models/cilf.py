@@ -40,6 +40,7 @@ SCORE_WEIGHT = 0.4
 MATCH_WEIGHT = 0.3
 L1_WEIGHT = 0.3
 SAME_WEIGHT = 1.0
+TAUGHT_WEIGHT = 1.0
 LABEL_SIGMA = 2.0  # years
 RANK_SIGMA = 0.5  # ranks: whoever has put a photograph into a folder was not two folders off
 LATER = Step(1, 1)
@@ -142,12 +143,16 @@ class CILF(Network[Output]):
         return self.text
 
     def read_captions(self, captions: Sequence[str]) -> None:
-        if self.text is None or not captions:
+        if self.text is None or self.prompts is None:
+            return
+        device, prompts_PL = cast(Tensor, self.text_KC).device, cast(Tensor, self.prompts.tokens_PL)
+        if not captions:
+            self.text.keep_tokens(prompts_PL)
             return
         kinds = [re.sub(r"\d+( to \d+)?", "#", caption) for caption in captions]
         number = {kind: place for place, kind in enumerate(dict.fromkeys(kinds))}
-        device = cast(Tensor, self.text_KC).device
         self.captions_ML = tokenizer(self.spec.clip)(list(captions)).to(device)
+        self.text.keep_tokens(torch.cat([tokens.flatten() for tokens in (prompts_PL, self.captions_ML)]))
         self.kinds_M = torch.tensor([number[kind] for kind in kinds], device=device)
 
     @torch.no_grad()
@@ -224,13 +229,14 @@ class CILF(Network[Output]):
         return out.posterior_BK, *out.part_posteriors
 
     def loss(self, out: Output, labels: Labels, step: Step = LATER) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_age(p) + 0.4 L_age(score map) + 0.3 L_match + L_same, and its parts, detached.
+        """L_age(p) + 0.4 L_age(score map) + 0.3 L_match + L_taught + L_same, and its parts, detached.
 
         L_age is KL(q ‖ p) with label distributions q of 2 years' width (half a rank where classes have names), or, of a
         group, -log of the mass inside it; plus 0.3 times the distance of the mean from the age or group. L_same is the
-        Jensen-Shannon divergence between the posteriors of a face's views. Weights and widths are our own choice, as
-        the paper is silent. The rows' weights are those of L_age. In the first epoch the distance counts half: it is in
-        years, and would drown the rest while all predictions are alike.
+        Jensen-Shannon divergence between the posteriors of a face's views; L_taught is KL(t ‖ p) with a teacher's
+        posterior t, where there is one. Weights and widths are our own choice, as the paper is silent. The rows'
+        weights are those of L_age and L_taught. In the first epoch the distance counts half: it is in years, and would
+        drown the rest while all predictions are alike.
         """
         l1_weight = L1_WEIGHT / 2 if step.first_epoch else L1_WEIGHT
         log_BK = out.logits_BK.log_softmax(dim=1)
@@ -244,6 +250,9 @@ class CILF(Network[Output]):
                 out.joint_BC, out.caption_BC, labels.ages_B, kinds_B, out.scale, sigma=self.label_sigma
             )
             parts["match"] = MATCH_WEIGHT * matched
+        if labels.taught_BK is not None:
+            taught_B = F.kl_div(log_BK, labels.taught_BK, reduction="none").sum(dim=1)
+            parts["taught"] = TAUGHT_WEIGHT * (labels.weights_B * taught_B).mean()
         if labels.views > 1:
             parts["same"] = SAME_WEIGHT * _divergence(log_BK.unflatten(0, (-1, labels.views)))
         return torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()}

@@ -285,6 +285,8 @@ class TextTower(nn.Module):
             self.whole = cast(Any, clip).text
             self.pool_type = getattr(self.whole, "pool_type", None)
         self.context_length = int(cast(Any, clip).context_length)
+        self.register_buffer("place_V", None, persistent=False)
+        self.place_V: Tensor | None
         self.inverse_temperature = float(cast(Any, clip).logit_scale.detach().exp())
         """1 / τ, by which CLIP multiplies cosines."""
 
@@ -297,6 +299,25 @@ class TextTower(nn.Module):
     def width(self) -> int:
         """Width of a word embedding, which is that of a context vector."""
         return self.token_embedding.embedding_dim
+
+    def keep_tokens(self, tokens_PL: Tensor) -> None:
+        """Drop the embeddings of all tokens but these, int64 [P, L]: no other text will be read.
+
+        Of CLIP's 49,408 tokens prompts and captions use less than a hundred. The others would cost an optimiser, and
+        workers that exchange gradients, more than the rest of a small network.
+
+        Raises:
+            ValueError: some have been dropped before.
+        """
+        if self.whole is not None:
+            return
+        if self.place_V is not None:
+            raise ValueError("the text tower has dropped tokens before, which it may need now")
+        kept_M, old = tokens_PL.unique(), self.token_embedding
+        place_V = torch.zeros(old.num_embeddings, dtype=torch.int64, device=tokens_PL.device)
+        place_V[kept_M] = torch.arange(len(kept_M), device=tokens_PL.device)
+        self.place_V = place_V
+        self.token_embedding = nn.Embedding.from_pretrained(old.weight.detach()[kept_M], freeze=False)
 
     def forward(self, tokens_PL: Tensor, context: Tensor | None = None) -> Tensor:
         """Token ids, int64 [P, L], with M places kept for `context` after the first -> vectors [P, C].
@@ -312,7 +333,7 @@ class TextTower(nn.Module):
             end_P = tokens_PL.argmax(dim=1) if ends is None else ends.int().argmax(dim=1)
             tokens_PL = tokens_PL[:, : int(end_P.max()) + 1]
         length = tokens_PL.shape[1]
-        x_PLD = self.token_embedding(tokens_PL)
+        x_PLD = self.token_embedding(tokens_PL if self.place_V is None else self.place_V[tokens_PL])
         if context is not None:
             context_PMD = context.expand(len(x_PLD), -1, -1)
             x_PLD = torch.cat([x_PLD[:, :1], context_PMD, x_PLD[:, 1 + context_PMD.shape[1] :]], dim=1)

@@ -41,9 +41,7 @@ class SecondNetwork(nn.Module):
         self.mean: Tensor
         self.std: Tensor
         self.sface = SFace()
-        self.head = nn.Sequential(
-            nn.Linear(FEATURES, _HIDDEN), nn.GELU(), nn.Dropout(_DROPOUT), nn.Linear(_HIDDEN, len(ages))
-        )
+        self.head = age_head(FEATURES, len(ages))
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         """Normalised pixels, float [B, C, S, S] -> posterior, float32 [B, K].
@@ -60,6 +58,11 @@ class SecondNetwork(nn.Module):
         framed = F.pad(face_BCHW * self.std + self.mean, self.borders, mode="replicate")
         framed = F.interpolate(framed, size=SIDE, mode="bilinear", antialias=True, align_corners=False)
         return torch.cat([level.mean(dim=(2, 3)) for level in self.sface(framed)], dim=1)
+
+
+def age_head(features: int, classes: int) -> nn.Sequential:
+    """Features of a frozen network -> logits of an age posterior."""
+    return nn.Sequential(nn.Linear(features, _HIDDEN), nn.GELU(), nn.Dropout(_DROPOUT), nn.Linear(_HIDDEN, classes))
 
 
 def arcface_borders(images: Images) -> tuple[int, int, int, int]:

@@ -69,6 +69,8 @@ class Labels:
     """int64: which of the captions that the network was given is the image's; -1 for none."""
     views: int = 1
     """So many images in a row are views of one face."""
+    taught_BK: Tensor | None = None
+    """A teacher's age posterior of each image, float32."""
 
     @classmethod
     def exact(cls, ages_B: Tensor) -> Labels:

@@ -6,6 +6,7 @@ import json
 import logging
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ from cilf.training.run_folder import METRICS_FILE, RECIPE_FILE, prepare
 from cilf.training.second_look import fit_head, second_network
 from cilf.training.start import SEEN, Weights, check_unseen, learned_from, mix, start_weights
 from cilf.training.survey import survey
+from cilf.training.teacher import TeacherNetwork, taught, teacher_network
 from cilf.training.trainer import train, worker_resources
 
 logger = logging.getLogger(__name__)
@@ -75,19 +77,21 @@ def train_recipe(recipe: Recipe, output: Location, address: str | None) -> list[
     model = build_network(recipe.model, deployed=start is not None, load_weights=not recipe.epochs)
     init_image(model, recipe)
     second = second_network(recipe)
+    teacher = teacher_network(recipe)
     survey(recipe)
     prepare(recipe, output)
     logger.info("starting Ray" if address is None else "connecting to Ray")
     with running(address) as cluster:
         worker_resources(recipe, cluster)
         check_everywhere((output / RECIPE_FILE).url)
-        return _run(recipe, model, second, start, output, cluster)
+        return _run(recipe, model, second, teacher, start, output, cluster)
 
 
 def _run(
     recipe: Recipe,
     model: Network,
     second: SecondNetwork | None,
+    teacher: TeacherNetwork | None,
     start: Weights | None,
     output: Location,
     cluster: Cluster,
@@ -100,8 +104,12 @@ def _run(
         *(len(material.fitted), len(material.held_index), material.chosen, material.left_out),
     )
     if recipe.epochs:
+        if teacher is not None:
+            logger.info("fitting the teacher")
+            material = replace(material, fit=taught(material.fit, teacher, recipe, weights_K))
         logger.info("starting %s workers for %d epochs", recipe.workers, recipe.epochs)
         trunk = trunk_weights(model, recipe, lambda: _faces(material, recipe))
+        model.read_captions(material.captions)  # the workers' networks have, and hold no other words' embeddings
         model.load_state_dict(train(recipe, start, trunk, material, weights_K, output, cluster))
     model.to("cuda" if torch.cuda.is_available() else "cpu").to(memory_format=torch.channels_last).eval()
     model.cache_text()

@@ -27,6 +27,7 @@ from cilf.models.pixels import Normalise
 from cilf.models.system import Labels, Step
 from cilf.models.systems import build_network
 from cilf.training.decay import decays
+from cilf.training.epochs import TAUGHT
 from cilf.training.image_init import fill_trunk
 from cilf.training.recipe import Recipe
 from cilf.training.start import Weights
@@ -60,9 +61,10 @@ def labels_of(rows: dict[str, Tensor], images: int) -> Labels:
     views = images // len(rows["age"])
 
     def of(name: str) -> Tensor:
-        return rows[name].repeat_interleave(views)
+        return rows[name].repeat_interleave(views, dim=0)
 
-    return Labels(of("age"), of("low"), of("high"), of("weight"), of("caption"), views)
+    taught_BK = of(TAUGHT) if TAUGHT in rows else None
+    return Labels(of("age"), of("low"), of("high"), of("weight"), of("caption"), views, taught_BK)
 
 
 Batches = Callable[[], Iterable[dict[str, Tensor]]]

@@ -101,6 +101,17 @@ class SFaceFile(BaseModel):
     """Path of `face_recognition_sface_2021dec_int8bq.onnx`; `make weights` gets it."""
 
 
+class Teacher(BaseModel):
+    """Networks that know faces and say how old each face to learn from looks; see cilf.training.teacher."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sface: str
+    """As in SFaceFile."""
+    faceres: str
+    """As in FaceRes."""
+
+
 class Recipe(BaseModel):
     """One training run."""
 
@@ -127,6 +138,10 @@ class Recipe(BaseModel):
     """A network of its own that correction asks about faces whose estimate is judged bad:
     `{sface: weights/face_recognition_sface_2021dec_int8bq.onnx}`. Its weights stay as they are; an age head is fitted
     to what it sees. null: none, or with `start` that of the start."""
+    teacher: Teacher | None = None
+    """Frozen networks whose ages for the faces to learn from, by heads that are fitted out of fold, are learned beside
+    the labels: `{sface: weights/face_recognition_sface_2021dec_int8bq.onnx, faceres: weights/faceres-deep.json}`.
+    Of CILF-CIAE only."""
     frozen_stages: int = Field(default=0, ge=0)
     """With image_init: the stem and this many stages after it stay as they start. Edges are edges everywhere, and
     at full resolution they cost more than all the rest."""
@@ -215,7 +230,11 @@ class Recipe(BaseModel):
     def _suits_the_system(self) -> Recipe:
         system = self.model.system
         if system is not None:
-            wrong = {"balance": self.balance > 0, "strategy: fsdp2": self.strategy == "fsdp2"}
+            wrong = {
+                "balance": self.balance > 0,
+                "teacher": self.teacher is not None,
+                "strategy: fsdp2": self.strategy == "fsdp2",
+            }
             if isinstance(system, MiVolo):  # it has a backbone of its own
                 wrong |= {"image_init": self.image_init is not None, "frozen_stages": self.frozen_stages > 0}
             named = [name for name, there in wrong.items() if there]

@@ -48,7 +48,7 @@ def fit_head(network: SecondNetwork, recipe: Recipe, material: Material, device:
     images = recipe.model.images
     views = Views(images, np.ones(OLDEST + 1, np.float32), (recipe.seed, _DRAW), 2, material.oldest)
     batches = _batches(material, Drawn(share), views, device)
-    fit_second(network.to(device), images, batches, recipe.seed, recipe.dtype)
+    fit_second(network.to(device).to(memory_format=torch.channels_last), images, batches, recipe.seed, recipe.dtype)
 
 
 def _batches(material: Material, drawn: Drawn, views: Views, device: torch.device) -> Iterator[dict[str, Tensor]]:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from cilf.card import Card, Clip, Fourier, Images, Model, ModelFolderError, Prompts
 from cilf.models.checkpoint import load_model, save_model
 from cilf.models.cilf import CILF, PARTS
-from cilf.models.clip import WeightsError
+from cilf.models.clip import WeightsError, tokenizer
 from cilf.models.system import Labels
 
 
@@ -69,6 +69,17 @@ def test_a_group_is_learned_by_the_mass_inside_it(tiny_model):
     torch.testing.assert_close(parts["age"], expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_teacher_is_followed_beside_the_labels(tiny_model):
+    torch.manual_seed(0)
+    out = tiny_model(torch.randn(2, 3, 32, 32))
+    taught = torch.rand(2, 101).softmax(dim=1)
+    weights = torch.tensor([2.0, 0.5])
+    _, parts = tiny_model.loss(out, labels([30.0, 40], taught_BK=taught, weights_B=weights))
+    apart_B = (taught * (taught.log() - out.logits_BK.log_softmax(dim=1))).sum(dim=1)
+    torch.testing.assert_close(parts["taught"], (weights * apart_B).mean(), atol=1e-5, rtol=1e-4)
+    assert "taught" not in tiny_model.loss(out, labels([30.0, 40]))[1]
+
+
 def test_views_of_a_face_are_held_to_one_posterior(tiny_model):
     torch.manual_seed(0)
     one, other = torch.randn(2, 1, 3, 32, 32)
@@ -87,6 +98,21 @@ def test_captions_teach_the_text_tower(tiny_spec):
     read = model.training_pass(pixels, known).caption_BC
     assert not torch.allclose(read, model.text_vectors()[[33, 45]])
     torch.testing.assert_close(read.norm(dim=1), torch.ones(2))
+
+
+def test_text_that_is_read_keeps_its_vectors_when_all_other_tokens_are_dropped(tiny_spec):
+    torch.manual_seed(0)
+    model = CILF(tiny_spec)
+    prompts_KC = model.text_vectors()
+    said_MC = model.text(tokenizer(tiny_spec.clip)(list(CAPTIONS)))
+    before = model.text.token_embedding.num_embeddings
+    model.read_captions(CAPTIONS)
+    torch.testing.assert_close(model.text_vectors(), prompts_KC)
+    torch.testing.assert_close(model.text(model.captions_ML), said_MC)
+    assert model.text.token_embedding.num_embeddings < 150 < before
+    assert model.text.token_embedding.weight.requires_grad
+    with pytest.raises(ValueError, match="dropped"):
+        model.read_captions(("a photo of something else",))
 
 
 def test_row_weights_weigh_rows(tiny_model):

@@ -9,7 +9,8 @@ from cilf.ages import AgeSpace
 from cilf.card import Images
 from cilf.models.second import SecondNetwork
 from cilf.models.sface import FEATURES
-from cilf.training.second import fit_second, second_loss
+from cilf.training.age_head import head_loss
+from cilf.training.second import fit_second
 
 IMAGES = Images(size=32)
 
@@ -80,9 +81,9 @@ def test_a_group_is_learned_by_the_mass_inside_it():
     logits = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
     inside = torch.tensor([[0.0, 1.0, 1.0, 0.0]])
     p = logits.softmax(dim=1)
-    found = second_loss(logits, inside, torch.tensor([False]))
+    found = head_loss(logits, inside, torch.tensor([False]))
     assert torch.isclose(found, -torch.log(p[0, 1] + p[0, 2]))
-    exact = second_loss(logits, torch.tensor([[0.0, 0.25, 0.75, 0.0]]), torch.tensor([True]))
+    exact = head_loss(logits, torch.tensor([[0.0, 0.25, 0.75, 0.0]]), torch.tensor([True]))
     assert torch.isclose(exact, -(0.25 * p[0, 1].log() + 0.75 * p[0, 2].log()))
 
 
