@@ -13,21 +13,35 @@ _CONTAINERS = {
     *(b"MiAC", b"MiCm", b"MiHA", b"MiHB", b"MiHE", b"MiPr", b"unif"),
 }
 """Brands of HEIF that leave open how the picture is coded."""
+_OTHER_CODINGS = {
+    **dict.fromkeys((b"avci", b"avcs"), "AVC"),
+    **dict.fromkeys((b"vvic", b"vvis"), "VVC"),
+    **dict.fromkeys((b"evbi", b"evbs", b"evmi", b"evms"), "EVC"),
+    **dict.fromkeys((b"jpeg", b"jpgs"), "JPEG"),
+    **dict.fromkeys((b"j2ki", b"j2is"), "JPEG 2000"),
+}
+"""Codings of HEIF other than HEVC, by brand. No decoder for them is installed."""
 _AVIF = (b"avif", b"avis")
 _READ = 1000
 """Bytes in which brands are looked for."""
 
 
 def kind(data: bytes) -> str | None:
-    """What a file of the MP4 family is, in words; None of an AVIF and of any other file."""
-    major, *compatible = _brands(data) or [b""]
-    if not major or _avif(data):
+    """Name the kind of a file of the MP4 family that is not read; None for AVIF, HEIC and any other file."""
+    major = next(iter(_brands(data)), None)
+    if major is None or _avif(data):
         return None
     if major == b"crx ":
         return "a raw camera file (CR3)"
-    if (_CODED | _CONTAINERS).intersection([major, *compatible]):
-        return "HEIF (HEIC)"
+    if is_heif(data):
+        return f"HEIF coded as {_OTHER_CODINGS[major]}" if major in _OTHER_CODINGS else None
     return "a video or sound (MP4 or QuickTime)"
+
+
+def is_heif(data: bytes) -> bool:
+    """Whether a file is HEIF in the narrow sense, such as HEIC: pictures in an MP4 container, but no AVIF."""
+    brands = _brands(data)
+    return bool(brands) and brands[0] != b"crx " and not _avif(data) and bool((_CODED | _CONTAINERS) & {*brands})
 
 
 def as_avif(data: bytes) -> bytes:

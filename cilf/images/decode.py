@@ -18,7 +18,7 @@ from cilf.images.kinds import not_known, not_read
 from cilf.images.profiles import in_srgb, profile_of
 from cilf.images.squeeze import squeeze
 
-DECODE_VERSION = 7
+DECODE_VERSION = 8
 """Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
 
 _ORIENTATION = 0x0112
@@ -34,7 +34,7 @@ BYTES_PER_PIXEL = 4 + _OURS
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes per pixel of Pillow's images by mode; 4 of all others."""
 
-_READING = {"WEBP": 16, "AVIF": 16}
+_READING = {"WEBP": 16, "AVIF": 16, "HEIF": 12}
 """Bytes per pixel while Pillow reads it: a copy or two of each of the decoder's canvases, the bytes and the image."""
 
 
@@ -295,4 +295,4 @@ def _one_line(error: Exception) -> str:
     """Without what differs from file to file, so that rows can be counted by it."""
     text = " ".join(str(error).split())
     text = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "the file", text)
-    return re.sub(r" \(\d+ bytes not processed\)", "", text) or type(error).__name__
+    return re.sub(r" \([^()]*\d[^()]*\)", "", text) or type(error).__name__

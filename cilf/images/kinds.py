@@ -75,7 +75,8 @@ def _boxes(data: bytes) -> str | None:
         return "an AVI video"
     # No box is as long as one that begins with "P" would be, and an image may begin with "P5 #moov".
     if data[4:8] in (*_QUICKTIME, *_PADDING) and data[:1] < b"P":
-        return _boxes(_behind_padding(data)) or "a QuickTime video"
+        behind = _behind_padding(data)
+        return _boxes(behind) or ("HEIF behind other boxes" if brands.is_heif(behind) else "a QuickTime video")
     return brands.kind(data)
 
 

@@ -15,11 +15,11 @@ from PIL.IcoImagePlugin import IcoFile
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from cilf.images.brands import as_avif
+from cilf.images.brands import as_avif, is_heif
 from cilf.images.profiles import inflated
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "JPEG2000", "PPM", "PSD")
-"""What photographs come in. Pillow reads more, but takes noise for some of it (TGA, PCX) and runs programs for
+"""Formats of photographs beside HEIC. Pillow reads more, but takes noise for some of it (TGA, PCX) and runs programs for
 other (EPS)."""
 
 _PNG, _ICON = b"\x89PNG\r\n\x1a\n", b"\0\0\1\0"
@@ -32,7 +32,10 @@ def opened(data: bytes) -> ImageFile:
 
     Raises:
         UnidentifiedImageError: in none of _FORMATS.
+        OSError: HEIF that libheif does not read.
     """
+    if is_heif(data):
+        return _heif(data)
     Image.init()  # Pillow knows a few formats from the start
     data, profile = _without_profile(as_avif(data))
     for name in _FORMATS:
@@ -60,6 +63,17 @@ def size_within(data: bytes) -> tuple[int, int]:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
         return _webp_size(data)
     return 0, 0
+
+
+def _heif(data: bytes) -> ImageFile:
+    """The primary image, turned and cropped as its container says; EXIF's orientation does not count in HEIF."""
+    import pi_heif  # takes memory in every process, and few corpora have such files
+
+    pi_heif.options.DECODE_THREADS = 1
+    try:
+        return pi_heif.HeifImageFile(io.BytesIO(data), "")
+    except SyntaxError as error:
+        raise OSError(f"damaged HEIF: {error}") from error
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

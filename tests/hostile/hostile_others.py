@@ -8,6 +8,7 @@ import struct
 import zipfile
 
 import numpy as np
+import pillow_heif
 from hostile_pngs import pngs
 from picture import HEIGHT, WIDTH, cut, encoded, flipped, picture
 from PIL import Image, features
@@ -15,6 +16,7 @@ from PIL import Image, features
 
 def other_images() -> dict[str, bytes]:
     kinds = {"webp": _webp(), "gif": _gif(), "bmp": _bmp(), "tif": _tiff(), "ico": _ico(), "jp2": _jpeg2000()}
+    kinds["heic"] = _heic()
     if features.check("avif"):
         kinds["avif"] = _avif()
     kinds["ppm"] = {
@@ -160,6 +162,32 @@ def _avif() -> dict[str, bytes]:
         "ok/animated": encoded(picture(), "AVIF", save_all=True, append_images=[picture("RGBA")]),
         "ok/exif orientation 6": encoded(picture(), "AVIF", exif=_exif(6)),
         **{f"unreadable/cut at {where}": data for where, data in cut(plain, 4).items()},
+    }
+
+
+def _heic() -> dict[str, bytes]:
+    def saved(*images: Image.Image, **options: object) -> bytes:
+        held, buffer = pillow_heif.HeifFile(), io.BytesIO()
+        for image in images:
+            held.add_from_pillow(image)
+        held.save(buffer, **options)
+        return buffer.getvalue()
+
+    def claiming(data: bytes, side: int) -> bytes:
+        head, *sizes = data.split(b"ispe")
+        return b"ispe".join([head, *(size[:4] + struct.pack(">LL", side, side) + size[12:] for size in sizes)])
+
+    plain = saved(picture())
+    return {
+        "ok/plain": plain,
+        "ok/grey": saved(picture("L")),
+        "ok/alpha": saved(picture("RGBA")),
+        "ok/exif orientation 6": saved(picture(), exif=_exif(6).tobytes()),
+        "ok/three images": saved(picture(), picture("L"), picture("RGBA"), primary_index=2),
+        "ok/trailing bytes": plain + bytes(1000),
+        **{f"unreadable/cut at {where}": data for where, data in cut(plain, 5).items()},
+        "unreadable/claims 8 x 8": claiming(plain, 8),
+        "too_large/claims 99999 x 99999": claiming(plain, 99_999),
     }
 
 
