@@ -1,15 +1,15 @@
-/* The pixels of a baseline JPEG at an eighth of its size, without decoding what they do not need.
+/* Decodes a baseline JPEG at 1/8 scale and skips the data that is not needed for it.
  *
- * There, a pixel of luma is the first coefficient of its block, and most of a photograph's bytes are codes of the others.
- * They have to be read to find where the next block begins, but not one by one: a table tells of the next bits how many
- * whole codes they are, and so how many bits and coefficients can be passed over at once. Chroma at half of luma's
- * resolution is 2 x 2 pixels of a block, and is decoded in full.
+ * At this scale, a luma pixel is the first coefficient of its block, and most of a photograph's bytes encode the other
+ * coefficients. They must be read to find where the next block begins, but not one by one: a table gives for the next
+ * bits how many whole codes they contain, and so how many bits and coefficients can be skipped at once. A block of
+ * chroma at half of luma's resolution gives 2 x 2 pixels, and is decoded in full.
  *
  * The arithmetic is libjpeg's (ITU T.81 for the codes; Loeffler, Ligtenberg, Moschytz 1989 for the transform), rounding
- * included, so that both give the same pixels. Whatever is unusual or damaged gives no pixels here, and is left to it.
+ * included, so that both give the same pixels. Unusual or damaged files give no pixels here and are left to libjpeg.
  *
- * Reading stays inside of the buffers whatever the bytes say: MARGIN zeros follow the last of them, more than an MCU
- * can take, and whether they were needed is asked before every MCU.
+ * Reads stay inside the buffers for any input: MARGIN zeros follow the last byte, more than an MCU can consume, and a
+ * check before every MCU finds out whether they were reached.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
@@ -21,19 +21,19 @@
 
 enum {
     LONGEST = 16,                /* bits of a code */
-    HEAD = 10,                   /* bits by which a code is looked up; longer ones are searched for */
-    AHEAD = 13,                  /* bits by which several codes are: luma's table fits a core's first cache */
-    LAST = 63,                   /* coefficient of a block, in the file's order */
-    END_OF_BLOCK = 128,          /* to pass over: more than a block has */
+    HEAD = 10,                   /* bits of the lookup table for single codes; longer codes are searched for */
+    AHEAD = 13,                  /* bits of the lookup table for several codes: luma's table fits a core's L1 cache */
+    LAST = 63,                   /* index of a block's last coefficient, in the file's order */
+    END_OF_BLOCK = 128,          /* coefficients to skip at the end of a block: more than a block has */
     MARGIN = 2048,               /* bytes; 6 blocks of 64 codes of 16 bits with 15 bits of value take 1,488 */
-    MOST = 4000,                 /* sum of a block's magnitudes. Beyond, where images hardly are, libjpeg's numbers wrap */
+    MOST = 4000,                 /* sum of a block's magnitudes; above it, which is rare, libjpeg's numbers wrap */
 };
 
-/* Of one Huffman table. */
+/* The lookup tables of one Huffman table. */
 typedef struct {
-    uint32_t head[1 << HEAD];    /* of the code that comes first, as `meaning` has it */
+    uint32_t head[1 << HEAD];    /* `meaning` of the first code in the bits */
     uint32_t ahead[1 << AHEAD];  /* bits | coefficients before the last code << 8 | coefficients << 16, or 0 */
-    uint32_t first[LONGEST + 1]; /* code of each length */
+    uint32_t first[LONGEST + 1]; /* the first code of each length */
     uint32_t count[LONGEST + 1];
     const uint8_t *symbols[LONGEST + 1];
 } Codes;
@@ -44,8 +44,8 @@ typedef struct {
     int predicted;
 } Component;
 
-/* The next bits stand at the top of `bits`, at least `known` of them. What shifts them is masked by 63: processors do that
- * anyway, and compilers that see it leave it to them. */
+/* The next bits are at the top of `bits`; at least `known` of them are valid. Shift counts are masked by 63: processors
+ * do that anyway, and compilers that recognise the mask omit it. */
 typedef struct {
     uint64_t bits;
     int known;
@@ -54,7 +54,7 @@ typedef struct {
 
 static inline void refill(Reader *r)
 {
-    const uint8_t *b = r->next;  /* Compilers make this one load. */
+    const uint8_t *b = r->next;  /* Compilers turn this into one load. */
     uint64_t bytes = (uint64_t)b[0] << 56 | (uint64_t)b[1] << 48 | (uint64_t)b[2] << 40 | (uint64_t)b[3] << 32 |
                      (uint64_t)b[4] << 24 | b[5] << 16 | b[6] << 8 | b[7];
     r->bits |= bytes >> r->known;
@@ -68,7 +68,7 @@ static inline void skip(Reader *r, int count)
     r->known -= count;
 }
 
-/* length | bits of its value << 8 | coefficients that it passes over, its own included, << 16; 0 of what means nothing. */
+/* Length of a code | bits of its value << 8 | coefficients that it advances, including its own, << 16; 0 if invalid. */
 static inline uint32_t meaning(int length, int symbol)
 {
     int bits = symbol & 15, zeros = symbol >> 4;
@@ -76,7 +76,7 @@ static inline uint32_t meaning(int length, int symbol)
     return passed ? length | bits << 8 | passed << 16 : 0;
 }
 
-/* What the code means that comes first in 64 bits. */
+/* `meaning` of the first code in 64 bits. */
 static inline uint32_t code(const Codes *codes, uint64_t bits)
 {
     uint32_t found = codes->head[bits >> (64 - HEAD)];
@@ -88,7 +88,7 @@ static inline uint32_t code(const Codes *codes, uint64_t bits)
     return found;
 }
 
-/* T.81 F.2.2.1: the value of so many bits. */
+/* T.81 F.2.2.1: the value of the next `count` bits. */
 static inline int value(Reader *r, int count)
 {
     int negative = !(r->bits >> 63), magnitude = (int)(r->bits >> 1 >> (63 - count));
@@ -96,7 +96,7 @@ static inline int value(Reader *r, int count)
     return magnitude - (negative << count) + negative;
 }
 
-/* From the 16 counts and the symbols, none above `greatest`, of a DHT segment; false for one that is none. */
+/* Fills the tables from a DHT segment's 16 counts and symbols, none above `greatest`; false if the segment is bad. */
 static bool read_codes(Codes *codes, const uint8_t *table, Py_ssize_t size, int greatest)
 {
     uint32_t next = 0;
@@ -106,7 +106,7 @@ static bool read_codes(Codes *codes, const uint8_t *table, Py_ssize_t size, int 
     memset(codes->head, 0, sizeof codes->head);
     for (int length = 1; length <= LONGEST; length++, next <<= 1) {
         uint32_t count = table[length - 1];
-        /* T.81 C: no code has ones alone. */
+        /* T.81 C: no code consists only of ones. */
         if (count > table + size - symbols || next + count >= 1u << length)
             return false;
         codes->first[length] = next;
@@ -142,7 +142,7 @@ static void look_ahead(Codes *ac)
     }
 }
 
-/* The first coefficient of a block, dequantized; false where its code is wrong or it is out of range. */
+/* Reads the first coefficient of a block, dequantized; false if its code is invalid or it is out of range. */
 static inline bool read_first(Reader *r, Component *component, int *first)
 {
     refill(r);
@@ -157,7 +157,7 @@ static inline bool read_first(Reader *r, Component *component, int *first)
     return abs(*first) <= MOST;
 }
 
-/* To the end of a block. */
+/* Skips the other coefficients, to the end of the block. */
 static inline bool pass_over(Reader *reader, const Codes *ac)
 {
     Reader r = *reader;  /* in registers */
@@ -167,7 +167,7 @@ static inline bool pass_over(Reader *reader, const Codes *ac)
 #pragma GCC unroll 4
         for (int nth = 0; nth < 4; nth++) {
             uint32_t codes = ac->ahead[r.bits >> (64 - AHEAD)];
-            /* What follows the code that completes the block belongs to another one. */
+            /* Codes after the one that completes the block belong to another block. */
             if (!codes || at + (codes >> 8 & 255) > LAST) {
                 refill(&r);
                 uint32_t found = code(ac, r.bits);
@@ -193,7 +193,7 @@ static const uint8_t NATURAL[LAST + 1] = {
     30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 };
 
-/* The others of a block, dequantized, [8][8]; `some` tells whether there are any. */
+/* Reads the other coefficients of a block, dequantized, [8][8]; `some` is set if there are any. */
 static inline bool read_others(Reader *reader, const Component *component, int *coefficients, bool *some)
 {
     Reader r = *reader;
@@ -231,13 +231,13 @@ static inline int rounded(int value, int bits)
     return (value + (1 << (bits - 1))) >> bits;
 }
 
-/* Of the odd coefficients of a line: how far its two halves lie from their mean, with 13 bits of fraction. */
+/* Distance of the two halves of a line from their mean, by its odd coefficients, with 13 bits of fraction. */
 static inline int halves(int c1, int c3, int c5, int c7)
 {
     return 29692 * c1 - 10426 * c3 + 6967 * c5 - 5906 * c7;
 }
 
-/* The means of a block's quarters. */
+/* Computes the mean of each quarter of a block. */
 static void four_pixels(const int *c, uint8_t *pixels, size_t stride)
 {
     int upper[8], lower[8];
@@ -254,7 +254,7 @@ static void four_pixels(const int *c, uint8_t *pixels, size_t stride)
     }
 }
 
-/* One block of luma, or of chroma that has luma's resolution. */
+/* Reads one block of luma, or of chroma at luma's resolution. */
 static inline bool read_pixel(Reader *r, Component *component, uint8_t *pixel)
 {
     int first;
@@ -264,7 +264,7 @@ static inline bool read_pixel(Reader *r, Component *component, uint8_t *pixel)
     return true;
 }
 
-/* One block of chroma that has half of luma's resolution. */
+/* Reads one block of chroma at half of luma's resolution. */
 static inline bool read_four_pixels(Reader *r, Component *component, uint8_t *pixels, size_t stride)
 {
     int coefficients[LAST + 1] = {0};
@@ -280,9 +280,9 @@ static inline bool read_four_pixels(Reader *r, Component *component, uint8_t *pi
 
 typedef struct {
     int count;                   /* 1 or 3 components */
-    int side;                    /* of an MCU, in blocks of luma: 2 where chroma has half of its resolution */
-    size_t across, down;         /* MCUs */
-    size_t interval;             /* MCUs between restarts; all of them where there are none */
+    int side;                    /* side of an MCU, in blocks of luma: 2 if chroma has half of luma's resolution */
+    size_t across, down;         /* size of the image, in MCUs */
+    size_t interval;             /* MCUs between restarts; all MCUs if there are no restarts */
     Component components[3];
     uint8_t *planes[3];          /* [down * side][across * side] */
 } Image;
@@ -303,7 +303,7 @@ static bool read_mcu(Reader *r, Image *image, size_t x, size_t y)
     return true;
 }
 
-/* A scan without its markers and what hides them, in `bytes`; where each of its `intervals` ends, in `ends`. */
+/* Copies a scan to `bytes` without its markers and stuffing bytes, and the end of each of its `intervals` to `ends`. */
 static bool unstuff(const uint8_t *scan, const uint8_t *end, uint8_t *bytes, size_t *ends, size_t intervals)
 {
     uint8_t *out = bytes;
@@ -349,7 +349,7 @@ static bool read_scan(Image *image, const uint8_t *bytes, const size_t *ends)
     return true;
 }
 
-/* JFIF's colours, with 16 bits of fraction. */
+/* Converts JFIF's colours to RGB, with 16 bits of fraction. */
 static void to_rgb(const Image *image, uint8_t *rgb, size_t width, size_t height)
 {
     for (size_t y = 0; y < height; y++) {
@@ -368,7 +368,7 @@ static void to_rgb(const Image *image, uint8_t *rgb, size_t width, size_t height
     }
 }
 
-/* Everything that needs no Python. */
+/* Decodes the scan; the part that needs no Python. */
 static bool pixels(Image *image, const uint8_t *scan, const uint8_t *end, uint8_t *rgb, size_t width, size_t height)
 {
     size_t mcus = image->across * image->down, plane = mcus * image->side * image->side;
@@ -433,7 +433,7 @@ static PyObject *decode(PyObject *module, PyObject *args)
         if (known && (i == 0 || !halved))
             look_ahead(&component->ac);
     }
-    /* An MCU has two codes or more, of a bit or more: what promises pixels without any is to cost no memory. */
+    /* An MCU has at least two codes of at least one bit: a header that claims more pixels must not allocate memory. */
     known = known && image->across * image->down <= 4 * (size_t)(data.len - scan);
     size_t small_width = (width + 7) / 8, small_height = (height + 7) / 8;
     rgb = known ? PyByteArray_FromStringAndSize(NULL, small_width * small_height * 3) : NULL;

@@ -1,8 +1,8 @@
-"""The body of a face, for models that look at it too (MiVOLO, Kuprashevich & Tolstykh, arXiv 2307.04616).
+"""Body crops, for models that look at the body as well as the face (MiVOLO, Kuprashevich & Tolstykh, arXiv 2307.04616).
 
-The paper takes persons from a detector of its own and matches them to faces. Ours: the part of the photograph in which
-the body of somebody with that face is, whatever it holds. It is the same in training and in labelling, there is one
-for every face, and it costs a cut.
+The paper detects persons with a detector of its own and matches them to faces. This module instead cuts out the part of
+the photograph where the body that belongs to a face should be, whatever that part shows. The result is the same in
+training and in labelling, exists for every face, and costs only one crop.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import numpy as np
 
 from cilf.images.crop import Square, cut
 
-# In sides of the face's crop, which is about as high as a face: a head and the trunk below it are five of them.
+# In sides of the face's crop, which is about as high as a face: head and trunk together are five sides high.
 _SIDE, _DOWN = 5.0, 1.9
 
 _LEAST = 0.4
-"""Share of it that has to lie inside of the photograph, as in the paper; else the body counts as hidden."""
+"""Share of the body square that must lie inside the photograph, as in the paper; else the body counts as hidden."""
 
 
 def body_of(face: Square) -> Square:
-    """Where the body is. Heads tilt and bodies do not; but people also lie, and hang upside down."""
+    """The square that contains the body. It follows the face's rotation in steps of 90 degrees: heads tilt and bodies
+    do not, but people also lie, and hang upside down."""
     radians = math.pi / 2 * round(face.radians / (math.pi / 2))
     x = face.x - _DOWN * face.side * math.sin(radians)
     y = face.y + _DOWN * face.side * math.cos(radians)
@@ -30,11 +31,11 @@ def body_of(face: Square) -> Square:
 
 
 def cut_body(image_HWC: np.ndarray, face: Square, size: int) -> np.ndarray | None:
-    """The body of a face as uint8 [size, size, 3], black beyond the image; None where too much of it lies there.
+    """The body of a face as uint8 [size, size, 3], black beyond the image; None if too much of it lies there.
 
     Args:
         image_HWC: uint8 [H, W, 3].
-        face: what its crop shows of the image.
+        face: the part of the image that the face's crop shows.
         size: side of the result, pixels.
     """
     body = body_of(face)
@@ -46,5 +47,5 @@ def cut_body(image_HWC: np.ndarray, face: Square, size: int) -> np.ndarray | Non
 
 
 def with_body(face_HWC: np.ndarray, body_HWC: np.ndarray | None) -> np.ndarray:
-    """A face and its body, uint8 [S, S, 3] each, as one [S, S, 6]; a hidden body is black."""
+    """Stacks a face and its body, uint8 [S, S, 3] each, into one array [S, S, 6]; a hidden body is black."""
     return np.concatenate([face_HWC, np.zeros_like(face_HWC) if body_HWC is None else body_HWC], axis=2)

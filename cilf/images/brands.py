@@ -1,4 +1,4 @@
-"""The brands at the beginning of a file of the MP4 family: the major one, and those that it is compatible with."""
+"""The brands at the beginning of a file of the MP4 family: the major brand and the compatible brands."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ _CODED = {
     *(b"avci", b"avcs", b"vvic", b"vvis", b"evbi", b"evbs", b"evmi", b"evms"),
     *(b"jpeg", b"jpgs", b"j2ki", b"j2is"),
 }
-"""Brands of HEIF that say how the picture is coded, which is never as AVIF."""
+"""HEIF brands that specify how the picture is coded, which is never AVIF."""
 _CONTAINERS = {
     *(b"mif1", b"mif2", b"mif3", b"msf1", b"miaf", b"1pic", b"MA1A", b"MA1B"),
     *(b"MiAC", b"MiCm", b"MiHA", b"MiHB", b"MiHE", b"MiPr", b"unif"),
 }
-"""Brands of HEIF that leave open how the picture is coded."""
+"""HEIF brands that do not specify how the picture is coded."""
 _OTHER_CODINGS = {
     **dict.fromkeys((b"avci", b"avcs"), "AVC"),
     **dict.fromkeys((b"vvic", b"vvis"), "VVC"),
@@ -23,7 +23,7 @@ _OTHER_CODINGS = {
 """Codings of HEIF other than HEVC, by brand. No decoder for them is installed."""
 _AVIF = (b"avif", b"avis")
 _READ = 1000
-"""Bytes in which brands are looked for."""
+"""Number of bytes that are searched for brands."""
 
 
 def kind(data: bytes) -> str | None:
@@ -45,13 +45,13 @@ def is_heif(data: bytes) -> bool:
 
 
 def as_avif(data: bytes) -> bytes:
-    """An AVIF with a major brand that says so, as Pillow wants it; any other file as it is."""
+    """An AVIF with its major brand set to an AVIF brand, which Pillow requires; any other file unchanged."""
     brand = _avif(data)
     return data[:8] + brand + data[12:] if brand else data
 
 
 def _avif(data: bytes) -> bytes | None:
-    """The brand that makes a file an AVIF, its major one where that is one; None of any other file."""
+    """The brand that makes a file an AVIF, preferably its major brand; None for any other file."""
     brands = _brands(data)
     if not brands or brands[0] in _CODED or brands[0] == b"crx ":
         return None
@@ -59,7 +59,7 @@ def _avif(data: bytes) -> bytes | None:
 
 
 def _brands(data: bytes) -> list[bytes]:
-    """The major one first; none of other files."""
+    """The brands of a file, the major one first; empty for files of other families."""
     if data[4:8] != b"ftyp":
         return []
     end = min(int.from_bytes(data[:4], "big"), _READ)

@@ -1,4 +1,4 @@
-"""Squares cut out of an image, turned and beyond its edges where need be, every pixel an average over what it shows."""
+"""Cuts squares out of an image, rotated and beyond its edges if necessary; each pixel averages the area it shows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cilf.images.squeeze import average, squeeze
 
 @dataclass(frozen=True)
 class Square:
-    """A part of an image."""
+    """A square part of an image, possibly rotated."""
 
     x: float
-    """Of its middle, pixels from the left edge of the image."""
+    """Centre, pixels from the left edge of the image."""
     y: float
-    """From the top edge."""
+    """Centre, pixels from the top edge of the image."""
     side: float
-    """Pixels."""
+    """Length of a side, pixels."""
     radians: float = 0.0
-    """How far its upper edge is turned clockwise."""
+    """Clockwise rotation of its upper edge."""
 
     def scaled(self, factor: float) -> Square:
         """The same part of an image that is `factor` times as wide and high."""
@@ -30,19 +30,19 @@ class Square:
 
 
 def cut(image_HWC: np.ndarray, square: Square, size: int, border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
-    """A square as uint8 [size, size, 3].
+    """Cuts a square out of an image, as uint8 [size, size, 3].
 
     Args:
         image_HWC: uint8 [H, W, 3].
-        square: where.
+        square: the part of the image to cut out.
         size: side of the result, pixels.
-        border: what lies beyond the image, as OpenCV names it: by default the colours of its edge.
+        border: OpenCV's border mode for pixels beyond the image; by default the colours of its edge.
     """
     image_HWC, square = _around(image_HWC, square, max(1.0, square.side / (2 * size)))
     side = max(size, min(2 * size, round(square.side)))
     across, down = math.cos(square.radians), math.sin(square.radians)
     step = square.side / side
-    # Middles of the result's pixels -> places in the image.
+    # Centres of the result's pixels -> coordinates in the image.
     turn = step * np.array([[across, -down], [down, across]])
     start = np.array([square.x, square.y]) - turn @ [side / 2, side / 2] + (turn @ [0.5, 0.5]) - 0.5
     found = cv2.warpAffine(
@@ -56,9 +56,9 @@ def cut(image_HWC: np.ndarray, square: Square, size: int, border: int = cv2.BORD
 
 
 def _around(image_HWC: np.ndarray, square: Square, factor: float) -> tuple[np.ndarray, Square]:
-    """The image around a square, `factor` times as coarse, and the square in it.
+    """The image around a square, shrunk by `factor`, and the square in the shrunk image's coordinates.
 
-    Never all of a long panorama: OpenCV 4 warps no image of more than 32,767 pixels a side.
+    It crops first because OpenCV 4 cannot warp an image of more than 32,767 pixels a side, such as a long panorama.
     """
     reach = math.ceil(square.side * math.sqrt(0.5)) + 1
     left, right = (max(0, min(image_HWC.shape[1] - 1, int(square.x + d))) for d in (-reach, reach))

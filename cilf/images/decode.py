@@ -1,4 +1,5 @@
-"""Encoded bytes -> an upright uint8 crop. Labelling and training both come through here, so they see the same."""
+"""Decodes encoded bytes to an upright uint8 crop. Labelling and training both use this module, so they see the same
+pixels."""
 
 from __future__ import annotations
 
@@ -19,23 +20,23 @@ from cilf.images.profiles import in_srgb, profile_of
 from cilf.images.squeeze import squeeze
 
 DECODE_VERSION = 8
-"""Raised whenever the same bytes may give other pixels; part of the fingerprint of every label."""
+"""Bump this when decoding changes pixels for the same input bytes; part of the fingerprint of every label."""
 
 _ORIENTATION = 0x0112
 
 _PIXELS_AT_ONCE = 1_000_000
 
 _OURS = 3
-"""Bytes per pixel of what `read` returns."""
+"""Bytes per pixel of the image that `read` returns."""
 
 BYTES_PER_PIXEL = 4 + _OURS
-"""Of an RGB image, Pillow's and ours: for each of the pixels allowed, what any other image may take."""
+"""Memory per pixel of an RGB image, Pillow's copy and ours. Any image may take this much per allowed pixel."""
 
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-"""Bytes per pixel of Pillow's images by mode; 4 of all others."""
+"""Bytes per pixel of Pillow's images by mode; 4 for all other modes."""
 
 _READING = {"WEBP": 16, "AVIF": 16, "HEIF": 12}
-"""Bytes per pixel while Pillow reads it: a copy or two of each of the decoder's canvases, the bytes and the image."""
+"""Bytes per pixel while Pillow reads the format: one or two copies of each decoder canvas, the bytes and the image."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Decoded:
     """A whole image as the model sees it."""
 
     width: int
-    """Of the upright original, pixels."""
+    """Width of the upright original, pixels."""
     height: int
     crop: np.ndarray
     """uint8 [S, S, 3], RGB."""
@@ -51,24 +52,24 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Photograph:
-    """All of an image, at about the scale it is needed at."""
+    """A whole image, at about the scale that the caller needs."""
 
     width: int
-    """Of the upright original, pixels."""
+    """Width of the upright original, pixels."""
     height: int
     orientation: int
-    """EXIF's, 1..8: how `stored` has to be turned."""
+    """EXIF orientation, 1..8: how `stored` must be turned to be upright."""
     stored: np.ndarray
-    """uint8 [H, W, 3], RGB, as the file has it."""
+    """uint8 [H, W, 3], RGB, in the file's orientation."""
 
     @property
     def upright(self) -> np.ndarray:
-        """uint8 [H, W, 3], RGB, contiguous, as a viewer shows it."""
+        """The upright image, uint8 [H, W, 3], RGB, contiguous, as a viewer shows it."""
         return _upright(self.stored, self.orientation)
 
 
 class DecodeError(Exception):
-    """Bytes that give no image."""
+    """The bytes cannot be decoded to an image."""
 
     def __init__(self, status: Literal["unreadable", "too_large"], reason: str) -> None:
         super().__init__(reason)
@@ -77,7 +78,7 @@ class DecodeError(Exception):
 
 
 def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
-    """Decode an image, turn it upright and squeeze all of it into a square.
+    """Decode an image, turn it upright and resize all of it to a square.
 
     Args:
         data: the file's bytes.
@@ -88,24 +89,24 @@ def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
         DecodeError: not an image, a damaged one, or one that is too large.
     """
     photograph = read(data, 2 * size, max_pixels)
-    # Turning the small square instead of the image is the same, and free.
+    # Turning the small square gives the same result as turning the image, and costs almost nothing.
     crop = _upright(squeeze(photograph.stored, size), photograph.orientation)
     return Decoded(photograph.width, photograph.height, crop)
 
 
 def read(data: bytes, least: int, max_pixels: int) -> Photograph:
-    """Decode an image of any of the formats of cilf.images.pillow.
+    """Decode an image of any format in cilf.images.pillow.
 
-    The first frame of an animation counts. Colours of another space, as a profile of RGB names it, become those of
-    sRGB. Transparent parts become white, which is what viewers and paper show behind an image; black, which a plain
-    conversion gives, would frame a cut-out face like night. A file that ends too early is unreadable; one with damaged
-    bytes in the midst that still decodes to its end is an image, as viewers have it.
+    An animation gives its first frame. If an RGB profile names another colour space, colours are converted to sRGB.
+    Transparent parts become white, which viewers and paper show behind an image; a plain conversion would give black,
+    and surround a cut-out face with a dark frame. A truncated file is unreadable; a file with damaged bytes in the
+    middle that still decodes to its end is an image, as in viewers.
 
     Args:
         data: the file's bytes.
-        least: a JPEG is decoded at the smallest scale that leaves both sides this many pixels.
-        max_pixels: an image with more is refused by its header, before memory is spent on it; so is one that would take
-            more memory than an RGB image of so many pixels does.
+        least: a JPEG is decoded at the smallest scale at which both sides still have this many pixels.
+        max_pixels: an image with more pixels is rejected by its header, before memory is allocated for it; so is an
+            image that would take more memory than an RGB image of this many pixels.
 
     Raises:
         DecodeError: not an image, a damaged one, or one that is too large.
@@ -132,12 +133,12 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
     except Image.DecompressionBombError as error:
         reason = f"{_first_number(error)} pixels, more than PIL.Image.MAX_IMAGE_PIXELS of this process allows"
         raise DecodeError("too_large", reason) from None
-    except Exception as error:  # Pillow's plug-ins raise whatever damaged bytes make them trip over.
+    except Exception as error:  # Pillow's plug-ins may raise any exception for damaged bytes.
         raise DecodeError("unreadable", _one_line(error)) from error
 
 
 def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
-    """With Pillow: every format, every colour space, and its judgement of what is damaged."""
+    """Decode with Pillow, which reads every format and colour space and decides what is damaged."""
     _check_pixels(*pillow.size_within(data), max_pixels)
     with pillow.opened(data) as image:
         if isinstance(image, TiffImageFile):
@@ -157,7 +158,7 @@ def _read_any(data: bytes, least: int, max_pixels: int) -> Photograph:
 
 
 def _as_shown(image: Image.Image, data: bytes) -> np.ndarray:
-    """uint8 [H, W, 3], sRGB, of an image that has been read."""
+    """The pixels of an image that has been loaded, uint8 [H, W, 3], sRGB."""
     may_be_deep = image.format == "JPEG2000" and image.mode == "RGB"
     deep = jpeg2000.deep_pixels(data, *image.size) if may_be_deep else None
     pixels = _rgb(image) if deep is None else deep
@@ -183,7 +184,7 @@ def _check_memory(width: int, height: int, held: int, max_pixels: int) -> None:
 
 
 def _held(image: Image.Image, data: bytes) -> int:
-    """Bytes that will be held of an image at once, by what is known before its pixels are read."""
+    """Peak memory in bytes to decode an image, estimated before its pixels are read."""
     pixels = image.width * image.height
     stored = pixels * _STORED.get(image.mode, 4)
     reading = max(stored, pixels * _READING.get(image.format or "", 0))
@@ -193,14 +194,14 @@ def _held(image: Image.Image, data: bytes) -> int:
     elif isinstance(image, TiffImageFile):
         reading = stored * (1 + tiff.is_turned(image)) + tiff.block_bytes(image, data)
     elif image.format == "JPEG2000":
-        reading += pixels * len(image.getbands()) * 6  # OpenJPEG's 32 bits, and then 16
+        reading += pixels * len(image.getbands()) * 6  # OpenJPEG's 32-bit values, then 16-bit ones
     return max(reading, stored + pixels * _OURS)
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3]."""
-    # A part at a time: Pillow's own ways hold the whole of an image two or three times.
-    at_once = min(_PIXELS_AT_ONCE, Image.MAX_IMAGE_PIXELS or _PIXELS_AT_ONCE)  # else Pillow complains of the part
+    """Converts an image to uint8 [H, W, 3], RGB."""
+    # Convert a part at a time: Pillow's own conversions hold the whole image two or three times.
+    at_once = min(_PIXELS_AT_ONCE, Image.MAX_IMAGE_PIXELS or _PIXELS_AT_ONCE)  # else Pillow warns about the part
     columns = min(image.width, at_once)
     rows = max(1, at_once // columns)
     parts = [
@@ -216,16 +217,16 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _conversion(image: Image.Image, parts: list[tuple[int, int, int, int]]) -> Callable[[Image.Image], np.ndarray]:
-    """From a part of an image to uint8 [H, W, 3], or [H, W, 1] of a grey one."""
+    """The function that converts a part of an image to uint8 [H, W, 3], or to [H, W, 1] if the image is grey."""
     if image.mode.startswith("I;16"):
-        # Pillow clips 16-bit greys at 255 instead of scaling them. The low bits are dropped, as it does for RGB.
+        # Pillow clips 16-bit greys at 255 instead of scaling them. This drops the low bits, as Pillow does for RGB.
         dropped = tiff.bits(image) - 8 if isinstance(image, TiffImageFile) else 8
 
         def grey(part: Image.Image) -> np.ndarray:
             return (np.asarray(part) >> dropped).astype(np.uint8)[:, :, None]
 
     elif image.mode in ("I", "F"):
-        # 32-bit greys have no agreed white: the image's own range is taken.
+        # 32-bit greys have no agreed white level, so the image's own range is used.
         ranges = [(values.min(), values.max()) for values in (_numbers(image.crop(box)) for box in parts)]
         black, white = min(low for low, _ in ranges), max(high for _, high in ranges)
 
@@ -240,25 +241,25 @@ def _conversion(image: Image.Image, parts: list[tuple[int, int, int, int]]) -> C
 
 
 def _numbers(image: Image.Image) -> np.ndarray:
-    """float32 [H, W]; 0 for what is no number, or none that can be reckoned with."""
+    """The values of an image, float32 [H, W]; 0 for NaN and for magnitudes of 1e30 or more."""
     values = np.array(image, dtype=np.float32)
     values[~(np.abs(values) < 1e30)] = 0
     return values
 
 
 def _colours(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3]."""
+    """Converts an image to uint8 [H, W, 3], RGB, with transparent parts on white."""
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"))
     if image.mode == "La":
-        image = image.convert("LA")  # Pillow knows no shorter way
+        image = image.convert("LA")  # Pillow has no direct conversion to RGBA
     rgba = np.asarray(image.convert("RGBA"), dtype=np.float32)
     alpha = rgba[..., 3:] / 255
     return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
 def _upright(stored_HWC: np.ndarray, orientation: int) -> np.ndarray:
-    """`orientation` is EXIF's, 1..8."""
+    """Turns an image upright; `orientation` is the EXIF value, 1..8."""
     if orientation >= 5:
         stored_HWC = stored_HWC.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -270,7 +271,7 @@ def _upright(stored_HWC: np.ndarray, orientation: int) -> np.ndarray:
 
 def _jpeg_orientation(data: bytes) -> int:
     try:
-        # Not Image.open, whose bound of pixels is not the one that is asked for here.
+        # Not Image.open, which applies Pillow's own pixel limit instead of the caller's.
         with JpegImageFile(io.BytesIO(data)) as image:
             return _orientation(image)
     except Exception:
@@ -278,7 +279,7 @@ def _jpeg_orientation(data: bytes) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8; 1 where there is none or none that can be read."""
+    """EXIF orientation, 1..8; 1 if there is none or it cannot be read."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:
@@ -292,7 +293,7 @@ def _first_number(error: Exception) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """Without what differs from file to file, so that rows can be counted by it."""
+    """The error's text on one line, without the parts that differ between files, so that rows can be grouped by it."""
     text = " ".join(str(error).split())
     text = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "the file", text)
     return re.sub(r" \([^()]*\d[^()]*\)", "", text) or type(error).__name__

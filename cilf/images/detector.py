@@ -1,8 +1,8 @@
-"""YuNet: where faces are in an image, with five landmarks of each.
+"""The YuNet face detector: finds the faces in an image, with five landmarks each.
 
-Every cell of three grids, of 8, 16 and 32 pixels, says how likely a face has its middle there, how large it is and
-where its eyes, nose and corners of the mouth are (Wu, Peng and Yu, Machine Intelligence Research 2023). ONNX Runtime
-computes it, so the tasks that fetch and decode find faces and still need no torch.
+Each cell of three grids, of 8, 16 and 32 pixels, predicts how likely a face is centred there, how large it is and where
+its eyes, nose and corners of the mouth are (Wu, Peng and Yu, Machine Intelligence Research 2023). ONNX Runtime runs the
+network, so the tasks that fetch and decode can find faces without importing torch.
 """
 
 from __future__ import annotations
@@ -17,51 +17,51 @@ from onnxruntime import InferenceSession, SessionOptions
 
 _WEIGHTS = Path(__file__).parent / "weights" / "yunet.onnx"
 
-_CELLS = (8, 16, 32)  # pixels of the image along a cell of each grid
+_CELLS = (8, 16, 32)  # side of a cell of each grid, pixels of the image
 _OUTPUTS = [f"{name}_{cell}" for cell in _CELLS for name in ("score", "box", "points")]
-_OVERLAP = 0.3  # IoU from which of two boxes the weaker one is the same face
-_AGREEING = 0.5  # IoU from which it has a say in where that face is
+_OVERLAP = 0.3  # IoU above which two boxes count as the same face
+_AGREEING = 0.5  # IoU above which a weaker box contributes to the position of that face
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Of one image; float32, pixels of that image."""
+    """The detections in one image; float32, coordinates in pixels of that image."""
 
     boxes_N4: np.ndarray
     """left, top, right, bottom; may reach beyond the image."""
     scores_N: np.ndarray
-    """0..1."""
+    """Confidence, 0..1."""
     points_N52: np.ndarray
-    """x, y of the eyes, the nose and the corners of the mouth, those on the left in the image first."""
+    """x, y of the eyes, the nose and the corners of the mouth; of each pair the one on the image's left comes first."""
 
     def __len__(self) -> int:
         return len(self.scores_N)
 
     def at(self, rows: np.ndarray) -> Detections:
-        """Some of them, bool or int [n]."""
+        """The detections of some rows, a bool mask or int indices [n]."""
         return Detections(self.boxes_N4[rows], self.scores_N[rows], self.points_N52[rows])
 
     def scaled(self, across: float, down: float) -> Detections:
-        """The same in an image that is that many times as wide and as high."""
+        """The detections in coordinates of the image scaled by these factors."""
         factors = np.array([across, down], np.float32)
         return Detections(self.boxes_N4 * np.tile(factors, 2), self.scores_N, self.points_N52 * factors)
 
     def moved(self, right: float, down: float) -> Detections:
-        """The same in an image that has so many more pixels to the left and above."""
+        """The detections in coordinates of the image extended by this many pixels to the left and above."""
         by = np.array([right, down], np.float32)
         return Detections(self.boxes_N4 + np.tile(by, 2), self.scores_N, self.points_N52 + by)
 
     @property
     def sides_N(self) -> np.ndarray:
-        """Mean of width and height, pixels."""
+        """Mean of each box's width and height, pixels."""
         return ((self.boxes_N4[:, 2:] - self.boxes_N4[:, :2]).mean(axis=1)).astype(np.float32)
 
 
 def detect(image_HWC: np.ndarray, threshold: float) -> Detections:
-    """What every cell sees of an image, uint8 [H, W, 3], RGB, with a score of at least `threshold`.
+    """All cells' detections in an image, uint8 [H, W, 3], RGB, with a score of at least `threshold`.
 
-    Several cells see the same face: see `distinct` and `agreed`. Faces of about 15 to 450 pixels are seen. The time it
-    takes grows with H · W.
+    Several cells detect the same face: see `distinct` and `agreed`. Faces of about 15 to 450 pixels are detected. The
+    running time grows with H · W.
     """
     below, right = (-side % _CELLS[-1] for side in image_HWC.shape[:2])
     padded = cv2.copyMakeBorder(image_HWC, 0, below, 0, right, cv2.BORDER_CONSTANT)
@@ -72,7 +72,7 @@ def detect(image_HWC: np.ndarray, threshold: float) -> Detections:
 def _faces(
     cell: int, threshold: float, score_HW: np.ndarray, box_4HW: np.ndarray, points_THW: np.ndarray
 ) -> Detections:
-    """What one grid tells. Sizes are logarithms; all is in cells."""
+    """Decodes the detections of one grid. The network gives logarithms of sizes; its unit is the cell."""
     rows, columns = np.nonzero(score_HW >= threshold)
     corner_N2 = np.stack([columns, rows], axis=1).astype(np.float32)
     box_N4 = box_4HW[:, rows, columns].T
@@ -85,19 +85,19 @@ def _faces(
 @lru_cache(maxsize=1)
 def _network() -> InferenceSession:
     options = SessionOptions()
-    # Tasks run side by side; threads inside of them would only get in each other's way.
+    # Tasks run in parallel; threads inside them would only compete with each other.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return InferenceSession(str(_WEIGHTS), options, providers=["CPUExecutionProvider"])
 
 
 def joined(*seen: Detections) -> Detections:
-    """Detections of one image together."""
+    """Concatenates detections of one image."""
     return Detections(*(np.concatenate([getattr(part, f.name) for part in seen]) for f in fields(Detections)))
 
 
 def distinct(seen: Detections) -> Detections:
-    """A detection for each face, the surest one, and those first."""
+    """Keeps the detection with the highest score for each face, and sorts by score, highest first."""
     corners_N2 = seen.boxes_N4[:, :2]
     boxes_N4 = np.concatenate([corners_N2, seen.boxes_N4[:, 2:] - corners_N2], axis=1)
     rows = cv2.dnn.NMSBoxes(boxes_N4.tolist(), seen.scores_N.tolist(), 0.0, _OVERLAP)
@@ -105,10 +105,10 @@ def distinct(seen: Detections) -> Detections:
 
 
 def agreed(seen: Detections, box_4: np.ndarray) -> Detections:
-    """The face that lies about where a box is, or none.
+    """The face that overlaps a box, as one detection; empty if there is none.
 
-    The surest cell says how sure it is, and the mean over the cells that agree, weighted by score, where: it is
-    steadier than any of them (weighted boxes fusion, Solovyev et al., arXiv 1910.13302).
+    The score is that of the highest-scoring cell. The position is the mean over the cells that agree, weighted by
+    score, which is steadier than any single cell (weighted boxes fusion, Solovyev et al., arXiv 1910.13302).
     """
     near = seen.at(overlaps(box_4[None], seen.boxes_N4)[0] > _OVERLAP)
     if not len(near):
@@ -121,7 +121,7 @@ def agreed(seen: Detections, box_4: np.ndarray) -> Detections:
 
 
 def overlaps(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
-    """Intersection over union of each two boxes, [N, M]."""
+    """Intersection over union of each pair of boxes, [N, M]."""
     low_NM2 = np.maximum(a_N4[:, None, :2], b_M4[None, :, :2])
     high_NM2 = np.minimum(a_N4[:, None, 2:], b_M4[None, :, 2:])
     both_NM = (high_NM2 - low_NM2).clip(min=0).prod(axis=2)

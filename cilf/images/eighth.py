@@ -1,6 +1,6 @@
-"""Photographs of many megapixels at an eighth of their size: libjpeg's pixels in little more than half of its time.
+"""Decodes large JPEG photographs at 1/8 scale: the same pixels as libjpeg in little more than half the time.
 
-Only of the kind that cameras write, and only where _eighth.c could be compiled; all else is libjpeg's.
+It handles only the kind of JPEG that cameras write, and only if _eighth.c could be compiled; libjpeg decodes the rest.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ except ImportError:
 
 _BASELINE, _HUFFMAN, _START_OF_SCAN, _QUANTIZERS, _RESTARTS = 0xC0, 0xC4, 0xDA, 0xDB, 0xDD
 _OTHERS = {0xC1, 0xC2, 0xEE}
-"""Frames of other kinds, and Adobe's segment, which may say that the colours are not JFIF's."""
+"""Other kinds of frames, and Adobe's segment, which may declare colours other than JFIF's."""
 
 _KINDS = {_BASELINE, _HUFFMAN, _START_OF_SCAN, _QUANTIZERS, _RESTARTS, *_OTHERS}
 
 _SAMPLINGS = ([0x11], [0x11, 0x11, 0x11], [0x22, 0x11, 0x11])
-"""Horizontal and vertical factors of each component: grey, colours at full and at half resolution."""
+"""Horizontal and vertical sampling factors of each component: grey, chroma at full and at half resolution."""
 
 _EVERY_COEFFICIENT = b"\x00\x3f\x00"
 
 _MOST_TABLES = 4096
-"""Bytes of all tables: four of quantizers and eight of codes can have 2,444."""
+"""Size limit of all tables together, bytes: four quantizer tables and eight code tables can have 2,444."""
 
 
 def read_pixels(data: bytes) -> np.ndarray | None:
-    """uint8 [⌈H/8⌉, ⌈W/8⌉, 3], RGB; None where libjpeg has to see it, if only to tell what is damaged.
+    """Decodes to uint8 [⌈H/8⌉, ⌈W/8⌉, 3], RGB; None if libjpeg must decode the file, if only to report the damage.
 
     Args:
-        data: a JPEG whose header both cilf.images.jpeg.read_header and libjpeg take: what they check, this does not.
+        data: a JPEG whose header both cilf.images.jpeg.read_header and libjpeg accept: their checks are not repeated
+            here.
     """
     if _eighth is None:
         return None
@@ -48,7 +49,7 @@ def read_pixels(data: bytes) -> np.ndarray | None:
     codes = dict(_tables(segments[_HUFFMAN], lambda table: 17 + sum(table[1:17])))
     (frame,), (scan,), restarts = segments[_BASELINE], segments[_START_OF_SCAN], segments[_RESTARTS]
     names, sampling, uses = frame[6::3], list(frame[7::3]), frame[8::3]
-    if sampling not in _SAMPLINGS or names == b"RGB" or max(quantizers, default=0) > 3:  # those are of 16 bits
+    if sampling not in _SAMPLINGS or names == b"RGB" or max(quantizers, default=0) > 3:  # those have 16 bits
         return None
     if scan[1:-3:2] != names or not scan.endswith(_EVERY_COEFFICIENT):
         return None
@@ -64,7 +65,7 @@ def read_pixels(data: bytes) -> np.ndarray | None:
 
 
 def _segments(data: bytes) -> tuple[defaultdict[int, list[bytes]], int]:
-    """What the segments of each of _KINDS hold, up to the scan's, and where that ends and its codes begin."""
+    """The contents of the segments in _KINDS, up to the start of scan, and the offset where the scan's codes begin."""
     segments: defaultdict[int, list[bytes]] = defaultdict(list)
     kind, end = 0, 2
     while kind != _START_OF_SCAN:
@@ -76,7 +77,7 @@ def _segments(data: bytes) -> tuple[defaultdict[int, list[bytes]], int]:
 
 
 def _tables(segments: list[bytes], size: Callable[[bytes], int]) -> Iterator[tuple[int, bytes]]:
-    """What segments of several tables define: each one's number and content."""
+    """The tables in segments that may hold several each: number and content of each table."""
     for segment in segments:
         while segment:
             yield segment[0], segment[1 : size(segment)]

@@ -1,4 +1,4 @@
-"""From a photograph's bytes to its faces, cut out as the model was trained to see them."""
+"""Finds the faces in a photograph's bytes and cuts them out in the frame that the model was trained on."""
 
 from __future__ import annotations
 
@@ -17,85 +17,87 @@ from cilf.images.jpeg import read_header
 from cilf.images.squeeze import average
 
 FACES_VERSION = 3
-"""Raised whenever the same bytes may give other faces; part of the fingerprint of every label."""
+"""Bump this when the same input bytes give other faces or crops; part of the fingerprint of every label."""
 
 MOST_FACES = 100
-"""Of one photograph that are aged, the biggest ones; more are only counted."""
+"""Maximum number of faces per photograph that get an age: the biggest ones. Further faces are only counted."""
 
 LEAST_SIDE = 24.0
-"""Pixels of the photograph: mean of a box's width and height from which a face tells enough of an age."""
+"""Smallest face whose age can be estimated: mean of its box's width and height, pixels of the photograph."""
 
 # Chosen on faces of UTKFace's split=train pasted into pictures without people: see tests/framing/looks.py.
 _LOOK = (448, 1536)
-"""Longer side at which faces are looked for, pixels, within which _SHARE of the photograph's own is taken."""
+"""Smallest and largest longer side, pixels, of the image that is searched for faces. Between these limits it is _SHARE
+of the photograph's longer side."""
 
 _SHARE = 0.5
-"""Faces of 40 pixels are then 20 pixels high, which the detector finds nearly all of."""
+"""At this share, faces of 40 pixels are 20 pixels high, and the detector finds nearly all of them."""
 
 _KNOWN, _GLANCE = 450, 320
-"""Side of the largest faces that the detector knows, pixels; and longer side at which larger ones are looked for."""
+"""Side of the largest faces that the detector can find, and longer side of the image in which larger faces are searched
+for, both in pixels."""
 
 _CANDIDATE = 0.3
-"""Score from which something is worth a second look."""
+"""Minimum score of a candidate, which the detector then checks a second time."""
 
 _WINDOW = (96, 1.78)
-"""Side of what a second look sees, pixels, and how many times the candidate's side it is: faces are 54 pixels high
-there, as the detector knows them best. A dog may have a face at 200 pixels and has none at 54."""
+"""Side of the window of the second check, pixels, and its ratio to the candidate's side: faces are 54 pixels high
+there, where the detector is most reliable. A dog may pass as a face at 200 pixels but does not at 54."""
 
 THRESHOLD = 0.8
-"""Score of the second look from which something is a face."""
+"""Minimum score of the second check for a face."""
 
 _NEAR = 0.9
-"""Share of the pixels along a side that one wants at which decoding again at a finer scale is not worth it."""
+"""Share of the wanted pixels along a side above which decoding again at a finer scale is not worth it."""
 
 _SMALL = 1_500_000
-"""Pixels of an image that is decoded at its full scale from the start: its faces will hardly do with less."""
+"""Images of up to this many pixels are decoded at full scale from the start: their faces usually need it."""
 
 _MEANT = 0.1
-"""IoU from which a known box means a face that is found; boxes with all of the hair have 0.25."""
+"""Minimum IoU at which a known box refers to a detected face; boxes that include all of the hair have 0.25."""
 
 _EVERY_PIXEL = 10**6
 
 _FRAMED = 0.25
-"""How far, as shares of its sides, an image may differ from a crop of its face and still count as one."""
+"""Tolerance, as a share of its sides, within which an image counts as a crop of its face."""
 
 
 class BoxError(ValueError):
-    """A box that tells of no face."""
+    """A box is not valid, or lies outside the image."""
 
 
 class NoFaceError(ValueError):
-    """A photograph in which no face is found."""
+    """No face was found in a photograph."""
 
 
 @dataclass(frozen=True)
 class Faces:
-    """What a photograph shows."""
+    """The faces found in a photograph, and their crops."""
 
     width: int
-    """Of the upright original, pixels."""
+    """Width of the upright original, pixels."""
     height: int
     found: int
-    """Faces of LEAST_SIDE, counting those beyond MOST_FACES."""
+    """Number of faces of at least LEAST_SIDE, including those beyond MOST_FACES."""
     smaller: int
-    """Faces below LEAST_SIDE."""
+    """Number of faces below LEAST_SIDE."""
     boxes_N4: np.ndarray
     """float32: left, top, right, bottom in the upright original, pixels, biggest first."""
     scores_N: np.ndarray
-    """float32, 0..1: how sure the detection is."""
+    """float32, 0..1: confidence of the detection."""
     squares: list[Square]
-    """What the crops show of the upright original."""
+    """The parts of the upright original that the crops show."""
     crops_NHWC: np.ndarray
     """uint8 [N, S, S, C], RGB."""
     blank: bool = False
-    """Whether it was to be one face and shows nothing at all."""
+    """Whether the image was expected to be a single face but shows nothing at all."""
 
     @property
     def middle(self) -> int:
-        """Which face is nearest to the middle.
+        """Index of the face nearest to the centre of the photograph.
 
         Raises:
-            NoFaceError: there is none.
+            NoFaceError: there is no face.
         """
         if not len(self.boxes_N4):
             raise NoFaceError("no face is found")
@@ -106,12 +108,12 @@ class Faces:
 def find(data: bytes, images: Images, max_pixels: int) -> Faces:
     """Find and cut out the faces of an encoded image.
 
-    They are looked for in a small version of it, looked at once more one by one, and cut out of a version that is large
-    enough for each to keep its pixels.
+    The detector searches a small version of the image and then checks each candidate by itself. The crops are cut out
+    of a version that is large enough for each face to keep its resolution.
 
     Args:
         data: the file's bytes.
-        images: what the model sees.
+        images: the model's input format.
         max_pixels: as in cilf.images.decode.read.
 
     Raises:
@@ -135,7 +137,7 @@ def find(data: bytes, images: Images, max_pixels: int) -> Faces:
     pairs = zip(chosen.boxes_N4, chosen.points_N52, strict=True)
     squares = [square(box, points, images.frame) for box, points in pairs]
     if squares:
-        # The smallest face decides; below `size` pixels it has no more than the original gives it.
+        # The smallest face decides the scale; a face below `size` pixels cannot have more than the original's pixels.
         image = at_least(min(1.0, images.size / min(square.side for square in squares)))
     crops = [_crop(image, square.scaled(image.shape[1] / width), images) for square in squares]
     return Faces(
@@ -151,18 +153,18 @@ def find(data: bytes, images: Images, max_pixels: int) -> Faces:
 
 
 def _crop(image_HWC: np.ndarray, face: Square, images: Images) -> np.ndarray:
-    """uint8 [S, S, C]."""
+    """The model's input for one face, uint8 [S, S, C]."""
     crop = cut(image_HWC, face, images.size)
     return with_body(crop, cut_body(image_HWC, face, images.size)) if images.body else crop
 
 
 def _scale(longer: int) -> float:
-    """Of an image with such a longer side, at which faces are looked for."""
+    """The scale at which an image with this longer side is searched for faces."""
     return min(1.0, max(_LOOK[0], min(_LOOK[1], _SHARE * longer)) / longer)
 
 
 def _least(data: bytes) -> int:
-    """How many pixels the shorter side needs, so that most images are decoded only once."""
+    """Number of pixels the shorter side needs so that most images are decoded only once."""
     header = read_header(data)
     if header is None:
         return _LOOK[0]
@@ -171,7 +173,7 @@ def _least(data: bytes) -> int:
 
 
 def whole(data: bytes, images: Images, max_pixels: int) -> Faces:
-    """An encoded image that is a crop of a face already. A body, where the model looks for one, is hidden.
+    """Takes an encoded image as a crop of a face already. If the model uses the body, the body counts as hidden.
 
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
@@ -183,7 +185,7 @@ def whole(data: bytes, images: Images, max_pixels: int) -> Faces:
 
 
 def whole_unless_blank(data: bytes, images: Images, max_pixels: int) -> Faces:
-    """As `whole`, but an image of one colour or of noise has no face.
+    """Like `whole`, but an image of a single colour or of noise has no face.
 
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
@@ -196,7 +198,7 @@ def whole_unless_blank(data: bytes, images: Images, max_pixels: int) -> Faces:
 
 
 def whole_or_found(data: bytes, images: Images, max_pixels: int) -> Faces:
-    """The whole of an image that shows one face, framed as a crop is, and the faces of any other.
+    """The whole image if it shows one face framed like a crop; otherwise the faces that `find` finds.
 
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
@@ -208,10 +210,10 @@ def whole_or_found(data: bytes, images: Images, max_pixels: int) -> Faces:
 
 
 def known(data: bytes, box_4: np.ndarray, images: Images, max_pixels: int) -> np.ndarray:
-    """The crop of one face of a photograph, uint8 [S, S, C], that a box tells of; as `find` cuts it out.
+    """The crop of the face that a box refers to, uint8 [S, S, C], cut out as `find` does.
 
-    Data sets draw their boxes in many ways, so that a box says only which face is meant: the one that is found there
-    and overlaps it most. Where none is found, the box itself is framed.
+    Data sets draw their boxes in many ways, so the box only selects a face: the detected face that overlaps it most. If
+    no face is detected there, the crop is framed around the box itself.
 
     Args:
         data: the file's bytes.
@@ -220,7 +222,7 @@ def known(data: bytes, box_4: np.ndarray, images: Images, max_pixels: int) -> np
 
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
-        BoxError: not four numbers, a box of no size, or one outside of the image.
+        BoxError: the box is not four finite numbers, has no size, or lies outside the image.
     """
     box_4 = np.asarray(box_4, np.float32)
     side = float((box_4[2:] - box_4[:2]).mean())
@@ -229,7 +231,7 @@ def known(data: bytes, box_4: np.ndarray, images: Images, max_pixels: int) -> np
     if not (box_4[2:] > box_4[:2]).all():
         raise BoxError(f"its box has no size: {_text(box_4)}")
     header = read_header(data)
-    # A face may have half the side of its box, and is to keep its pixels.
+    # A face may have half the side of its box, and must keep its resolution.
     least = _EVERY_PIXEL if header is None else math.ceil(2 * images.size / side * min(header.width, header.height))
     photograph = read(data, least, max_pixels)
     width, height, image = photograph.width, photograph.height, photograph.upright
@@ -242,21 +244,21 @@ def known(data: bytes, box_4: np.ndarray, images: Images, max_pixels: int) -> np
 
 
 def nearest_the_middle(data: bytes, images: Images, max_pixels: int) -> np.ndarray:
-    """The crop of one face of a photograph, uint8 [S, S, C]: of those that `find` finds, the one nearest the middle.
+    """The crop of the face nearest the centre of a photograph, uint8 [S, S, C], among those that `find` finds.
 
     Args:
         data, images, max_pixels: as in `find`.
 
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
-        NoFaceError: there is none.
+        NoFaceError: there is no face.
     """
     faces = find(data, images, max_pixels)
     return faces.crops_NHWC[faces.middle]
 
 
 def _meant(image_HWC: np.ndarray, box_4: np.ndarray, scale: float, frame: Frame) -> Square | None:
-    """What a crop shows of the face that a box of the photograph means, where one is found."""
+    """The crop's part of the photograph for the face that a box refers to; None if no face is detected there."""
     seen = _around(image_HWC, box_4, scale, _CANDIDATE)
     overlap_N = overlaps(box_4[None], seen.boxes_N4)[0]
     if overlap_N.max(initial=0.0) < _MEANT:
@@ -277,9 +279,9 @@ def _fills(image: Faces, one: Square) -> bool:
 
 
 def look(image_HWC: np.ndarray, width: int, height: int, scale: float) -> Detections:
-    """What may be faces in a photograph of width x height pixels, looked for at a scale of it; coordinates are its own.
+    """Candidate faces in a photograph of width x height pixels, searched at `scale`; coordinates are the photograph's.
 
-    `image_HWC` shows the photograph at that scale or larger.
+    `image_HWC` is the photograph at that scale or larger.
     """
     small = _at(image_HWC, round(width * scale), round(height * scale))
     sizes = [small]
@@ -291,18 +293,18 @@ def look(image_HWC: np.ndarray, width: int, height: int, scale: float) -> Detect
 
 
 def confirmed(image_HWC: np.ndarray, candidates: Detections, scale: float) -> Detections:
-    """The faces among candidates, where a second look sees them.
+    """The candidates that a second check confirms as faces, with the boxes of that check.
 
     Args:
         image_HWC: the photograph at `scale`.
-        candidates: in coordinates of the photograph.
+        candidates: candidate faces, in coordinates of the photograph.
     """
     faces = [agreed(_around(image_HWC, box_4, scale, THRESHOLD), box_4) for box_4 in candidates.boxes_N4]
     return distinct(joined(candidates.at(np.zeros(0, int)), *faces))
 
 
 def _around(image_HWC: np.ndarray, box_4: np.ndarray, scale: float, threshold: float) -> Detections:
-    """What a second look sees around a box of the photograph, which `image_HWC` shows at `scale`."""
+    """The detections of the second check, around a box of the photograph; `image_HWC` is the photograph at `scale`."""
     pixels, around = _WINDOW
     (x, y), side = (box_4[:2] + box_4[2:]) / 2, around * (box_4[2:] - box_4[:2]).mean()
     window = cut(image_HWC, Square(float(x), float(y), float(side)).scaled(scale), pixels)
@@ -314,17 +316,18 @@ def _at(image_HWC: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _wanted(seen: Detections, width: int, height: int) -> np.ndarray:
-    """bool [N]: large enough, and with its middle inside of the photograph."""
+    """bool [N]: whether each face is large enough and has its centre inside the photograph."""
     middles_N2 = (seen.boxes_N4[:, :2] + seen.boxes_N4[:, 2:]) / 2
     inside = ((middles_N2 >= 0) & (middles_N2 < [width, height])).all(axis=1)
     return inside & (seen.sides_N >= LEAST_SIDE)
 
 
 def square(box_4: np.ndarray, points_52: np.ndarray, frame: Frame) -> Square:
-    """The part of a photograph that a crop of one face shows, turned as the face is.
+    """The part of a photograph that a crop of one face shows, rotated like the face.
 
-    Its middle and its turn are those of the similarity that brings the frame's points nearest to the face's. Its side
-    is the mean of what the points and what the box say, as their mistakes have little to do with each other.
+    Centre and rotation are those of the similarity transform that maps the frame's points closest to the face's
+    landmarks. The side is the geometric mean of the sizes given by the landmarks and by the box, whose errors are
+    nearly independent.
     """
     x_5, y_5 = points_52.T.astype(float)
     u_5, v_5 = np.array(frame.points).T

@@ -1,4 +1,4 @@
-"""URIs -> bytes, or why there are none. Many requests at once; nothing is raised for one bad object."""
+"""Reads objects by URI, many at once. A bad object gives a status and a reason instead of an exception."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cilf.images.version import Changed, check_local, check_opened, local_versio
 from cilf.storage import CONNECTIONS, filesystem, problem
 from cilf.urls import split
 
-_READERS = 16  # threads for what is no object store: disks give no more beyond, and the page cache loses nothing
+_READERS = 16  # threads for anything but object stores: more do not speed up disks, and do not slow down the page cache
 
 
 @dataclass(frozen=True)
 class FetchError:
-    """An object without bytes."""
+    """The reason why an object has no bytes."""
 
     status: Literal["missing", "unavailable", "too_large", "unreadable"]
     reason: str
@@ -34,13 +34,13 @@ _Answer = bytes | FetchError
 
 
 class _Wanted(NamedTuple):
-    """What is to be read of a file."""
+    """A file, or a part of one, to read."""
 
     path: str
     etag: str | None
-    """The version that it has to be of; None: any."""
+    """The required version; None: any version."""
     span: tuple[int, int] | None = None
-    """The first byte, and the one behind the last; None: all of it."""
+    """Offset of the first byte, and of the byte after the last; None: the whole file."""
 
 
 def fetch(
@@ -48,21 +48,20 @@ def fetch(
 ) -> list[_Answer]:
     """Read whole objects, in the order of `uris`.
 
-    A store that fails is asked again for a minute, so a short outage is sat out. One that fails for all that time
-    costs it once: the rest of its objects in this call are `unavailable` at once.
+    Requests to a failing store are retried for a minute, so a short outage does no harm. A store that fails for the
+    whole minute costs that time only once: its remaining objects in this call are `unavailable` immediately.
 
     Args:
-        uris: as a manifest names them: scheme://bucket/key, an absolute path, or a name of cilf.images.packed.
-        sizes: bytes where known; what is known to be larger than `max_bytes` is not asked for.
-        max_bytes: larger objects are `too_large`, whether that was known before or not; no more is ever read, but of
-            Parquet files.
-        etags: the version of each object where known, of packed ones that of their file. Another version is
-            `unavailable`. Default: any version will do.
+        uris: as in a manifest: scheme://bucket/key, an absolute path, or a name from cilf.images.packed.
+        sizes: bytes if known; objects known to be larger than `max_bytes` are not requested.
+        max_bytes: larger objects are `too_large`, whether the size was known before or not; no more than this is ever
+            read, except from Parquet files.
+        etags: the version of each object if known; for a packed object, the version of its file. Another version is
+            `unavailable`. Default: any version is accepted.
 
     Returns:
-        The bytes of each object, or `missing` (there is none), `too_large`, `unreadable` (not a file) or
-        `unavailable` (no permission, another version, or the store failed after retries: another run may have more
-        luck).
+        The bytes of each object, or `missing` (no such object), `too_large`, `unreadable` (not a file) or
+        `unavailable` (no permission, another version, or the store failed after retries: another run may succeed).
     """
     etags = [None] * len(uris) if etags is None else etags
     results: list[_Answer] = [
@@ -80,7 +79,7 @@ def fetch(
                 answers = _PACKINGS[packing](store, wants, max_bytes)
             else:
                 answers = _read(scheme, wants, max_bytes)
-        except Exception as error:  # A kind of URL that cannot be opened here.
+        except Exception as error:  # The scheme cannot be opened here.
             answers = [FetchError("unavailable", problem(error, uris[row])) for row in rows]
         for row, answer in zip(rows, answers, strict=True):
             results[row] = answer
@@ -88,7 +87,7 @@ def fetch(
 
 
 def _read_members(scheme: str, wants: list[_Wanted], max_bytes: int) -> list[_Answer]:
-    """Members of tars."""
+    """Read members of tars."""
     members = [packed.member(want.path) for want in wants]
     answers: list[_Answer] = [_damaged("tar")] * len(wants)
     for row, member in enumerate(members):
@@ -112,13 +111,13 @@ def _unpacked(member: packed.Member, data: bytes, max_bytes: int) -> _Answer:
 
 
 def _read_rows(scheme: str, wants: list[_Wanted], max_bytes: int) -> list[_Answer]:
-    """Rows of Parquet files."""
+    """Read images in rows of Parquet files."""
     rows = [packed.row(want.path) for want in wants]
     answers: list[_Answer] = [_damaged("Parquet file")] * len(wants)
     inside = [(place, row) for place, row in enumerate(rows) if row]
     found = packed.read_rows(scheme, [row for _, row in inside], [wants[place].etag for place, _ in inside])
     for (place, row), data in zip(inside, found, strict=True):
-        if isinstance(data, pa.ArrowException) or (type(data) is OSError and data.errno is None):  # Arrow's as well
+        if isinstance(data, pa.ArrowException) or (type(data) is OSError and data.errno is None):  # Arrow raises it too
             answers[place] = FetchError("unreadable", "the Parquet file is damaged here")
         elif isinstance(data, Exception):
             answers[place] = _failed(data, f"{scheme}://{row.parquet}", max_bytes)
@@ -147,7 +146,7 @@ def _too_large(size: int, max_bytes: int) -> FetchError:
 def _failed(error: Exception, place: str, max_bytes: int) -> FetchError:
     if isinstance(error, TooLarge):
         return _too_large(error.args[0], max_bytes)
-    if isinstance(error, Changed) or type(error).__name__ == "FileExpired":  # s3fs's, of a file that it has opened
+    if isinstance(error, Changed) or type(error).__name__ == "FileExpired":  # from s3fs, for an open file
         return _CHANGED
     if isinstance(error, FileNotFoundError):
         return FetchError("missing", "there is no such object")
@@ -158,13 +157,13 @@ def _failed(error: Exception, place: str, max_bytes: int) -> FetchError:
 
 @lru_cache
 def _threads(number: int) -> ThreadPoolExecutor:
-    """Kept for the life of the process: starting them anew costs a small block as much as reading it."""
+    """A thread pool that lives as long as the process: for a small block, starting threads costs as much as reading."""
     return ThreadPoolExecutor(number, thread_name_prefix="fetch")
 
 
 def _each(read: Callable[[_Wanted], _Answer], wants: Sequence[_Wanted], threads: int) -> list[_Answer]:
-    """`read` of everything. Threads take the next one themselves: a future per object would cost more than the reading
-    of a small one."""
+    """Apply `read` to all of `wants` in threads. Each thread takes the next item itself: a future per object would cost
+    more than reading a small object."""
     answers: list[_Answer] = [b""] * len(wants)
     waiting = iter(range(len(wants)))
 
@@ -178,7 +177,7 @@ def _each(read: Callable[[_Wanted], _Answer], wants: Sequence[_Wanted], threads:
 
 
 def _read(scheme: str, wants: Sequence[_Wanted], max_bytes: int) -> list[_Answer]:
-    """Files, or spans of files, of one kind of store."""
+    """Read files, or spans of files, from one kind of store."""
     return _SCHEMES.get(scheme, partial(_read_other, scheme))(wants, max_bytes)
 
 
@@ -188,7 +187,7 @@ def _read_local(wants: Sequence[_Wanted], max_bytes: int) -> list[_Answer]:
 
 def _read_file(wanted: _Wanted, max_bytes: int) -> _Answer:
     try:
-        # Opening a pipe would wait for its writer for ever.
+        # Without O_NONBLOCK, opening a pipe would wait for a writer for ever.
         with os.fdopen(os.open(wanted.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
@@ -201,7 +200,7 @@ def _read_file(wanted: _Wanted, max_bytes: int) -> _Answer:
                 return _too_large(found.st_size, max_bytes)
             else:
                 data = file.read(found.st_size + 1)
-            check_local(local_version(found), os.fstat(file.fileno()))  # What is being written may be half of each.
+            check_local(local_version(found), os.fstat(file.fileno()))  # A file being written may mix both.
             return data
     except IsADirectoryError:
         return _NO_FILE
@@ -210,7 +209,7 @@ def _read_file(wanted: _Wanted, max_bytes: int) -> _Answer:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
             return FetchError("missing", "there is no such file")
-        return _NO_FILE if error.errno == errno.ENXIO else _failed(error, wanted.path, max_bytes)  # of a socket
+        return _NO_FILE if error.errno == errno.ENXIO else _failed(error, wanted.path, max_bytes)  # ENXIO: a socket
     except Changed as error:
         return _failed(error, wanted.path, max_bytes)
 

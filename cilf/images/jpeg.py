@@ -1,8 +1,8 @@
-"""Ordinary JPEG files, decoded at about the scale they are needed at.
+"""Decodes ordinary JPEG files at about the scale that the caller needs.
 
-libjpeg-turbo through simplejpeg: Pillow's decoder is the same, but takes twice the time around it. OpenCV's is the
-same too, but writes a line to stderr for every damaged file. What is not ordinary is Pillow's: see decode.py. What most
-of a file is not needed for is read faster in eighth.py.
+It uses libjpeg-turbo through simplejpeg: Pillow uses the same decoder, but its overhead doubles the time. OpenCV uses
+the same decoder too, but writes a line to stderr for every damaged file. Other JPEG files are left to Pillow: see
+decode.py. At 1/8 scale most of a file's data is not needed, and eighth.py decodes faster.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import simplejpeg
 from cilf.images import eighth
 
 MAX_SCANS = 100
-"""Each scan of a progressive JPEG is a pass over all pixels; real ones have about 10, a bomb has thousands."""
+"""Each scan of a progressive JPEG is a pass over all pixels; real files have about 10, a bomb has thousands."""
 
 _APP1, _APP2, _START, _END, _START_OF_SCAN = 0xE1, 0xE2, 0xD8, 0xD9, 0xDA
 _SEGMENTS = (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE)  # tables, restart interval, APP0..APP15, comment
@@ -25,29 +25,29 @@ _PROGRESSIVE = 0xC2
 _HUFFMAN_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)
 _FIRST_WITH_LENGTH = 0xC0
 _PROFILE = b"ICC_PROFILE\0"
-"""How a part of a colour profile begins; its number and how many there are follow."""
+"""Beginning of a part of a colour profile; the part's number and the number of parts follow."""
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""Not a 0xFF of the pixels' code, which a 0 follows, nor a restart within it."""
+"""A marker, but neither a 0xFF in the entropy-coded data, which a 0 follows, nor a restart marker within it."""
 
 
 class Header(NamedTuple):
-    """What is told before the first scan."""
+    """The information in a JPEG's segments before the first scan."""
 
     width: int
-    """Pixels, as stored."""
+    """Width as stored, pixels."""
     height: int
     has_metadata: bool
-    """Whether there is a segment of the kind that EXIF and XMP come in."""
+    """Whether there is an APP1 segment, which EXIF and XMP use."""
     coefficients: int
-    """Bytes that are held until the last of several scans; 0 where there is one."""
+    """Bytes of coefficients that a decoder holds until the last of several scans; 0 if there is only one scan."""
     profile: bytes
-    """The colour profile; empty where there is none."""
+    """The colour profile; empty if there is none."""
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of an ordinary JPEG: grey or three colours, 8 bits, Huffman codes, no damage before the pixels.
+    """Reads the header of an ordinary JPEG: grey or three colours, 8 bits, Huffman codes, no damage before the pixels.
 
-    None for anything else.
+    Returns None for any other file.
     """
     if not data.startswith(b"\xff\xd8"):
         return None
@@ -69,8 +69,8 @@ def read_header(data: bytes) -> Header | None:
         if kind in _HUFFMAN_FRAMES:
             frame = at
         elif kind not in _SEGMENTS:
-            # Also what has no length, such as a filling 0xFF: whoever took a length from what follows would be led
-            # into a comment, to another frame than libjpeg finds.
+            # This includes markers without a length, such as a fill byte 0xFF: reading a length from the bytes that
+            # follow would lead into a comment, and to another frame than libjpeg finds.
             return None
         has_metadata |= kind == _APP1
         if kind == _APP2 and data.startswith(_PROFILE, at + 4):
@@ -83,7 +83,7 @@ def read_header(data: bytes) -> Header | None:
 def has_more_scans(data: bytes, limit: int) -> bool:
     """Whether a JPEG has more than `limit` scans.
 
-    Those of a thumbnail in its metadata do not count, nor what looks like one behind its end: a video, another image.
+    Scans of a thumbnail in its metadata do not count, nor anything after the end of the image: a video, another image.
     """
     if data.count(b"\xff\xda") <= limit:
         return False
@@ -99,24 +99,24 @@ def has_more_scans(data: bytes, limit: int) -> bool:
 
 
 def coefficients(width: int, height: int, sampling: list[tuple[int, int]]) -> int:
-    """Bytes, two for each, of all coefficients of an image; `sampling` are the factors of each component."""
+    """Bytes of all coefficients of an image, two each; `sampling` holds the sampling factors of each component."""
     across, down = (max(1, *factors) for factors in zip((1, 1), *sampling, strict=True))
     return 2 * width * height * sum(a * b for a, b in sampling) // (across * down)
 
 
 def read_pixels(data: bytes, header: Header, least: int) -> np.ndarray | None:
-    """uint8 [H, W, 3], RGB, at the smallest scale of 1, 1/2, 1/4 and 1/8 that leaves both sides `least` pixels.
+    """Decodes to uint8 [H, W, 3], RGB, at the smallest scale of 1, 1/2, 1/4, 1/8 that leaves both sides `least` pixels.
 
-    None where the file is damaged in any way, even one that decoders usually pass over.
+    Returns None if the file is damaged in any way, even in ways that decoders usually tolerate.
     """
     room = min(header.width, header.height) // least
     scale = next((scale for scale in (8, 4, 2) if room >= scale), 1)
     try:
-        # A second opinion of the size, which memory has been judged by, and of all that eighth.py takes for granted.
+        # libjpeg must confirm the size, on which the memory check relied, and everything that eighth.py assumes.
         if simplejpeg.decode_jpeg_header(data)[:2] != (header.height, header.width):
             return None
         if scale == 8 and (pixels := eighth.read_pixels(data)) is not None:
             return pixels
         return simplejpeg.decode_jpeg(data, min_height=-(-header.height // scale), min_width=-(-header.width // scale))
-    except (ValueError, KeyError):  # a KeyError is for sampling factors that no photograph has
+    except (ValueError, KeyError):  # KeyError: sampling factors that no photograph has
         return None

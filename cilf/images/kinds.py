@@ -1,6 +1,6 @@
-"""Files that are no photographs, or photographs of a kind that is not read: what they are, told by their content.
+"""Identifies files that are not photographs, or photographs in a format that is not read, by their content.
 
-Names and extensions of files count for nothing.
+File names and extensions are ignored.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ _BEGINNINGS = {
     b"AT&TFORM": "a DjVu document",
     b"version https://git-lfs": "a Git LFS pointer (`git lfs pull` fetches the file)",
 }
-"""What a file is by its first bytes."""
+"""First bytes of a file -> its kind."""
 
 _QUICKTIME = (b"moov", b"mdat", b"pnot")
 _PADDING, _MOST_PADDING = (b"free", b"skip", b"wide"), 16
-"""Boxes that may stand before those that tell something, and how many are passed over."""
+"""Boxes that may precede the boxes that identify the file, and how many of them are skipped."""
 _FEWEST_PACKETS, _MOST_PACKETS = 4, 16
-"""Packets at the beginning of an MPEG transport stream that are checked: at least and at most."""
+"""Minimum and maximum number of packets that are checked at the beginning of an MPEG transport stream."""
 
 _NOT_READ = "{}, which is not read here"
 _UNKNOWN = "not an image in a format that is known here"
 _TEXT = 1000
-"""Bytes in which a text says what it is."""
+"""Number of bytes at the beginning of a text that are searched for its kind."""
 
 
 def not_read(data: bytes) -> str | None:
-    """What kind of file this is, in words, if it is one of those that are not read; None if it may be a photograph."""
+    """The kind of a file that is not read, in words; None if the file may be a photograph."""
     kind = next((kind for beginning, kind in _BEGINNINGS.items() if data.startswith(beginning)), None)
     kind = kind or _boxes(data) or _text(data)
     if kind is None and (raw := raw_kind(data)):
@@ -73,7 +73,7 @@ def _boxes(data: bytes) -> str | None:
     """The kind of a file of the MP4 family or of RIFF that is not read; None for any other file."""
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
         return "an AVI video"
-    # No box is as long as one that begins with "P" would be, and an image may begin with "P5 #moov".
+    # A box whose length begins with the byte "P" would be implausibly long, and an image may begin with "P5 #moov".
     if data[4:8] in (*_QUICKTIME, *_PADDING) and data[:1] < b"P":
         behind = _behind_padding(data)
         return _boxes(behind) or ("HEIF behind other boxes" if brands.is_heif(behind) else "a QuickTime video")
@@ -81,7 +81,7 @@ def _boxes(data: bytes) -> str | None:
 
 
 def _behind_padding(data: bytes) -> bytes:
-    """The beginning of the first box that tells something."""
+    """The beginning of the first box that is not padding."""
     at = 0
     for _ in range(_MOST_PADDING):
         if data[at + 4 : at + 8] in _PADDING:
@@ -90,14 +90,14 @@ def _behind_padding(data: bytes) -> bytes:
 
 
 def not_known(data: bytes) -> str:
-    """Why a file in which Pillow finds no image has none, in words."""
+    """The reason why Pillow finds no image in a file, in words."""
     return _NOT_READ.format("an MPEG video (transport stream)") if _is_transport_stream(data) else _UNKNOWN
 
 
 def _is_transport_stream(data: bytes) -> bool:
-    """Whether it is packets of 188 bytes, or of 192 in cameras' files, which all begin with `G`, but not with `GG`.
+    """Whether the data is packets of 188 bytes, or 192 in cameras' files, that all begin with `G` but not with `GG`.
 
-    That is little: it is asked only of files that Pillow cannot read.
+    This test is weak, so it is applied only to files that Pillow cannot read.
     """
     for start, length in ((0, 188), (4, 192)):
         end = _MOST_PACKETS * length

@@ -1,13 +1,13 @@
-"""Objects that are no files of their own: members of tars and rows of Parquet files, and what they are called.
+"""Objects inside other files, namely members of tars and rows of Parquet files, and their URIs.
 
     tar+s3://bucket/0001.tar#5120:34567/000045.jpg     34,567 bytes at 5,120, the member 000045.jpg
-    tar+s3://bucket/0001.tar#4096+1536:34816/x.jpg     34,816 bytes and, from 4,096 on, 1,536 of headers that say what
-                                                       becomes of them: a sparse file, or one whose size is elsewhere
+    tar+s3://bucket/0001.tar#4096+1536:34816/x.jpg     34,816 bytes, and 1,536 bytes of headers at 4,096 that are needed
+                                                       to decode them: a sparse file, or one whose size is elsewhere
     parquet+file:///data/0001.parquet#17/image         row 17 (from 0) of the column `image`
-    tar+s3://bucket/0002.tar                           what nobody can tell of a damaged tar
+    tar+s3://bucket/0002.tar                           the unknown members of a damaged tar
 
-Where in its file an object is stands in its name, so that nobody has to look for it and any row can be read again by
-its `uri` alone. Behind the `#`, any other `#` and every `%` are percent-encoded.
+The name contains the object's position in its file, so that no search is needed and any row can be read again by its
+`uri` alone. After the `#`, any other `#` and every `%` are percent-encoded.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from cilf.storage import filesystem
 from cilf.urls import split
 
 HEADER = tarfile.BLOCKSIZE
-"""Bytes before a member that describe it."""
+"""Size of the header before a member, bytes."""
 
 LARGEST_HEADERS = 1 << 20
-"""Bytes; whatever has more before it is damaged or means harm."""
+"""Largest accepted size of a member's headers, bytes; a member with more is damaged or malicious."""
 
 DAMAGED = (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError)
-"""What reading a damaged tar raises."""
+"""Exceptions that reading a damaged tar may raise."""
 
-# Of a Parquet file in memory at once. What a store sends ahead of what is asked for would mostly be another row group.
+# Rows and bytes of a Parquet file in memory at once. Read-ahead from a store would mostly fetch another row group.
 _READ_ROWS, _BUFFER = 16, 8 << 20
 _UNCACHED = {"s3": {"cache_type": "none"}, "gs": {"cache_type": "none"}}
 
@@ -46,34 +46,34 @@ _ROW = re.compile(r"(.+)#(\d+)/(.*)", re.DOTALL)
 
 
 class BrokenLink(Exception):
-    """A member that is a link, which the listing would have replaced by its target had there been one."""
+    """The member is a link whose target is not in the tar; else the listing would have replaced it by the target."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """Where a member of a tar is."""
+    """The position of a member in a tar."""
 
     tar: str
-    """The tar's path, as its filesystem takes it."""
+    """The tar's path, as its filesystem expects it."""
     start: int
-    """First byte in the tar."""
+    """Offset of the member's first byte in the tar."""
     size: int
     """Bytes in the tar."""
     headers: int | None = None
-    """Bytes before `start` that tell what becomes of its data, of a sparse file or one whose size stands in a PAX
-    header. None: it is what stands there, and one header tells its size."""
+    """Bytes of headers before `start` that are needed to decode the data, for a sparse file or one whose size is in a
+    PAX header. None: the data is stored as it is, and a single header holds its size."""
 
     @property
     def span(self) -> tuple[int, int]:
-        """First byte of its headers, and the one behind its data."""
+        """Offset of the first byte of its headers, and of the byte after its data."""
         return self.start - (self.headers or HEADER), self.start + self.size
 
     def unpacked(self, data: bytes, max_bytes: int) -> bytes | None:
-        """What the bytes of `span` hold; None where they are something else by now.
+        """The member's content from the bytes of `span`; None if these bytes are no longer the member.
 
         Raises:
-            BrokenLink: it is one.
-            TooLarge: a sparse file that would have more than `max_bytes`.
+            BrokenLink: the member is a link without a target.
+            TooLarge: a sparse file that would expand to more than `max_bytes`.
         """
         if len(data) != self.span[1] - self.span[0]:
             return None
@@ -91,7 +91,7 @@ class Member:
 
 
 def _expanded(data: bytes, max_bytes: int) -> bytes | None:
-    """The one member of a tar that is `data`."""
+    """The content of the only member of a tar, given as `data`; None if it is not a regular file."""
     with tarfile.open(fileobj=io.BytesIO(data + bytes(2 * HEADER)), mode="r:") as archive:
         member = archive.next()
         if member is None or not member.isreg():
@@ -103,19 +103,19 @@ def _expanded(data: bytes, max_bytes: int) -> bytes | None:
 
 
 def member_uri(tar: str, start: int, size: int, name: str, headers: int | None = None) -> str:
-    """What a member of the tar at the URL `tar` is called; see Member."""
+    """The URI of a member of the tar at the URL `tar`; see Member."""
     place = f"{start - headers}+{headers}" if headers else f"{start}"
     return f"{packed_url('tar', tar)}#{place}:{size}/{_quoted(name)}"
 
 
 def row_uri(parquet: str, row: int, column: str) -> str:
-    """What a row of the Parquet file at the URL `parquet` is called."""
+    """The URI of a row of the Parquet file at the URL `parquet`."""
     return f"{packed_url('parquet', parquet)}#{row}/{_quoted(column)}"
 
 
 def packed_url(kind: str, url: str) -> str:
-    """The URL of a file as a place of objects; kind is tar or parquet. By itself it stands for what nobody can tell of
-    a damaged one."""
+    """The URL of a file that contains objects; kind is tar or parquet. By itself it stands for the unknown objects of a
+    damaged file."""
     return f"{kind}+{'://'.join(split(url))}"
 
 
@@ -124,7 +124,7 @@ def _quoted(name: str) -> str:
 
 
 def member(path: str) -> Member | None:
-    """What the path of a `tar+…` URI names; None where it names no member."""
+    """The member that the path of a `tar+…` URI names; None if it names no member."""
     found = _MEMBER.fullmatch(path)
     if found is None:
         return None
@@ -137,23 +137,23 @@ def member(path: str) -> Member | None:
 
 @dataclass(frozen=True)
 class Row:
-    """Where a row of a Parquet file is."""
+    """The position of a row in a Parquet file."""
 
     parquet: str
-    """The file's path, as its filesystem takes it."""
+    """The file's path, as its filesystem expects it."""
     number: int
     column: str
 
 
 def row(path: str) -> Row | None:
-    """What the path of a `parquet+…` URI names; None where it names no row."""
+    """The row that the path of a `parquet+…` URI names; None if it names no row."""
     found = _ROW.fullmatch(path)
     return Row(found[1], int(found[2]), found[3].replace("%23", "#").replace("%25", "%")) if found else None
 
 
 def read_rows(scheme: str, rows: Sequence[Row], etags: Sequence[str | None]) -> list[bytes | Exception | None]:
-    """The bytes of images in Parquet files, in the order of `rows`: None where a file has no such row or nothing in it,
-    and what was raised where it cannot be read, or where it is another version than the one of `etags`."""
+    """The bytes of images in Parquet files, in the order of `rows`: None if a file has no such row or the row is empty,
+    and the exception if the row cannot be read, or its file has another version than in `etags`."""
     answers: list[bytes | Exception | None] = [None] * len(rows)
 
     def one_file(place: int) -> tuple[str, str, str]:
@@ -174,7 +174,7 @@ def read_rows(scheme: str, rows: Sequence[Row], etags: Sequence[str | None]) -> 
 
 
 def _images(opened: Any, column: str, numbers: list[int]) -> dict[int, bytes | Exception | None]:
-    """Rows by their numbers, which are given in order. A row group that is damaged costs its own."""
+    """Images by row number, for ascending `numbers`. A damaged row group affects only its own rows."""
     file, found, behind = pq.ParquetFile(opened, buffer_size=_BUFFER), {}, 0
     if column not in file.schema_arrow.names:
         return {}

@@ -1,7 +1,7 @@
-"""Opening an image with Pillow in whatever process this is.
+"""Opens images with Pillow, independently of Pillow's process-wide settings.
 
-What is set in Pillow for a whole process is neither changed nor relied on: its bound of pixels may be anything, and
-other threads may be using it.
+This module neither changes nor relies on those settings: the pixel limit may have any value, and other threads may be
+using Pillow.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from cilf.images.brands import as_avif, is_heif
 from cilf.images.profiles import inflated
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "ICO", "JPEG2000", "PPM", "PSD")
-"""Formats of photographs beside HEIC. Pillow reads more, but takes noise for some of it (TGA, PCX) and runs programs for
-other (EPS)."""
+"""Formats that photographs come in, apart from HEIC. Pillow reads more, but mistakes noise for some of them (TGA, PCX)
+and runs programs for others (EPS)."""
 
 _PNG, _ICON = b"\x89PNG\r\n\x1a\n", b"\0\0\1\0"
 
 
 def opened(data: bytes) -> ImageFile:
-    """An image whose pixels are still to be read, as Image.open gives it, but however many there are.
+    """Opens an image without reading its pixels, like Image.open, but without a pixel limit.
 
-    See `size_within` for those of which Pillow reads the pixels at once.
+    See `size_within` for the formats whose pixels Pillow reads while opening.
 
     Raises:
-        UnidentifiedImageError: in none of _FORMATS.
+        UnidentifiedImageError: the data has none of _FORMATS.
         OSError: HEIF that libheif does not read.
     """
     if is_heif(data):
         return _heif(data)
-    Image.init()  # Pillow knows a few formats from the start
+    Image.init()  # before this call Pillow knows only a few formats
     data, profile = _without_profile(as_avif(data))
     for name in _FORMATS:
         factory, accept = Image.OPEN[name]
@@ -52,9 +52,9 @@ def opened(data: bytes) -> ImageFile:
 
 
 def size_within(data: bytes) -> tuple[int, int]:
-    """Width and height, pixels, of what Pillow takes memory for while it opens a file; (0, 0) of most formats.
+    """Width and height, pixels, of the image that Pillow allocates while it opens a file; (0, 0) for most formats.
 
-    An icon's bitmap is twice as high as it looks, as its mask counts.
+    An icon's bitmap is twice as high as it looks, because it includes the mask.
     """
     if data.startswith(_ICON):
         start = IcoFile(io.BytesIO(data)).entry[0].offset
@@ -87,9 +87,9 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _without_profile(data: bytes) -> tuple[bytes, bytes | None]:
-    """A PNG without its colour profile, and the profile: some are larger than Pillow allows any text in a PNG to be.
+    """Splits a PNG into the file without its colour profile, and the profile.
 
-    Any other file is returned as it is.
+    Some profiles exceed Pillow's size limit for text in a PNG. Any other file is returned unchanged.
     """
     at = len(_PNG)
     while data.startswith(_PNG) and at + 12 <= len(data) and (kind := data[at + 4 : at + 8]) != b"IDAT":

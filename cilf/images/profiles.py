@@ -1,7 +1,7 @@
-"""Colour profiles: pixels of another colour space, such as the Display P3 of many telephones, become sRGB.
+"""Converts pixels of another colour space, such as the Display P3 of many phones, to sRGB by their colour profile.
 
-Models see numbers, not colours: without this, a picture looks paler to them in a wide colour space than in sRGB.
-LittleCMS converts, through Pillow. Profiles of greys and of inks (CMYK) are not looked at.
+Models see numbers, not colours: without the conversion, a picture in a wide colour space looks paler to them than in
+sRGB. LittleCMS converts, through Pillow. Grey and CMYK profiles are ignored.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import numpy as np
 from PIL import Image, ImageCms
 
 _AT_ONCE = 1_000_000
-"""Pixels, so that Pillow's copies stay small."""
+"""Number of pixels converted at once, so that Pillow's copies stay small."""
 _MOST_BYTES = 1_000_000
-"""Profiles of RGB have hundreds or thousands; what has more is ignored."""
+"""RGB profiles have hundreds or thousands of bytes; larger ones are ignored."""
 _ALIKE = 2
-"""Levels of 255: a profile that changes no colour by more is as good as sRGB."""
+"""Levels of 255: a profile that changes no colour by more is treated as sRGB."""
 _GRID = np.stack(np.meshgrid(*[np.linspace(0, 255, 9).astype(np.uint8)] * 3), axis=-1).reshape(27, 27, 3)
-"""Colours of all kinds, by which a profile is judged."""
+"""A grid of colours on which a profile is compared with sRGB."""
 
 
 def in_srgb(pixels_HWC: np.ndarray, profile: bytes | None) -> np.ndarray:
-    """Pixels, uint8 [H, W, 3], as sRGB, in their own memory where it can be written to.
+    """Converts pixels, uint8 [H, W, 3], to sRGB, in place if the array is writable.
 
-    They stay as they are where the profile is that of sRGB, or cannot be used.
+    Pixels are returned unchanged if the profile is that of sRGB, or cannot be used.
     """
     transform = _transform(profile) if profile and len(profile) <= _MOST_BYTES else None
     if transform is None:
@@ -38,12 +38,12 @@ def in_srgb(pixels_HWC: np.ndarray, profile: bytes | None) -> np.ndarray:
 
 
 def profile_of(image: Image.Image) -> bytes | None:
-    """The profile that comes with an image in some kind of RGB; None of others, and where there is none."""
+    """The colour profile of an image in an RGB or palette mode; None for other modes, and if there is none."""
     return image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "RGBX", "RGBa", "P", "PA") else None
 
 
 def inflated(chunk: bytes) -> bytes | None:
-    """The profile in an iCCP chunk of a PNG: a name, a zero, the method, and the deflated profile."""
+    """Inflates the profile in a PNG's iCCP chunk, which holds a name, a zero, the method and the deflated profile."""
     try:
         return zlib.decompressobj().decompress(chunk[chunk.index(b"\0") + 2 :], _MOST_BYTES + 1)
     except (ValueError, zlib.error):
@@ -52,7 +52,7 @@ def inflated(chunk: bytes) -> bytes | None:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
-    """None where it changes nothing, or is no profile of RGB that LittleCMS can read."""
+    """The transform from a profile to sRGB; None if it changes nothing, or LittleCMS cannot read an RGB profile."""
     try:
         given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         transform = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), "RGB", "RGB")

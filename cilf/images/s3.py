@@ -1,4 +1,4 @@
-"""S3 objects, one request each, for many threads at once."""
+"""Reads S3 objects with one request each, from many threads at once."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from cilf.images.version import Changed, check_etag
 from cilf.storage import ONCE, filesystem
 
 PATIENCE_S = 60
-"""How long one object is asked for again while its store fails: a store that is away for 20 s is sat out."""
+"""How long requests for one object are retried while its store fails: an outage of 20 s does no harm."""
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 8
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class TooLarge(Exception):
-    """An object of more bytes than are wanted; args: how many."""
+    """An object exceeds the size limit; args: its size in bytes."""
 
 
 class StoreFails(Exception):
-    """A store that gave no answer, or none but errors of its own, until patience was over."""
+    """A store gave no response, or only server errors, until PATIENCE_S were over."""
 
 
 class Bucket:
     """A bucket during one call of `fetch`; shared by its threads.
 
-    What no object of the bucket got an answer for, for the whole patience of one, is taken to be down: the other
-    objects of the call are not asked for any more, or a dead store would cost its patience for each of them.
+    If no request to the bucket gets a response while one object is retried for PATIENCE_S, the store counts as down:
+    the remaining objects of the call are not requested. Otherwise a dead store would cost PATIENCE_S for each of them.
     """
 
     def __init__(self, name: str) -> None:
-        """Raises: what botocore raises where there are no credentials, or for an impossible name."""
+        """Raises: botocore's exception if there are no credentials, or for an invalid name."""
         self.name = name
         self._client = client(name)
         self._client_serves, self._client_connects = True, False
@@ -43,17 +43,17 @@ class Bucket:
         self._down = ""
 
     def get(self, key: str, max_bytes: int, span: tuple[int, int] | None = None, etag: str | None = None) -> bytes:
-        """One object, whole or from a byte up to another, as far as it goes.
+        """Read one object, the whole of it or a span of bytes, which may end early.
 
-        The ETag of the answer is compared with `etag`: unlike If-Match, which not every store knows, that is right
-        everywhere.
+        The ETag of the response is compared with `etag`: this works with every store, whereas some do not support
+        If-Match.
 
         Raises:
             FileNotFoundError: there is no such key or bucket.
             Changed: the store has another version than `etag`.
-            TooLarge: the whole of it has more than `max_bytes`, and is not read.
+            TooLarge: the whole object has more than `max_bytes`, and is not read.
             StoreFails: the store is down, or fails for this key.
-            Exception: any other answer of the store, as botocore and s3fs raise it.
+            Exception: any other response of the store, as botocore and s3fs raise it.
         """
         if self._down:
             raise StoreFails(self._down)
@@ -89,8 +89,8 @@ class Bucket:
             except Exception as error:
                 if _is_trouble(error) and (self._client_connects or not _finds_no_way(error)):
                     raise
-        # Whatever else obstore says, botocore decides: it follows a bucket to its region and a clock to its skew,
-        # takes bodies of unknown length and certificates that sign themselves, and says best what is wrong.
+        # For any other error of obstore, botocore decides: it follows redirects to a bucket's region, corrects clock
+        # skew, accepts bodies of unknown length and self-signed certificates, and has the best error messages.
         data = self._ask_botocore(key, max_bytes, span, etag)
         if asks_plainly:
             self._client_serves = False
@@ -107,15 +107,15 @@ class Bucket:
 
 
 def _is_plain(key: str) -> bool:
-    """Whether obstore asks for a key as it stands: it refuses empty parts, `.`, `..` and control characters, and takes
-    slashes off both ends."""
+    """Whether obstore requests a key unchanged: it rejects empty parts, `.`, `..` and control characters, and strips
+    slashes at both ends."""
     return not _CONTROL.search(key) and not {"", ".", ".."} & set(key.split("/"))
 
 
 async def _get_exactly(fs: Any, bucket: str, key: str, max_bytes: int, etag: str | None, **further: str) -> bytes:
     """One GET of exactly this key.
 
-    s3fs's cat_file would ask for the size first, and read `folder/` as `folder` and `a?versionId=b` as a version
+    s3fs's cat_file would request the size first, and interpret `folder/` as `folder` and `a?versionId=b` as a version
     of `a`.
     """
     answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, **further)
@@ -140,7 +140,7 @@ async def _get_exactly(fs: Any, bucket: str, key: str, max_bytes: int, etag: str
 
 
 def _patiently(ask: Callable[[], bytes]) -> bytes:
-    """`ask` again while the store fails, at random moments that grow rarer, until PATIENCE_S are over."""
+    """Call `ask` and retry while the store fails, with exponential backoff and jitter, until PATIENCE_S are over."""
     end = time.monotonic() + PATIENCE_S
     longest = _FIRST_WAIT_S
     while True:
@@ -157,7 +157,7 @@ def _patiently(ask: Callable[[], bytes]) -> bytes:
 
 
 def _is_trouble(error: Exception) -> bool:
-    """Whether the store failed, so that asking again may help; anything else is its answer."""
+    """Whether the store failed, so that a retry may help; any other error is the store's response."""
     from botocore.exceptions import ConnectionError as NotConnected
     from obstore.exceptions import GenericError
     from s3fs.core import S3_RETRYABLE_ERRORS
@@ -166,17 +166,17 @@ def _is_trouble(error: Exception) -> bool:
     if status is not None:
         return status >= 500 or status in (408, 429)
     if isinstance(error, GenericError):
-        return "HTTP error: " in str(error)  # no connection, none that lasts, or a body that breaks off
+        return "HTTP error: " in str(error)  # no connection, a lost connection, or an incomplete body
     return isinstance(error, (NotConnected, *S3_RETRYABLE_ERRORS))
 
 
 def _finds_no_way(error: Exception) -> bool:
-    """Whether obstore could not connect, perhaps for a reason of its own."""
+    """Whether obstore could not connect, perhaps for a reason that does not affect botocore."""
     return "kind: Connect" in str(error)
 
 
 def _http_status(error: Exception) -> int | None:
-    response = getattr(error.__cause__, "response", None)  # s3fs hides botocore's error behind one of its own
+    response = getattr(error.__cause__, "response", None)  # s3fs wraps botocore's error in its own
     if response:
         return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     status = re.search(r"status code: (\d{3})", str(error))
@@ -184,7 +184,7 @@ def _http_status(error: Exception) -> int | None:
 
 
 def _in_short(error: Exception) -> str:
-    """What failed, without the object's name, so that rows can be counted by it."""
+    """A summary of the failure without the object's name, so that rows can be grouped by it."""
     text = " ".join(str(error).split())
     status = re.search(r"status code: (\d{3} [\w ]+)", text)
     if status:

@@ -1,7 +1,7 @@
-"""obstore's client of a bucket, which goes where botocore would go, as whom botocore would.
+"""An obstore client for a bucket, with the same endpoint and credentials that botocore would use.
 
-Small objects cost obstore a tenth of the CPU time that they cost s3fs. What it does not know itself, botocore's many
-sources of settings and credentials, it is told.
+For small objects, obstore needs a tenth of the CPU time of s3fs. It does not know botocore's many sources of settings
+and credentials, so this module resolves them and passes them to obstore.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Credential, S3Store
 
 _KEPT = timedelta(minutes=5)  # botocore renews credentials 10 minutes before they end
-_TRICKLE_S = 300  # until a body that comes byte by byte is given up
+_TRICKLE_S = 300  # time limit for a body that arrives byte by byte
 _KEY = "cilf-asks-where-this-would-be"
 
 
 @lru_cache
 def client(bucket: str) -> S3Store:
-    """A client that asks once, as patient as ONCE. It and its connections live as long as the process.
+    """A client without retries, with the timeouts of ONCE. It and its connections live as long as the process.
 
     Raises:
-        Exception: what botocore raises where there are no credentials, or for an impossible name.
+        Exception: botocore's exception if there are no credentials, or for an invalid name.
     """
     from botocore.exceptions import NoCredentialsError
     from fsspec.asyn import sync
@@ -62,7 +62,7 @@ def client(bucket: str) -> S3Store:
         options["root_certificate"] = Path(roots).read_bytes()
     return S3Store(
         bucket,
-        # What is not said here, obstore would look for in the environment, by rules of its own.
+        # Options that are not set here, obstore would look up in the environment, by its own rules.
         endpoint=where,
         aws_endpoint_url_s3=where,
         virtual_hosted_style_request=True,
@@ -76,9 +76,9 @@ def client(bucket: str) -> S3Store:
 
 
 def _proxy(endpoint: str, where: str) -> ClientConfig:
-    """The proxy for a bucket at the URL `where` of a store at `endpoint`, or none, as botocore decides.
+    """The proxy that botocore would use for a bucket at the URL `where` of a store at `endpoint`, or none.
 
-    What is not said, obstore would decide by itself, by other rules: it knows no ports in NO_PROXY, and it knows
+    It is always set explicitly, because obstore's own rules differ: it ignores ports in NO_PROXY, and it uses
     ALL_PROXY, which botocore does not.
     """
     from botocore.utils import get_environ_proxies
@@ -90,12 +90,12 @@ def _proxy(endpoint: str, where: str) -> ClientConfig:
 
 
 class _Placed(Exception):
-    """Thrown through botocore by a request that is not to be sent."""
+    """Raised inside botocore to stop a request before it is sent."""
 
 
 def _place(fs: Any, bucket: str) -> tuple[str, str]:
-    """The bucket's URL and the region to sign for, as botocore makes them of endpoint variables, profiles, regions,
-    partitions, and path or host style: by letting it make a request up to the point where it would sign it."""
+    """The bucket's URL and the region to sign for, as botocore derives them from endpoint variables, profiles, regions,
+    partitions, and path or host style: it builds a request and is stopped just before it would sign it."""
     from fsspec.asyn import sync
 
     def stop(request: Any, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""An image of any shape -> a square, every pixel of which is an average over what it stands for."""
+"""Resizes an image of any shape to a square in which every pixel averages the area it covers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 
 _COVERED = 1.6
-"""Pixels along a side that a bilinear sample averages over well enough, where the result will be halved again."""
+"""Number of pixels along a side that a bilinear sample averages well enough if the result will be halved again."""
 
 
 def squeeze(image_HWC: np.ndarray, size: int) -> np.ndarray:
-    """All of an image, uint8 [H, W, C], in uint8 [size, size, C]; within a level or so of Pillow's BILINEAR.
+    """Resizes a whole image, uint8 [H, W, C], to uint8 [size, size, C], within a level or so of Pillow's BILINEAR.
 
-    Bilinear samples of an image that is finer than the result would alias: show its fine patterns as coarse ones
-    that are not there. So long sides are first averaged down to twice the result, and what is then still finer than
-    the result is blurred away. That is smoother than averages over areas, as OpenCV's INTER_AREA has them, in a
+    Bilinear samples of an image that is finer than the result would alias: fine patterns would show as coarse ones
+    that do not exist. So long sides are first averaged down to twice the result, and detail that is still finer than
+    the result is then blurred away. The result is smoother than area averages (OpenCV's INTER_AREA) and takes a
     third of the time.
     """
     rows, columns = image_HWC.shape[:2]
@@ -29,9 +29,9 @@ def squeeze(image_HWC: np.ndarray, size: int) -> np.ndarray:
 
 
 def average(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image, uint8 [H, W, C], at a smaller size: every pixel counts.
+    """Shrinks an image, uint8 [H, W, C], so that every input pixel contributes.
 
-    By bilinear samples, 1, 2, 4 ... of them a pixel along a side, enough to cover all.
+    It takes 1, 2, 4 ... bilinear samples per pixel along a side, enough to cover the whole image.
     """
     down, across = image_HWC.shape[0] / height, image_HWC.shape[1] / width
     if down == across == 1:
@@ -43,10 +43,10 @@ def average(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @lru_cache
 def _blur(side: int, averaged: int, size: int) -> np.ndarray:
-    """Three weights to blur a side with that was `side` pixels, is `averaged` and will be `size`.
+    """Three blur weights for a side that had `side` pixels, has `averaged` now and will have `size`.
 
-    Their variance is what two times of bilinear sampling, 1/6 of a square pixel each, lack of the triangle, two
-    pixels of the result wide, that Pillow weighs with.
+    Pillow weights pixels with a triangle two result pixels wide. The weights' variance is the triangle's variance minus
+    that of the two bilinear samplings, 1/6 of a square pixel each.
     """
     triangle, sampling = (averaged / size) ** 2 / 6, 1 / 6
     first_sampling = (averaged / side) ** 2 / 6 if averaged < side else 0

@@ -1,4 +1,4 @@
-"""What a TIFF's tags tell beside its size: how much of it is inflated at once, and how its greys are meant."""
+"""Reads from a TIFF's tags how much of the file is decompressed at once and how grey values are to be interpreted."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ _SAMPLES, _ROWS, _TILE_WIDTH, _TILE_HEIGHT = 277, 278, 322, 323
 _OF_BLOCKS = (_BITS, _SAMPLES, _ROWS, _TILE_WIDTH, _TILE_HEIGHT)
 _WHITE_IS_ZERO, _YCC = 0, 6
 _COUNTS = (3, 4, 16)
-"""Types of a tag that counts something: 2, 4 and 8 bytes."""
+"""Tag types that hold a count: 2, 4 and 8 bytes."""
 _LAYOUTS = {b"II*\0": ("<H", "<HHL4x"), b"MM\0*": (">H", ">HHL4x"), b"II+\0": ("<Q", "<HHQ8x")}
-"""How many tags, and each of them, by how a file starts. Pillow mistakes what starts in another way."""
+"""Struct formats of the number of tags and of one tag, by a file's first four bytes. Pillow misreads files that start
+otherwise."""
 
 
 def take_memory(image: TiffImageFile) -> None:
-    """Allocate the image before its pixels are read. Pillow does so only within the bound that this process has set."""
+    """Allocate the image before its pixels are read. Pillow itself allocates only within this process's pixel limit."""
     stored = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
     image.im = Image.new(image.mode, stored, None).im
 
 
 def is_turned(image: TiffImageFile) -> bool:
-    """Whether Pillow will turn it upright, for which it holds it twice."""
+    """Whether Pillow will turn the image upright, for which it holds two copies."""
     return image.tag_v2.get(_ORIENTATION, 1) != 1
 
 
@@ -33,15 +34,15 @@ def is_negative(image: TiffImageFile) -> bool:
 
 
 def bits(image: TiffImageFile) -> int:
-    """Of a sample."""
+    """Bits per sample."""
     return max(image.tag_v2.get(_BITS, (1,)))
 
 
 def block_bytes(image: TiffImageFile, data: bytes) -> int:
-    """Bytes of one strip or tile, which libtiff inflates at once; 0 where nothing is inflated.
+    """Bytes of one strip or tile, which libtiff decompresses at once; 0 if the file is not compressed.
 
     Raises:
-        ValueError: Pillow and libtiff may not read the same from the tags.
+        ValueError: Pillow and libtiff may read different values from the tags.
     """
     if image.info["compression"] == "raw":
         return 0
@@ -52,12 +53,12 @@ def block_bytes(image: TiffImageFile, data: bytes) -> int:
     samples = max(tags.get(_SAMPLES, 1), len(image.getbands()))
     bytes_per_pixel = -(-samples * bits(image) // 8)
     if tags.get(_PHOTOMETRIC) == _YCC:
-        bytes_per_pixel += 4  # libtiff makes RGBA of it
+        bytes_per_pixel += 4  # libtiff converts it to RGBA
     return bytes_per_pixel * (tile or strip)
 
 
 def _check_tags(image: TiffImageFile, data: bytes) -> None:
-    """Of a tag that comes twice, or in a strange type, Pillow may take another value than libtiff."""
+    """Reject duplicate tags and tags of an unusual type, for which Pillow may read another value than libtiff."""
     if data[:4] not in _LAYOUTS:
         raise ValueError("a byte order that can be read in two ways")
     count, entry = _LAYOUTS[data[:4]]

@@ -1,4 +1,4 @@
-"""Which image of a TIFF is the photograph: the first may be a preview, and in raw camera files it always is."""
+"""Finds which image of a TIFF is the photograph: the first may be a preview, and in raw camera files it always is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OLD_REDUCED = 2
 _SENSOR = (32803, 34892)
 """Photometric interpretations of a sensor's values: one colour per pixel, and linear colours."""
 _OF_CAMERAS = (32767, 34713, 65000, 65535)
-"""Compressions of Sony, Nikon, Kodak and Pentax."""
+"""Compression schemes of Sony, Nikon, Kodak and Pentax."""
 
 _NAMES = {
     "CANON": "CR2",
@@ -36,12 +36,12 @@ _NAMES = {
     "SEIKO EPSON": "ERF",
     "SONY": "ARW",
 }
-"""How the name of a camera's maker begins, in capitals: what its raw files are called."""
+"""Beginning of a camera maker's name, in capitals -> the name of its raw format."""
 
 _LAYOUTS = {b"*": ("L", "H", "HHL4s"), b"+": ("Q", "Q", "HHQ8s")}
-"""An offset, a number of tags and a tag, in TIFF and in BigTIFF."""
+"""Struct formats of an offset, a number of tags and a tag, in TIFF and in BigTIFF."""
 _VALUES = {1: "B", 2: "B", 3: "H", 4: "L", 13: "L", 16: "Q", 18: "Q"}
-"""Types of tags that hold whole numbers or text, and a value of each."""
+"""Tag types that hold integers or text, and the struct format of one value."""
 _MOST_VALUES, _MOST_TAGS, _MOST_DIRECTORIES = 64, 4096, 64
 
 _STORED_ELSEWHERE = "a TIFF whose first page is a preview; its picture is stored in a way that is not read here"
@@ -49,13 +49,13 @@ _STORED_ELSEWHERE = "a TIFF whose first page is a preview; its picture is stored
 
 @dataclass(frozen=True)
 class _Directory:
-    """What one image says of itself."""
+    """The tags of one image."""
 
     page: int | None
-    """Its number in the file's chain of images; None of one that belongs to another."""
+    """Its number in the file's chain of images; None for an image that belongs to another image."""
     tags: dict[int, tuple[int, ...]]
     following: int
-    """Where the next of the chain is; 0 where there is none."""
+    """Offset of the next image in the chain; 0 if there is none."""
 
     def value(self, tag: int) -> int:
         return max(self.tags.get(tag, ()), default=0)
@@ -66,7 +66,7 @@ class _Directory:
 
     @property
     def is_secondary(self) -> bool:
-        """Whether it is a smaller version of another image, or its mask."""
+        """Whether this image is a smaller version of another image, or a mask."""
         reduced = self.value(_NEW_SUBFILE_TYPE) & _REDUCED or self.value(_SUBFILE_TYPE) == _OLD_REDUCED
         return bool(reduced) or self.is_mask
 
@@ -80,7 +80,7 @@ class _Directory:
 
 
 def raw_kind(data: bytes) -> str | None:
-    """What kind of raw camera file a TIFF is, such as "NEF"; None for any other file."""
+    """The raw camera format of a TIFF, such as "NEF"; None for any other file."""
     found = _directories(data)
     if not found:
         return None
@@ -98,12 +98,12 @@ def raw_kind(data: bytes) -> str | None:
 
 
 def picture(data: bytes) -> int:
-    """Which page of a TIFF is the photograph: the first, unless that is a preview of another, or a mask.
+    """The page of a TIFF that is the photograph: the first, unless that is a preview of another page, or a mask.
 
-    Where every image is tagged as a preview or a mask, it is the largest preview.
+    If every image is tagged as a preview or a mask, it is the largest preview.
 
     Raises:
-        ValueError: the photograph is no page of its own, or there are only masks.
+        ValueError: the photograph is not a page of its own, or there are only masks.
     """
     first, *others = found = _directories(data) or [_Directory(0, {}, 0)]
     chosen = [one for one in others if not one.is_secondary and (first.is_mask or one.pixels >= first.pixels)]
@@ -129,7 +129,7 @@ def _largest(found: list[_Directory]) -> int:
 
 
 def _directories(data: bytes) -> list[_Directory]:
-    """The images of a TIFF, the first one first; none of any other file."""
+    """The images of a TIFF in the order of the file; empty for any other file."""
     order, layout = {b"II": "<", b"MM": ">"}.get(data[:2]), _LAYOUTS.get(data[2:4].strip(b"\0"))
     if order is None or layout is None:
         return []
@@ -139,7 +139,7 @@ def _directories(data: bytes) -> list[_Directory]:
 
 @dataclass(frozen=True)
 class _File:
-    """Reads directories as far as they can be read."""
+    """Reads image directories until one cannot be read."""
 
     data: bytes
     order: str
@@ -173,7 +173,7 @@ class _File:
         return _Directory(page, tags, self._number(self.offset, end))
 
     def _values(self, kind: int, number: int, stored: bytes) -> tuple[int, ...]:
-        """Those of a tag, at most _MOST_VALUES; `stored` holds them, or where they are."""
+        """The values of a tag, at most _MOST_VALUES; `stored` holds the values or their offset."""
         if kind not in _VALUES:
             return ()
         values = struct.Struct(f"{self.order}{min(number, _MOST_VALUES)}{_VALUES[kind]}")
@@ -182,5 +182,5 @@ class _File:
         return values.unpack(found) if len(found) == values.size else ()
 
     def _number(self, how: struct.Struct, at: int) -> int:
-        """0 beyond the end."""
+        """The number at an offset; 0 beyond the end of the file."""
         return how.unpack_from(self.data, at)[0] if at + how.size <= len(self.data) else 0

@@ -1,4 +1,4 @@
-"""Which version of an object was read: its ETag, or for a local file its size and time of change."""
+"""Identifies the version of an object that was read: its ETag, or for a local file its size and modification time."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from fsspec.implementations.local import LocalFileOpener
 
 _LOCAL = re.compile(r"[0-9a-f]{1,16}--?[0-9a-f]{14,16}")
-"""`local_version` of all but 1970's first weeks. The etags of others, such as a web server's size and time in seconds
-or microseconds, or S3's of an object in parts, have fewer digits at the end."""
+"""Matches `local_version` for all modification times after the first weeks of 1970. ETags of other origin, such as a
+web server's size and time in seconds or microseconds, or S3's of a multipart object, have fewer digits at the end."""
 
 
 class Changed(Exception):
-    """What is read is another version of the object than the one that was asked for."""
+    """The object that was read is not the requested version."""
 
 
 def local_version(found: os.stat_result) -> str:
-    """What stands for the etag of a local file."""
+    """The etag that this package gives a local file."""
     return f"{found.st_size:x}-{found.st_mtime_ns:x}"
 
 
 def check_etag(wanted: str | None, found: str | None) -> None:
-    """Compare an etag, with or without quotes, with that of a store's answer. Where one is not known, any version will
-    do.
+    """Compare an etag, with or without quotes, with the etag of a store's response. If one is not known, any version is
+    accepted.
 
     Raises:
         Changed: they differ.
@@ -34,8 +34,8 @@ def check_etag(wanted: str | None, found: str | None) -> None:
 
 
 def check_local(wanted: str | None, found: os.stat_result) -> None:
-    """Compare an etag with a local file. One that is not of `local_version`, as in a manifest of files that were copied
-    from a store, cannot be compared.
+    """Compare an etag with a local file. An etag that is not from `local_version`, as in a manifest of files that were
+    copied from a store, cannot be compared and is accepted.
 
     Raises:
         Changed: they differ.
