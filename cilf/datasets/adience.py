@@ -1,8 +1,8 @@
 """Adience: five lists of faces, `fold_0_data.txt` to `fold_4_data.txt`, with age groups instead of ages.
 
-A list's user, face and image name the crop, `aligned/USER/landmark_aligned_face.FACE.IMAGE` or
-`faces/USER/coarse_tilt_aligned_face.FACE.IMAGE`. Where both are there the aligned ones are taken. About 1,300 labels
-are none of the eight groups: single years, or other bounds.
+The columns user, face and image of a list give the path of the crop, `aligned/USER/landmark_aligned_face.FACE.IMAGE` or
+`faces/USER/coarse_tilt_aligned_face.FACE.IMAGE`. If both kinds are in the folder, the aligned crops are used. About
+1,300 labels are not one of the eight groups: they are single years, or have other bounds.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from cilf.datasets.lists import records
 
 _GROUPS = ((0, 2), (4, 6), (8, 12), (15, 20), (25, 32), (38, 43), (48, 53), (60, 100))
 _BOUNDS = {(25, 23): (25, 32), (8, 23): (8, 12), (27, 32): (25, 32), (38, 42): (38, 43), (38, 48): (38, 43)}
-"""Pairs that are in the published lists though they are none of the groups."""
+"""Pairs in the published lists that are not one of the groups -> the group to use."""
 _KINDS = ("landmark_aligned_face", "coarse_tilt_aligned_face")
 _COLUMNS = ("user_id", "original_image", "face_id", "age", "gender")
 
 
 def read(folder: Path) -> Labelled:
-    """Adience below a folder: its lists, and the crops wherever they lie. A row's split is its fold, `fold_0`.
+    """Reads Adience below a folder: its lists, and the crops at any depth. A row's split is its fold, such as `fold_0`.
 
     Raises:
         UsageError: there are no lists, or one cannot be read.
@@ -66,7 +66,7 @@ def _add(path: str, record: dict[str, str], fold: str, collector: Collector) -> 
 
 
 def _group(years: tuple[int, ...]) -> tuple[int, int] | None:
-    """The group of a label; for a single year that lies in a gap, the group whose bounds are nearest."""
+    """The group of a label; for a single year in a gap between groups, the group with the nearest bound."""
     if len(years) == 1 and years[0] <= 100:
         return min(_GROUPS, key=lambda group: max(group[0] - years[0], years[0] - group[1], 0))
     if len(years) == 2 and (found := (years[0], years[1])) in _GROUPS:

@@ -1,4 +1,4 @@
-"""AFAD: `25/112/638660-1.jpg` is 25 years, 112 for female (111: male), and the number of a photograph."""
+"""AFAD: `25/112/638660-1.jpg` is the age, 25 years, the sex, 112 for female (111: male), and a photograph's number."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SEXES = {"111": "male", "112": "female"}
 
 
 def read(folder: Path) -> Labelled:
-    """AFAD below a folder. The number is a photograph's, which proves no identity: there are no subjects.
+    """Reads AFAD below a folder. The number identifies a photograph, not a person, so there are no subjects.
 
-    Where its list `AFAD-Full.txt` is there too, what is missing of it is found out.
+    If its list `AFAD-Full.txt` is in the folder, listed images that are missing are reported.
 
     Raises:
-        UsageError: no image there lies as AFAD's do, or the list cannot be read.
+        UsageError: no image has a path like AFAD's, or the list cannot be read.
     """
     images = ImageFolder(folder)
     collector = Collector("afad", images.problems)

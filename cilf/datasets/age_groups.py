@@ -13,11 +13,11 @@ from cilf.datasets.labels import OLDEST, number
 from cilf.errors import UsageError
 
 BOUNDS = ("age_low", "age_high")
-"""Columns of a group, years."""
+"""Columns that hold a group's first and last year."""
 
 
 class AgeGroup(NamedTuple):
-    """First and last year, both included."""
+    """An age group from its first to its last year, both included."""
 
     low: float
     high: float | None
@@ -25,55 +25,55 @@ class AgeGroup(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As people write it."""
+        """The usual notation, such as 25-32 or 70+."""
         return f"{self.low:g}+" if self.high is None else f"{self.low:g}-{self.high:g}"
 
     @property
     def problem(self) -> str | None:
-        """Why it is none."""
+        """The reason why the group is not valid; None if it is valid."""
         last = self.low if self.high is None else self.high
         return None if 0 <= self.low <= last <= OLDEST else f"an age group of {self.name} years"
 
     def middle(self, oldest: float) -> float:
-        """Of its years; `oldest` is the last one of a group that has none."""
+        """The middle of its years; `oldest` stands for the last year of an open group."""
         last = max(self.low, oldest) if self.high is None else self.high
         return (self.low + last) / 2
 
 
 def group_of_row(low: object, high: object) -> AgeGroup | None:
-    """The group in a row's columns `age_low` and `age_high`; None where the first year is missing."""
+    """The group in a row's columns `age_low` and `age_high`; None if the first year is missing."""
     first = years(low)
     return None if first is None else AgeGroup(first, years(high))
 
 
 def ordered(groups: Iterable[AgeGroup], data: str) -> list[AgeGroup]:
-    """Groups that an age can be put into, from the youngest on.
+    """The groups without duplicates, youngest first, checked so that every age belongs to at most one group.
 
     Args:
-        data: where they come from.
+        data: the source of the groups, for error messages.
 
     Raises:
-        UsageError: there is one alone, or two have years in common.
+        UsageError: there is only one group, or two groups overlap.
     """
     found = sorted(set(groups), key=lambda group: (group.low, math.inf if group.high is None else group.high))
     if len(found) == 1:
-        raise UsageError(f"{data} has one age group alone, {found[0].name}: there is nothing to tell it from")
+        raise UsageError(f"{data} has only one age group, {found[0].name}: expected at least two")
     for one, next_one in pairwise(found):
         if one.high is None or next_one.low <= one.high:
             raise UsageError(
-                f"{data} has the age groups {one.name} and {next_one.name}, which have years in common: expected "
-                "groups of which an age is in one"
+                f"{data} has the age groups {one.name} and {next_one.name}, which overlap: expected groups without "
+                "common years"
             )
     return found
 
 
 def distinct_bounds(table: pa.Table) -> set[tuple[object, object]]:
-    """What stands together in the columns `age_low` and `age_high`."""
+    """The distinct pairs of values in the columns `age_low` and `age_high`."""
     distinct = table.select(BOUNDS).group_by(list(BOUNDS)).aggregate([])
     return set(zip(*(distinct[name].to_pylist() for name in BOUNDS), strict=True))
 
 
 def years(value: object) -> float | None:
-    """What stands in a column of years, or None where nothing does: NaN is nothing."""
+    """The number of years in a cell; None if it is empty, NaN or not a number."""
     found = number(value)
     return None if found is None or math.isnan(found) else found

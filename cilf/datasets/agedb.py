@@ -1,4 +1,4 @@
-"""AgeDB: `12083_ElsaMartinelli_74_f.jpg` is a number, a name, an age and a sex."""
+"""AgeDB: the file name `12083_ElsaMartinelli_74_f.jpg` contains a number, a name, an age and a sex."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAME = re.compile(r"(\d+)_([^_]+)_(\d+)_([mf])\.[a-z]+", re.IGNORECASE)
 
 
 def read(folder: Path) -> Labelled:
-    """AgeDB below a folder. A subject is a name; numbers are unique.
+    """Reads AgeDB below a folder. The subject is the name; numbers are unique.
 
     Raises:
         UsageError: no image there is named as AgeDB's are.
@@ -25,7 +25,7 @@ def read(folder: Path) -> Labelled:
         if not name:
             collector.problem(path, Reason.NAME)
         elif (first := numbers.setdefault(int(name[1]), path)) != path:
-            collector.problem(path, Reason.DUPLICATE, f"number {int(name[1])} is that of {first}")
+            collector.problem(path, Reason.DUPLICATE, f"same number {int(name[1])} as {first}")
         else:
             collector.add(Face(path, age=float(name[3]), sex=sex(name[4]), subject=name[2]))
     if not numbers:

@@ -1,7 +1,8 @@
 """CACD (CACD2000): `53_Bill_Pullman_0001.jpg`, and `celebrity2000_meta.mat` with age, identity, birth, year and rank.
 
-Ages are the year of the photograph minus that of birth, so they may be a year off, or more: years come from a search
-engine. The published splits go by a celebrity's rank: test 3 to 5, validation 1 and 2, training all others.
+Ages are the year of the photograph minus the year of birth, so they may be wrong by a year, or more: the years come
+from a search engine. The published splits depend on a celebrity's rank: test 3 to 5, validation 1 and 2, training all
+others.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _FIELDS = ("name", "age", "identity", "birth", "year", "rank")
 
 
 def read(folder: Path) -> Labelled:
-    """CACD below a folder: its .mat file, and the images wherever they lie.
+    """Reads CACD below a folder: its .mat file, and the images at any depth.
 
     Raises:
         UsageError: there is no such file, or it cannot be read.
@@ -61,7 +62,7 @@ def _add(record: dict[str, Any], images: ImageFolder, collector: Collector) -> N
 
 
 def _records(file: Path) -> Iterator[dict[str, Any]]:
-    """The photographs of the .mat file."""
+    """The records of the photographs in the .mat file."""
     from scipy.io import loadmat
 
     try:
@@ -79,7 +80,7 @@ def _records(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _repaired(name: str) -> str:
-    """A name whose UTF-8 was taken for Latin-1, as it was meant."""
+    """Undoes the decoding of a UTF-8 name as Latin-1."""
     try:
         return name.encode("latin-1").decode("utf-8")
     except UnicodeError:

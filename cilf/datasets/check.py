@@ -1,4 +1,4 @@
-"""`cilf data check`: what a public data set's folder holds, what is wrong with it, and its table for training."""
+"""The command `cilf data check`: summarises a public data set's folder, lists its problems, and writes its table."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _BAR = 30
 
 
 def check(options: DataCheckOptions) -> int:
-    """Read a data set, show what there is and what is wrong, and write it where `output` says.
+    """Read a data set, show its content and its problems, and write its table to `output` if given.
 
     Returns:
-        0: the folder could be read, whatever is wrong with the files in it.
+        0: the folder could be read, whatever problems its files have.
 
     Raises:
-        UsageError: the folder is not that data set, or nothing can be written to `output`.
+        UsageError: the folder is not that data set, or `output` cannot be written.
     """
     scheme, path = split(options.folder)
     if scheme != "file":
-        raise UsageError(f"FOLDER {options.folder} is no local folder: copy the data set to this machine")
+        raise UsageError(f"FOLDER {options.folder} is not a local folder: copy the data set to this machine")
     folder = Path(path).expanduser().absolute()
     output = _output(options.output) if options.output else None
     labelled = reader(options.name)(folder)
@@ -53,7 +53,7 @@ def check(options: DataCheckOptions) -> int:
 
 
 def _output(url: str) -> Location:
-    """Where the table goes, tried out before anything is read."""
+    """The location of the table, checked for write access before anything is read."""
     if not url.endswith(".parquet"):
         raise UsageError(f"--output {url} does not end in .parquet")
     output = locate(url, CHECKING)
@@ -63,13 +63,14 @@ def _output(url: str) -> Location:
 
 
 def _check_is_ours(output: Location) -> None:
-    """What this command has written before may be written anew; nothing else is overwritten."""
+    """Make sure that only files of this command are overwritten."""
     if output.fs.exists(output.path) and not {*TABLE.names, "uri"} <= set(columns_of(output)):
-        raise UsageError(f"--output {output.url} is there and no table of `cilf data check`: name another file")
+        raise UsageError(f"--output {output.url} exists but is not a table of `cilf data check`: choose another file")
     beside = _beside(output)
     if beside.fs.exists(beside.path) and not _lists_problems(beside):
         raise UsageError(
-            f"--output {output.url}: {beside.url}, where the problems go, is not of this command: name another file"
+            f"--output {output.url}: the problems would overwrite {beside.url}, which is not of this command: choose "
+            "another file"
         )
 
 
@@ -85,7 +86,7 @@ def _beside(output: Location) -> Location:
 
 
 def _write(labelled: Labelled, folder: Path, output: Location) -> None:
-    """The table with a column `uri`, by which `cilf train` and `cilf label` find the images, and the problems."""
+    """Write the problems, and the table with a column `uri`, by which `cilf train` and `cilf label` find the images."""
     uris = pa.array([f"{folder}/{path}" for path in labelled.table["path"].to_pylist()], pa.string())
     parquet, problems = io.BytesIO(), io.StringIO(newline="")
     pq.write_table(labelled.table.append_column("uri", uris), parquet)
@@ -114,7 +115,7 @@ def _report(name: str, labelled: Labelled) -> RenderableType:
         if table[column].null_count < len(table)
     ]
     if labelled.ranks:
-        parts.append(Text(f"In a recipe, as part of `model`:\n    {_for_recipe(labelled.ranks)}"))
+        parts.append(Text(f"For a recipe, under `model`:\n    {_for_recipe(labelled.ranks)}"))
     return Group(*parts, *_problems(labelled.problems))
 
 
@@ -125,18 +126,18 @@ def _found(name: str, labelled: Labelled) -> str:
     if labelled.ranks:
         return f"{name}: {len(table):,} rows, {who}, {len(labelled.ranks)} ranks"
     oldest, youngest = _year(pc.max(table["age"])), _year(pc.min(table["age"]))
-    ages = "no ages but groups" if oldest is None and len(table) else f"ages {youngest} to {oldest}"
+    ages = "age groups instead of ages" if oldest is None and len(table) else f"ages {youngest} to {oldest}"
     return f"{name}: {len(table):,} rows, {who}" + (f", {ages}" if len(table) else "")
 
 
 def _by_rank(labelled: Labelled) -> dict[str, int]:
-    """Rows by number and name."""
+    """Number of rows by the number and name of the rank."""
     counts = Counter(labelled.table["age"].to_pylist())
     return {f"{number} {name}": counts[number] for number, name in enumerate(labelled.ranks)}
 
 
 def _for_recipe(ranks: tuple[str, ...]) -> str:
-    """What tells a model of these ranks, as YAML."""
+    """The recipe's `ages` for these ranks, as YAML."""
     ages = {"youngest": 0, "oldest": len(ranks) - 1, "names": list(ranks)}
     flow = yaml.safe_dump(ages, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
     return f"ages: {flow.strip()}"
@@ -147,7 +148,7 @@ def _year(age: pa.Scalar) -> str | None:
 
 
 def _by_age(table: pa.Table) -> dict[str, int]:
-    """Rows by age band, or by group where there are groups."""
+    """Number of rows by age band, or by age group for rows without an age."""
     found: Counter[tuple[float, str]] = Counter()
     for age, low, high in zip(*(table[name].to_pylist() for name in ("age", "age_low", "age_high")), strict=True):
         if age is None:
@@ -170,9 +171,9 @@ def _bars(title: str, counts: Mapping[str, int]) -> Table:
 
 
 def _problems(problems: list[Problem]) -> list[RenderableType]:
-    """By reason, those that cost rows first, with some examples each that differ in more than the file."""
+    """A table of the problems by reason, those whose rows are left out first, with a few different examples each."""
     if not problems:
-        return [Text("Nothing is wrong with it.")]
+        return [Text("No problems found.")]
     by_reason: dict[Reason, list[Problem]] = defaultdict(list)
     for one in problems:
         by_reason[one.reason].append(one)
@@ -180,7 +181,7 @@ def _problems(problems: list[Problem]) -> list[RenderableType]:
     table.add_column("problem", ratio=2)
     table.add_column("files", justify="right", no_wrap=True)
     table.add_column("row", no_wrap=True)
-    table.add_column("for example", ratio=3, overflow="fold")
+    table.add_column("examples", ratio=3, overflow="fold")
     for reason, found in sorted(by_reason.items(), key=lambda pair: (pair[0].kept, -len(pair[1]))):
         told = list({p.detail or p.path: f"{p.path}: {p.detail}" if p.detail else p.path for p in found}.values())
         kept = "kept" if reason.kept else "left out"

@@ -1,8 +1,8 @@
-"""ChaLearn Looking at People: apparent ages, the mean and the standard deviation of many people's guesses.
+"""ChaLearn Looking at People: apparent ages, given as the mean and the standard deviation of many people's guesses.
 
 CLAP2016 has a list per split, `train_gt.csv` (image, mean, stdv). APPA-REAL has the same photographs with
-`gt_avg_train.csv`, which adds the real age, and for every photograph a crop of the face, `000001.jpg_face.jpg`; where
-there is one it is taken. CLAP2015's lists go by several names and often have no header.
+`gt_avg_train.csv`, which adds the real age, and for every photograph a crop of the face, `000001.jpg_face.jpg`, which
+is used if it exists. CLAP2015's lists have various names and often no header.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from cilf.datasets.labels import Collector, Face, Labelled, Reason, number, spli
 from cilf.datasets.lists import records, rows
 
 _SPLITS = {"train": ("train",), "val": ("valid", "validation", "val"), "test": ("test",)}
-"""Splits, and what the folders of their images are called."""
+"""Splits, and the names of their image folders."""
 _FILE, _MEAN, _STD = ("file_name", "filename", "image", "name"), ("apparent_age_avg", "mean", "age"), ("stdv", "std")
 
 
 def read_clap2016(folder: Path) -> Labelled:
-    """CLAP2016 below a folder, by its own lists or by APPA-REAL's: apparent ages.
+    """Reads CLAP2016's apparent ages below a folder, from its own lists or from APPA-REAL's.
 
     Raises:
         UsageError: there are no such lists, or one cannot be read.
@@ -33,7 +33,7 @@ def read_clap2016(folder: Path) -> Labelled:
 
 
 def read_clap2015(folder: Path) -> Labelled:
-    """CLAP2015 below a folder: apparent ages from lists of image, mean and standard deviation.
+    """Reads CLAP2015's apparent ages below a folder, from lists of image, mean and standard deviation.
 
     Raises:
         UsageError: there are no such lists, or one cannot be read.
@@ -46,7 +46,7 @@ def read_clap2015(folder: Path) -> Labelled:
 
 
 def read_appa_real(folder: Path) -> Labelled:
-    """APPA-REAL below a folder: the real ages, to the year.
+    """Reads APPA-REAL's real ages below a folder, in whole years.
 
     Raises:
         UsageError: there are no such lists, or one cannot be read.
@@ -94,7 +94,7 @@ def _add(
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str, str, str]]:
-    """Image, mean, standard deviation and split of each line, the last two possibly empty."""
+    """Yields image, mean, standard deviation and split of each line; the last two may be empty."""
     first = [cell.strip().lower() for cell in next(rows(file), [])]
     if len(first) > 1 and number(first[1]) is not None:
         for line in rows(file):
@@ -108,7 +108,7 @@ def _lines(file: Path) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _holds_ages(file: Path) -> bool:
-    """Whether a file's first line with a number in its second column begins with an image's name."""
+    """Whether one of a file's first two lines has an image's name and then a number."""
     for place, line in enumerate(rows(file)):
         if len(line) >= 2 and number(line[1]) is not None:
             return line[0].strip().lower().endswith((".jpg", ".jpeg", ".png"))
@@ -123,7 +123,7 @@ def _split(file: Path) -> str | None:
 
 
 def _folders(images: ImageFolder) -> dict[str | None, str]:
-    """The folders of those splits that have one of their own: an image of another split may have the same name."""
+    """The image folder of each split that has one: images of different splits may have the same name."""
     there = {folder.lower() for path in images.paths for folder in path.split("/")[:-1]}
     found = {split: next((name for name in names if name in there), None) for split, names in _SPLITS.items()}
     return {split: f"{name}/" for split, name in found.items() if name}

@@ -1,4 +1,4 @@
-"""Columns as others write them: their names, images as bytes or in structs, and views of bytes and texts."""
+"""Handles columns of other programs' files: their names, images as bytes or in structs, and Arrow view types."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from cilf.errors import UsageError
 TRUE_AGE = "true_age"
 """The column of a review file that people fill in."""
 _INVISIBLE = "\ufeff\u200b"
-"""What editors leave at the beginning of a file."""
+"""Invisible characters that editors leave at the beginning of a file."""
 
 
 def check_names(names: Iterable[str], known: Collection[str], url: str) -> None:
-    """Stop where `misnamed` finds something.
+    """Check that no column has an ambiguous name; see `misnamed`.
 
     Raises:
-        UsageError: what it has found.
+        UsageError: a column is misnamed.
     """
     if fault := misnamed(names, known):
         raise UsageError(f"{url} has a column {fault}")
 
 
 def misnamed(names: Iterable[str], known: Collection[str]) -> str | None:
-    """Which of the names would be read as another one, or not at all, and what to do; None: none would be.
+    """The first name that is ambiguous, with advice: twice, or a known name but for case or blanks. None if none is.
 
     Args:
-        known: the names that are read, in lower case. Others are left alone.
+        known: the names that are read, in lower case. Other names are not checked.
     """
     seen = set()
     for name in names:
@@ -45,7 +45,7 @@ def misnamed(names: Iterable[str], known: Collection[str]) -> str | None:
 
 
 def check_no_review(names: Iterable[str], url: str) -> None:
-    """Stop where the columns are those of a review file, in which `age` is a model's own estimate.
+    """Check that the columns are not those of a review file, in which `age` is a model's own estimate.
 
     Raises:
         UsageError: TRUE_AGE is among the names.
@@ -58,10 +58,10 @@ def check_no_review(names: Iterable[str], url: str) -> None:
 
 
 def check_image_column(kind: pa.DataType, url: str) -> None:
-    """Stop where a column holds no encoded images.
+    """Check that a column holds encoded images.
 
     Raises:
-        UsageError: it is neither of bytes nor of structs with a field `bytes` of such.
+        UsageError: the type is neither binary nor a struct with a binary field `bytes`.
     """
     if not (is_bytes(kind) or has_bytes(kind)):
         raise UsageError(
@@ -70,13 +70,13 @@ def check_image_column(kind: pa.DataType, url: str) -> None:
 
 
 def encoded_images(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """What a checked column holds, large_binary [N]; null where an image has no bytes."""
+    """The encoded images of a checked column, large_binary [N]; null where an image has no bytes."""
     if has_bytes(column.type):
         column = pc.struct_field(column, "bytes")
     return column.cast(pa.large_binary())
 
 
 def without_views(table: pa.Table) -> pa.Table:
-    """Texts and bytes as the types that every function of Arrow takes; views are what DataFusion and Polars write."""
+    """Casts view types, which DataFusion and Polars write, to the types that all Arrow functions accept."""
     plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
     return table.cast(pa.schema([field.with_type(plain.get(field.type, field.type)) for field in table.schema]))

@@ -1,4 +1,4 @@
-"""The files of labelled data at a path or URL: a file, a folder of them, or `folder/*.tar`."""
+"""Lists the files of labelled data at a path or URL: a file, a folder of files, or `folder/*.tar`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 def data_files(source: Location) -> list[Location]:
-    """The files at a place, by path. Hidden ones and those of jobs, such as `._a.parquet` and `_SUCCESS`, are none.
+    """The files at a location, sorted by path, without hidden files and job markers (`._a.parquet`, `_SUCCESS`).
 
     Raises:
-        FileNotFoundError: nothing is there.
-        UsageError: the folder is a table of which a log says what belongs to it.
+        FileNotFoundError: the location does not exist.
+        UsageError: the folder is a table whose files are listed in a log.
     """
     if source.fs.isfile(source.path):
         return [source]
@@ -39,7 +39,7 @@ def data_files(source: Location) -> list[Location]:
 
 
 def _below(folder: Location) -> Iterator[str]:
-    """All files below a folder. On this machine links to folders are followed, each folder once."""
+    """Yields all files below a folder. On this machine, links to folders are followed, each folder once."""
     if folder.scheme != "file":
         yield from folder.fs.find(folder.path)
         return

@@ -1,4 +1,5 @@
-"""Which Parquet files hold labelled faces, and what is in them of a split and beside it. No image is read."""
+"""Finds Parquet files of labelled faces and summarises their rows of a split and of other splits, without reading
+images."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from cilf.storage import Location, problem
 _REQUIRED = ("id", "age", "image", "split")
 _MEANT = "labelled faces need id, image (encoded bytes), split, and age (years) or age_low and age_high (of a group)"
 GROUPS = {"gender": ("gender", "sex"), "race": ("race",), "subject": ("subject",)}
-"""Group: the columns it may be in; the first that is there counts."""
+"""Group -> the columns that may hold it; the first one present is used."""
 _KNOWN = {*_REQUIRED, *BOUNDS, "age_std", *BOX_COLUMNS, *chain.from_iterable(GROUPS.values())}
 
 
@@ -33,34 +34,34 @@ class FaceFile:
     folders: Partition
     """The columns in the names of its folders."""
     columns: dict[str, str]
-    """What is read from it: our name of a column, and the file's."""
+    """The columns to read: our name -> the name in the file."""
     row_groups: list[int]
-    """Those with rows of the split."""
+    """Row groups with rows of the split."""
     rows: int
-    """Of the split."""
+    """Number of rows of the split."""
     splits: frozenset[str]
     aged: bool
-    """Whether ages are all there is, or a row of the split has one beside or instead of a group."""
+    """Whether the file has no age groups, or at least one row of the split has an age."""
     age_groups: frozenset[AgeGroup]
-    """Of rows of all splits."""
+    """The valid groups in rows of all splits."""
     others: int
-    """Rows of no split or another one."""
+    """Number of rows without a split or of another split."""
     known_others: frozenset[object]
-    """Subjects of these, as the file has them."""
+    """Subjects of those other rows, as stored in the file."""
 
 
 def parquet_files(source: Location) -> list[Location]:
-    """The Parquet file, or those of a folder or of `folder/*.parquet`, by name; see cilf.datasets.data_files.
+    """The Parquet file, or the files of a folder or of `folder/*.parquet`, by name; see cilf.datasets.data_files.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are no such files.
     """
     try:
         found = data_files(source)
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(f"no labelled faces: {problem(error, source.url)}") from error
+        raise UsageError(f"cannot find labelled faces: {problem(error, source.url)}") from error
     tables = [file for file in found if file == source or file.path.lower().endswith(".parquet")]
     if not tables:
         raise UsageError(f"{source.url} holds no Parquet file with labelled faces")
@@ -68,10 +69,10 @@ def parquet_files(source: Location) -> list[Location]:
 
 
 def inspect(location: Location, source: Location, split: str) -> FaceFile:
-    """What a file of a source holds of a split, without reading its images.
+    """Summarises a file of a source for a split, without reading its images.
 
     Raises:
-        UsageError: it is not one of labelled faces.
+        UsageError: the file cannot be read, or does not hold labelled faces.
     """
     try:
         with location.fs.open(location.path, "rb") as opened:

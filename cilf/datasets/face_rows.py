@@ -1,4 +1,4 @@
-"""Rows of labelled faces as their files have them -> the same columns of the same types, and which cannot be used."""
+"""Converts rows of labelled faces to the same columns and types for all files, and marks rows that cannot be used."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from cilf.datasets.identifiers import identifier
 from cilf.datasets.known_boxes import given_boxes
 
 OLDEST = 130
-"""Ages above it are taken for mistakes, years."""
+"""Ages above this count as errors, years."""
 
 _NUMBERED = {
     "gender": {0: "male", 1: "female"},
     "race": {0: "White", 1: "Black", 2: "Asian", 3: "Indian", 4: "Others"},
 }
-"""What UTKFace's numbers mean."""
+"""Meanings of UTKFace's codes."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that the rows of a split are given."""
+    """The common columns of a split's rows."""
 
     split: str
     there: Sequence[str]
-    """Of cilf.datasets.face_files.GROUPS and `age_std`, what some file has."""
+    """Those of cilf.datasets.face_files.GROUPS and `age_std` that at least one file has."""
     by_group: bool
-    """Age groups are what is known of the split, and not ages."""
+    """Whether the split uses age groups instead of ages."""
 
     def of(self, table: pa.Table, file: FaceFile) -> pa.Table:
-        """The rows of the split: `id`, `image`, `box` (list of float32, pixels; null: all of it), `age` (float32,
-        years), `unlabelled` (why there is neither age nor group; null where there is), by group `age_group` (its name),
-        and those `there`; null where a row has none."""
+        """The rows of the split with the columns `id`, `image`, `box` (list of float32, pixels; null: the whole image),
+        `age` (float32, years), `unlabelled` (the reason why a row has no usable age or group; null if it has one),
+        `age_group` (the group's name, if `by_group`), and those in `there`, null where a row has no value."""
         image = table.schema.get_field_index("image")
         table = without_views(table.set_column(image, "image", encoded_images(table["image"])))
         table = table.filter(pc.equal(table["split"].cast(pa.string()), self.split))
@@ -75,10 +75,10 @@ class Columns:
 
 
 def group_name(value: object, numbered: dict[int, str] | None = None) -> str | None:
-    """What a row's group or subject is called; None where it has none.
+    """The name of a row's group or subject; None if it has none.
 
     Args:
-        numbered: names that stand for numbers.
+        numbered: code -> name.
     """
     if numbered and isinstance(value, int | float) and value in numbered:
         return numbered[int(value)]

@@ -1,4 +1,4 @@
-"""Some labelled faces, held as files in memory, so that they can be looked at again and again."""
+"""A sample of labelled faces, held in memory as encoded files, so that they can be read repeatedly."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ SEED = 0
 
 @dataclass(frozen=True)
 class FaceSample:
-    """Rows of a FaceSet; the ids are their numbers, 0, 1, 2 ..."""
+    """Rows of a FaceSet; their ids are the numbers 0, 1, 2 ..."""
 
     data: str
     split: str
     find: bool
     table: pa.Table
-    """As cilf.datasets.face_rows.Columns gives it."""
+    """The rows, with the columns of cilf.datasets.face_rows.Columns."""
     altered: Alteration | None = None
-    """What happens to each file before anybody reads it."""
+    """Applied to each file before it is decoded."""
 
     @property
     def rows(self) -> int:
         return len(self.table)
 
     def batches(self, images: Images, rows: int = 64) -> Iterator[Faces]:
-        """As of a FaceSet."""
+        """Like FaceSet.batches."""
         parts = (self.table.slice(start, rows) for start in range(0, len(self.table), rows))
         return cut_out(parts, images, self.find, self.altered)
 
 
 def sampled(faces: FaceSet, most: int) -> FaceSample:
-    """All rows of a set, or `most` of them, drawn by chance, always the same ones.
+    """All rows of a set, or at most `most` of them, drawn at random with a fixed seed.
 
     Raises:
         JobError: the data could not be read to its end.

@@ -1,4 +1,4 @@
-"""Labelled faces: Parquet of encoded images -> uint8 crops, ages or age groups, and who is shown, in batches."""
+"""Reads labelled faces from Parquet files, in batches: uint8 crops, ages or age groups, and the person shown."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from cilf.manifest.partitions import with_partition
 from cilf.storage import CHECKING, locate, problem
 
 MAX_PIXELS = 10**8
-"""Images with more are not decoded."""
+"""Images with more pixels are not decoded."""
 
 _BATCHES_AHEAD = 2
 
 Alteration = Callable[[str, bytes, list[float] | None], tuple[bytes, list[float] | None]]
-"""A row's id, its file and its box -> another file and box. A DecodeError costs only the row."""
+"""A function from a row's id, encoded file and box to another file and box. A DecodeError skips only the row."""
 
 _BUFFER = 4 * 2**20
-"""Of each column, while it is read, bytes. A store is asked for that much at a time."""
+"""Read buffer for each column, bytes; also the size of a request to a store."""
 
 
 @dataclass(frozen=True)
@@ -52,29 +52,30 @@ class Faces:
     """float32 [N], years; NaN where only a group is known."""
     ids: list[str]
     groups: dict[str, np.ndarray] = field(default_factory=dict)
-    """`gender`, `race` and `subject`, those the data has: object [N], strings, None where a row has no value. Of data
-    with age groups `age_group` too, by the names of FaceSet.age_groups."""
+    """Those of `gender`, `race` and `subject` that the data has: object [N], strings, None where a row has no value.
+    For data with age groups also `age_group`, with the names in FaceSet.age_groups."""
     stds_N: np.ndarray | None = None
-    """float32 [N], years, of the annotators' guesses, NaN where there is none; None: the data has no `age_std`."""
+    """float32 [N], standard deviation of the annotators' guesses, years, NaN where there is none; None: the data has no
+    `age_std`."""
     skipped: tuple[Skipped, ...] = ()
-    """Rows that stood among these and are none of the N."""
+    """Rows of the same batch that cannot be used; they do not count among the N."""
 
     def __len__(self) -> int:
         return len(self.ages_N)
 
     def take(self, rows: np.ndarray) -> Faces:
-        """The given rows, int [M], in their order."""
+        """The faces of the given rows, int [M], in their order."""
         groups = {name: values_N[rows] for name, values_N in self.groups.items()}
         stds_N = None if self.stds_N is None else self.stds_N[rows]
         return Faces(self.images_NHWC[rows], self.ages_N[rows], [self.ids[row] for row in rows], groups, stds_N)
 
     def without_pixels(self) -> Faces:
-        """The same faces, their images empty: for who has looked at them and keeps the rest."""
+        """The same faces with empty images, for callers that no longer need the pixels."""
         return replace(self, images_NHWC=np.empty((len(self), 0, 0, 3), np.uint8))
 
     @staticmethod
     def joined(parts: Sequence[Faces]) -> Faces:
-        """Parts of one set, at least one, as one."""
+        """Concatenates parts of one set; at least one part."""
         return Faces(
             np.concatenate([part.images_NHWC for part in parts]),
             np.concatenate([part.ages_N for part in parts]),
@@ -86,21 +87,21 @@ class Faces:
 
 
 class FaceSet:
-    """The labelled faces of one split, where they are stored; images are read when batches are asked for.
+    """The labelled faces of one split in storage; images are read only when batches are requested.
 
     Args:
         data: a path or URL of a Parquet file or of a folder of them, with the columns id, age (years) or age_low and
-            age_high (first and last year of a group; no last one: and older), image (encoded bytes) and split, and
-            possibly age_std, gender or sex, race and subject, and box (left, top, right, bottom in the upright image,
-            pixels) where an image is more than the face. Numbers as gender or race are UTKFace's; other values stand
-            for themselves. Folders named `subject=007` give a column to the files below them that lack it.
-        split: the rows whose column `split` has this value. Where one of them has an age, ages count, and rows that
-            have none are skipped; else groups do.
-        find: whether images without a box are photographs, of which the face nearest the middle is meant; else they are
-            crops of faces.
+            age_high (first and last year of a group; null in age_high: and older), image (encoded bytes) and split, and
+            optionally age_std, gender or sex, race and subject, and box (left, top, right, bottom in the upright image,
+            pixels) if an image shows more than the face. Numbers in gender or race are UTKFace's codes; other values
+            are used as they are. Folders named `subject=007` add this column to files below them that lack it.
+        split: selects the rows whose column `split` has this value. If one of them has an age, the set uses ages and
+            skips rows without one; otherwise it uses age groups.
+        find: whether images without a box are photographs, from which the face nearest the centre is taken; otherwise
+            they are crops of faces.
 
     Raises:
-        UsageError: no such data, a column is missing, no rows are of that split, or no age fits into the groups.
+        UsageError: no such data, a column is missing, no row is of that split, or the age groups cannot be used.
     """
 
     def __init__(self, data: str, split: str, find: bool = False) -> None:
@@ -111,29 +112,29 @@ class FaceSet:
         with ThreadPoolExecutor() as pool:
             files = list(pool.map(partial(inspect, source=source, split=split), parquet_files(source)))
         self.rows = sum(file.rows for file in files)
-        """Rows of the split, usable or not."""
+        """Number of rows of the split, usable or not."""
         if not self.rows:
             there = ", ".join(sorted(frozenset().union(*(file.splits for file in files)))) or "none at all"
             raise UsageError(f"{data} has no rows with split = {split!r} (splits there: {there})")
         self._files = [file for file in files if file.rows]
         self.age_groups: list[AgeGroup] | None = None
-        """Groups in rows of any split, from the youngest on, if these are what is known; None: ages are."""
+        """The groups in rows of any split, youngest first, if the set uses age groups; None: it uses ages."""
         if not any(file.aged for file in self._files):
             self.age_groups = ordered((group for file in files for group in file.age_groups), data)
         self.others = sum(file.others for file in files)
-        """Rows of other splits, or of none."""
+        """Number of rows of other splits, or without a split."""
         self.known_others = frozenset(group_name(who) for file in files for who in file.known_others) - {None}
-        """The subjects of these."""
+        """The subjects of those rows."""
         known = [name for name in (*GROUPS, "age_std") if any(name in file.columns for file in self._files)]
         self._columns = Columns(split, known, by_group=self.age_groups is not None)
 
     def batches(self, images: Images, rows: int = 64) -> Iterator[Faces]:
-        """All rows in the order of the files, at most `rows` at a time, decoded and cut out as by labelling.
+        """Yields all rows in the order of the files, at most `rows` at a time, decoded and cut out as in labelling.
 
-        Only the next few batches are in memory; threads decode them while the caller works on this one.
+        Only the next few batches are in memory; threads decode them while the caller processes the current one.
 
         Args:
-            images: what the model sees.
+            images: the model's input format.
 
         Raises:
             JobError: the data could not be read to its end.
@@ -141,7 +142,7 @@ class FaceSet:
         return cut_out(self.tables(rows), images, self.find)
 
     def tables(self, rows: int = 64) -> Iterator[pa.Table]:
-        """The rows of the split, `rows` at a time, whatever the files' row groups; see cilf.datasets.face_rows.
+        """Yields the rows of the split, `rows` at a time whatever the files' row groups; see cilf.datasets.face_rows.
 
         Raises:
             JobError: the data could not be read to its end.
@@ -151,7 +152,7 @@ class FaceSet:
         for file in self._files:
             try:
                 with fs.open(file.location.path, "rb") as opened:
-                    # Both, or it reads whole row groups before the first row, and those may be gigabytes of images.
+                    # Without both options it reads whole row groups before the first row, maybe gigabytes of images.
                     parquet = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
                     there = parquet.schema_arrow.names
                     names = [name for name in (*file.columns.values(), "split") if name in there]
@@ -169,10 +170,10 @@ class FaceSet:
 
 
 def read_faces(path: str, split: str, size: int) -> Faces:
-    """All usable faces of a split in memory, with crops of `size` pixels; see FaceSet.
+    """Reads all usable faces of a split into memory, with crops of `size` pixels; see FaceSet.
 
     Raises:
-        UsageError: no such data, a column is missing, or no usable rows are of that split.
+        UsageError: no such data, a column is missing, or the split has no usable rows.
         JobError: the data could not be read to its end.
     """
     faces = Faces.joined(list(FaceSet(path, split).batches(Images(size=size))))
@@ -186,7 +187,7 @@ class NoUsableRows(UsageError):
 
 
 def no_usable_rows(data: str, split: str, skipped: tuple[Skipped, ...]) -> NoUsableRows:
-    """The error to raise where every row of a split was skipped."""
+    """The error for a split of which every row was skipped."""
     return NoUsableRows(
         f"none of the {len(skipped)} rows of {data}, split = {split!r}, can be used; "
         f"the first is {skipped[0].id}: {skipped[0].reason}"
@@ -196,15 +197,15 @@ def no_usable_rows(data: str, split: str, skipped: tuple[Skipped, ...]) -> NoUsa
 def cut_out(
     tables: Iterable[pa.Table], images: Images, find: bool, altered: Alteration | None = None
 ) -> Iterator[Faces]:
-    """Each table's faces, decoded and cut out as by labelling.
+    """Yields each table's faces, decoded and cut out as in labelling.
 
-    Only the next few tables are in memory; threads decode them while the caller works on this one.
+    Only the next few tables are in memory; threads decode them while the caller processes the current one.
 
     Args:
-        tables: as FaceSet.tables gives them.
-        images: what the model sees.
-        find: as of FaceSet.
-        altered: what happens to each file first.
+        tables: rows as FaceSet.tables yields them.
+        images: the model's input format.
+        find: as in FaceSet.
+        altered: applied to each file before it is decoded.
     """
     waiting: deque[tuple[pa.Table, list[Future]]] = deque()
     pool = ThreadPoolExecutor()
@@ -230,7 +231,7 @@ def _face(
     find: bool,
     altered: Alteration | None,
 ) -> np.ndarray | str:
-    """The crop, or why the row is none."""
+    """The crop, or the reason why the row cannot be used."""
     if unlabelled:
         return unlabelled
     if not image.is_valid:

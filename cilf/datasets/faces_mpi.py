@@ -1,4 +1,4 @@
-"""FACES, of the Max Planck Institute for Human Development: `004_o_m_a_a.jpg`.
+"""FACES, from the Max Planck Institute for Human Development: `004_o_m_a_a.jpg`.
 
 The fields are the person, the age group (young, middle-aged, old), the sex, the emotion and the set. The groups are
 19-31, 39-55 and 69-80 years (Ebner, Riediger and Lindenberger 2010, "FACES - a database of facial expressions"); exact
@@ -18,7 +18,7 @@ _GROUPS = {"y": (19.0, 31.0), "m": (39.0, 55.0), "o": (69.0, 80.0)}
 
 
 def read(folder: Path) -> Labelled:
-    """FACES below a folder.
+    """Reads FACES below a folder.
 
     Raises:
         UsageError: no image there is named as those of FACES are.

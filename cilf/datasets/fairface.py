@@ -13,7 +13,7 @@ _GROUP = re.compile(r"(\d+)-(\d+)|more than (\d+)", re.IGNORECASE)
 
 
 def read(folder: Path) -> Labelled:
-    """FairFace below a folder: its lists, and the images as `train/1.jpg` and `val/1.jpg` there.
+    """Reads FairFace below a folder, with its lists and the images `train/1.jpg`, `val/1.jpg` ...
 
     Raises:
         UsageError: there are no lists, or one lacks a column.

@@ -1,6 +1,6 @@
-"""FG-NET: `001A02.JPG` is subject 001 at 2 years; a letter tells photographs of one year apart (`010A07b.JPG`).
+"""FG-NET: `001A02.JPG` is subject 001 at 2 years; a letter distinguishes photographs of one year (`010A07b.JPG`).
 
-They are photographs. `points/001a02.pts` has 68 landmarks of the face, and the box is what they lie in.
+The images are photographs. `points/001a02.pts` has 68 landmarks of the face; their bounding box is the face's box.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Box = tuple[float, float, float, float]
 
 
 def read(folder: Path) -> Labelled:
-    """FG-NET below a folder: its images, wherever they lie. There is neither sex nor race.
+    """Reads FG-NET below a folder; its images may be at any depth. FG-NET has neither sex nor race.
 
     Raises:
         UsageError: no image there is named as FG-NET's are.
@@ -44,7 +44,7 @@ def read(folder: Path) -> Labelled:
 
 
 def _box(file: Path) -> Box | None:
-    """Around the points of a file: x and y of each, between braces."""
+    """The bounding box of the points in a file, which lists x and y of each between braces; None if there are none."""
     try:
         points = _POINTS.search(file.read_text(encoding="utf-8", errors="replace"))
         numbers = [float(number) for number in points[1].split()] if points else []

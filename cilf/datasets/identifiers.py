@@ -1,4 +1,4 @@
-"""Ids, subjects and splits as the one text that they are compared by, whatever the type of their column."""
+"""Converts ids, subjects and splits to the text by which they are compared, whatever the type of their column."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from decimal import Decimal
 
 
 def identifier(value: object) -> str | None:
-    """The text of an id, a subject or a split; None where there is none.
+    """The text of an id, a subject or a split; None if it is missing.
 
-    Text stays as it is written: `007` and `7` are two. A whole number has no point, as pandas turns a column of
-    integers into one of floats where values are missing, and DuckDB some into decimals.
+    Text stays as it is: `007` and `7` differ. Whole numbers are written without a decimal point, because pandas turns
+    an integer column with missing values into floats, and DuckDB turns some into decimals.
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""The images below a folder, and what lists call them."""
+"""Finds the images below a folder, also by the names that lists give them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".ppm", "
 
 
 class ImageFolder:
-    """All images below a folder, and the text files beside them.
+    """All images below a folder, and its other files, such as lists.
 
     Args:
         root: the folder.
@@ -27,14 +27,14 @@ class ImageFolder:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise UsageError(f"{root} is {'no folder' if root.exists() else 'not there'}: expected a data set's folder")
+            raise UsageError(f"{root} {'is not a folder' if root.exists() else 'does not exist'}: expected a data set")
         self.root = root
         self.paths: list[str] = []
-        """Relative to the root, with "/", in order. Those with problems are not among them."""
+        """Paths of the images relative to the root, with "/", sorted, without images that have problems."""
         self.problems: list[Problem] = []
         """Files and folders that cannot be read or named."""
         self.folders: list[str] = []
-        """Names of those at the top, in order, but for hidden ones."""
+        """Names of the folders directly below the root, sorted, without hidden ones."""
         self._others: list[Path] = []
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._asked: set[str] = set()
@@ -74,9 +74,9 @@ class ImageFolder:
             self.paths.append(path)
 
     def find(self, name: str) -> str | None:
-        """The image that a list calls `name`: its path ends so, whatever its case and Unicode form; None if none is.
+        """The image whose path ends with `name`, ignoring case and Unicode form; None if there is none.
 
-        An image whose path is exactly so comes first.
+        An image that matches exactly is preferred.
         """
         wanted = _plain(name)
         folded = _folded(wanted)
@@ -88,43 +88,43 @@ class ImageFolder:
         return found
 
     def missing(self, name: str, collector: Collector) -> None:
-        """List an image that could not be found, but for one that is listed as unreadable already."""
+        """Record an image that could not be found, unless it is already recorded as unreadable."""
         if _last(_folded(_plain(name))) not in self._broken:
             collector.problem(name, Reason.MISSING)
 
     def unlisted(self) -> Iterator[str]:
-        """The images that nobody has found."""
+        """The images that `find` has not returned."""
         return (path for path in self.paths if path not in self._asked)
 
     def distinct(self, collector: Collector) -> Iterator[str]:
-        """The images, the first of those with the same file name; the others are listed as duplicates."""
+        """Yields the first image of each file name, and records the others as duplicates."""
         for same in self._by_name.values():
             yield same[0]
             for path in same[1:]:
-                collector.problem(path, Reason.DUPLICATE, f"the file name of {same[0]}")
+                collector.problem(path, Reason.DUPLICATE, f"same file name as {same[0]}")
 
     def lists(self, pattern: str) -> list[Path]:
-        """The files other than images whose names fit a glob, whatever their case, the topmost first."""
+        """The files other than images whose names match a glob, ignoring case, topmost first."""
         fitting = [file for file in self._others if fnmatch(file.name.lower(), pattern)]
         return sorted(fitting, key=lambda file: (len(file.parts), file))
 
     def refusal(self, title: str, expected: str) -> UsageError:
-        """The error to raise where this is not the data set that it was said to be."""
+        """The error for a folder that is not the expected data set."""
         there = sorted(entry.name for entry in self.root.iterdir())
         some = ", ".join(_shown(name) for name in there[:5]) + (", ..." if there[5:] else "")
         return UsageError(
-            f"{self.root} is not {title}: expected {expected}; there are {len(self.paths):,} images, and at the top "
+            f"{self.root} is not {title}: expected {expected}; found {len(self.paths):,} images, and at the top level "
             f"{some or 'nothing'}"
         )
 
 
 def _shown(path: str) -> str:
-    """A path that may hold bytes which are no UTF-8, such bytes written out."""
+    """A path in which bytes that are not UTF-8 are written as escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _folded(path: str) -> str:
-    """Equal for names that differ in case, or in whether an accent is a character of its own."""
+    """A form that is equal for names that differ only in case, or in whether accents are separate characters."""
     return unicodedata.normalize("NFC", path).casefold()
 
 

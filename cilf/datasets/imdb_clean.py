@@ -1,7 +1,7 @@
-"""IMDB-CLEAN: `imdb_train_new_1024.csv`, likewise valid and test, with age, gender and the face's box.
+"""IMDB-CLEAN: `imdb_train_new_1024.csv`, and the same for valid and test, with age, gender and the face's box.
 
-Its images are IMDB-WIKI's: `01/nm0000001_rm124825600_1899-5-10_1968.jpg` is a person, a photograph, the birth date and
-the year of the photograph.
+Its images are IMDB-WIKI's: the name `01/nm0000001_rm124825600_1899-5-10_1968.jpg` contains the person, the photograph,
+the birth date and the year of the photograph.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SIDES = ("x_min", "y_min", "x_max", "y_max")
 
 
 def read(folder: Path) -> Labelled:
-    """IMDB-CLEAN below a folder: its lists, and the images wherever they lie.
+    """Reads IMDB-CLEAN below a folder: its lists, and the images at any depth.
 
     Raises:
         UsageError: there are no lists, or one lacks a column.

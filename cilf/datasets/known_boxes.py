@@ -1,4 +1,4 @@
-"""Which face of a photograph a row of labels means: the columns `box`, or `left`, `top`, `right` and `bottom`."""
+"""Reads the box of a labelled face from the columns `box`, or `left`, `top`, `right` and `bottom`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_BOX: Box = (float("nan"),) * len(SIDES)
 
 
 def given_boxes(table: pa.Table) -> list[Box | None]:
-    """Each row's box, as `box_of` has it."""
+    """The box of each row, as from `box_of`."""
     names = [name for name in BOX_COLUMNS if name in table.column_names]
     if not names:
         return [None] * len(table)
@@ -24,10 +24,10 @@ def given_boxes(table: pa.Table) -> list[Box | None]:
 
 
 def box_of(row: Mapping[str, Any]) -> Box | None:
-    """A row's box, pixels of the upright photograph; None where all of the image is the face.
+    """A row's box, pixels of the upright photograph; None if the whole image is the face.
 
-    Where `box` is null the sides count, as in a set with `box` that was joined to one with the sides.
-    What is there but is no box is one of NaN, so that the row is not taken for a whole image.
+    If `box` is null, the four sides are used: a set with `box` may have been joined to one with sides.
+    An invalid box becomes four NaNs, so that the row does not count as a whole image.
     """
     if row.get("box") is not None:
         return _floats(row["box"])

@@ -1,7 +1,7 @@
-"""The one table that every public data set is read into, what can be wrong with one, and which are known.
+"""The common table of all public data sets, the problems that their files can have, and the list of readers.
 
-A reader takes the folder of a data set as its authors hand it out and gives a `Labelled`. Nothing in a folder makes it
-fail: what cannot be used becomes a `Problem` with its reason. Only a folder that is not that data set is a UsageError.
+A reader takes the folder of a data set as its authors distribute it and returns a `Labelled`. Files that cannot be used
+never make it fail: each becomes a `Problem` with a reason. Only a folder that is not that data set is a UsageError.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 OLDEST = 125
-"""Years: nobody has grown older."""
+"""Highest valid age, years: nobody has become older."""
 
 TABLE = pa.schema(
     [
@@ -36,12 +36,12 @@ TABLE = pa.schema(
 """One row per labelled face.
 
 path: relative to the data set's folder, with "/".
-age: years, or the number of the rank; null where only a group is known.
-age_std: of the annotators' guesses, years, where they made the label.
-age_low, age_high: first and last year of the group, where a data set gives groups; age_high is null for "and older".
-sex: male or female. race: as the data set calls it. subject: who it is; null where the data set does not tell.
-split: train, val, test, or the name of a fold; null where the authors have made none.
-box: of the face in the image, left, top, right, bottom, pixels; null where the image is a crop, or no box is given.
+age: years, or the number of the rank; null if only a group is known.
+age_std: standard deviation of the annotators' guesses, years, if the label is their mean.
+age_low, age_high: first and last year of the group, if a data set gives groups; age_high is null for "and older".
+sex: male or female. race: the data set's own term. subject: the person's id; null if the data set gives none.
+split: train, val, test, or the name of a fold; null if the authors have made no splits.
+box: the face's box in the image, left, top, right, bottom, pixels; null if the image is a crop, or no box is given.
 """
 
 READERS = {
@@ -61,11 +61,11 @@ READERS = {
     "scface": "cilf.datasets.scface:read",
     "utkface": "cilf.datasets.utkface:read",
 }
-"""Name of each data set, which is also its rows' `dataset`, and the function that reads it."""
+"""Name of each data set, which is also the `dataset` of its rows -> the function that reads it."""
 
 
 class Reason(Enum):
-    """What can be wrong with a file or its labels, and whether its row stays in the table."""
+    """A kind of problem with a file or its labels, and whether its row stays in the table."""
 
     MISSING = ("listed, but there is no such file", False)
     UNREADABLE = ("the file is empty or cannot be opened", False)
@@ -75,13 +75,13 @@ class Reason(Enum):
     NO_AGE = ("there is no age", False)
     AGE = (f"the age is outside 0..{OLDEST}", False)
     DUPLICATE = ("listed before, or another file of the same face", False)
-    UNLISTED = ("the file stands in no list", False)
+    UNLISTED = ("the file is not in any list", False)
     NO_IMAGE = ("there is no image in the folder", False)
-    REPEATED = ("the same file name stands elsewhere with other labels", True)
+    REPEATED = ("the same file name occurs elsewhere with other labels", True)
     OWN_NAME = ("a label contradicts the file's own name, which counts", True)
     DATES = ("the age does not fit the dates", True)
-    BOX = ("the box is none", True)
-    ODD_GROUP = ("the label is none of the age groups, and was put into one", True)
+    BOX = ("the box is not valid", True)
+    ODD_GROUP = ("the label is not one of the age groups, and was assigned to one", True)
     SEX = ("the subject's sex changes", True)
     RACE = ("the subject's race changes", True)
     BIRTH = ("the subject's birth date changes", True)
@@ -89,18 +89,18 @@ class Reason(Enum):
     def __init__(self, words: str, kept: bool) -> None:
         self.words = words
         self.kept = kept
-        """Whether the row can still be used: as published, or by what the reason says."""
+        """Whether the row stays in the table, as published or changed as the reason says."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong."""
+    """A problem with one file."""
 
     path: str
-    """The file, relative to the data set's folder, or how the list names it."""
+    """The file, relative to the data set's folder, or its name in the list."""
     reason: Reason
     detail: str = ""
-    """What was found."""
+    """The value or file that causes the problem."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,15 @@ class Labelled:
     """A data set that has been read."""
 
     table: pa.Table
-    """TABLE, by path."""
+    """Rows with the schema TABLE, sorted by path."""
     problems: list[Problem]
     ranks: tuple[str, ...] = ()
-    """Where `age` is the number of a rank: what these are called, from 0 on."""
+    """Names of the ranks, starting at 0, if `age` is the number of a rank."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """A row of TABLE to be, and what it is checked with."""
+    """The values of a future row of TABLE, and the birth date, which is used for checks."""
 
     path: str
     age: float | None = None
@@ -129,15 +129,15 @@ class Face:
     split: str | None = None
     box: tuple[float, float, float, float] | None = None
     birth: str | None = None
-    """When the subject was born, in any one form; it goes into no column."""
+    """The subject's date or year of birth, in any format; it is not written to the table."""
 
 
 _CONSTANT = {"sex": Reason.SEX, "race": Reason.RACE, "birth": Reason.BIRTH}
-"""What does not change from one photograph of a subject to another."""
+"""Fields that must be the same in all photographs of a subject."""
 
 
 class Collector:
-    """Takes a data set's faces one by one, and what is wrong with others."""
+    """Collects a data set's faces and problems one by one."""
 
     def __init__(self, dataset: str, problems: Iterable[Problem] = ()) -> None:
         self._dataset = dataset
@@ -145,15 +145,15 @@ class Collector:
         self._faces: dict[tuple[str, object], Face] = {}
 
     def problem(self, path: str, reason: Reason, detail: str = "") -> None:
-        """Something is wrong with a file."""
+        """Record a problem with a file."""
         self._problems.append(Problem(path, reason, detail))
 
     def add(self, face: Face) -> None:
-        """A face with all its labels. Ages nobody has and faces that are there already are left out, and listed."""
+        """Add a face with all its labels. Faces with impossible ages and duplicates are left out and recorded."""
         given = [age for age in (face.age, face.age_low, face.age_high) if age is not None]
         if not given:
             self.problem(face.path, Reason.NO_AGE)
-        elif not all(0 <= age <= OLDEST for age in given):  # NaN is none either.
+        elif not all(0 <= age <= OLDEST for age in given):  # NaN is not valid either.
             self.problem(face.path, Reason.AGE, " to ".join(f"{age:g}" for age in given))
         elif (first := self._faces.setdefault((face.path, face.box), face)) is not face:
             self.problem(face.path, Reason.DUPLICATE, "the same labels" if first == face else "other labels")
@@ -161,7 +161,7 @@ class Collector:
             self.problem(face.path, Reason.BOX, " ".join(f"{side:g}" for side in face.box))
 
     def labelled(self, ranks: tuple[str, ...] = ()) -> Labelled:
-        """Everything that was added, with what contradicts itself from one face of a subject to another."""
+        """The data set from everything added so far, with problems for inconsistent labels of a subject."""
         faces = sorted(self._faces.values(), key=lambda face: face.path)
         by_subject = defaultdict(list)
         for face in faces:
@@ -193,7 +193,7 @@ def reader(name: str) -> Callable[[Path], Labelled]:
 
 
 def number(text: object) -> float | None:
-    """A number of a list, or None where it is none."""
+    """The number in a cell of a list, or None if it is not a number."""
     try:
         return float(str(text).strip())
     except ValueError:
@@ -201,11 +201,11 @@ def number(text: object) -> float | None:
 
 
 def sex(text: str | None) -> str | None:
-    """M, F, male, Female ... -> male or female; None for all else."""
+    """Converts M, F, male, Female ... to male or female; None for anything else."""
     return {"m": "male", "f": "female"}.get((text or "").strip().lower()[:1])
 
 
 def split_name(text: str) -> str:
-    """What authors call a split -> train, val or test where it is one of these."""
+    """Converts the authors' name of a split: lower case, and `val` for any name that begins so."""
     name = text.strip().lower()
     return "val" if name.startswith("val") else name

@@ -1,4 +1,4 @@
-"""Text files of labels: which character divides their columns, what the columns are called, and bad lines."""
+"""Reads text files of labels: detects the delimiter and the column names, and tolerates malformed lines."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _DIVIDERS = ",;\t"
 
 
 def records(file: Path, *columns: str) -> Iterator[dict[str, str]]:
-    """The lines of a file whose first one names its columns; what a line lacks is empty.
+    """Yields the lines of a file with a header as dictionaries; missing cells are empty.
 
     Args:
-        columns: must be there, lower case.
+        columns: names of required columns, lower case.
 
     Raises:
         UsageError: the file cannot be read, or a column is missing.
@@ -29,7 +29,7 @@ def records(file: Path, *columns: str) -> Iterator[dict[str, str]]:
 
 
 def rows(file: Path) -> Iterator[list[str]]:
-    """The cells of every line that is not empty.
+    """Yields the cells of every line that is not empty.
 
     Raises:
         UsageError: the file cannot be read.
@@ -47,7 +47,7 @@ def rows(file: Path) -> Iterator[list[str]]:
     divider = max(_DIVIDERS, key=first.count)
     if divider not in first:
         divider = " "
-    for line in lines:  # One by one: a quote that is never closed must not swallow the others.
+    for line in lines:  # One by one: an unclosed quote must not swallow the lines after it.
         try:
             yield next(csv.reader([line.replace("\0", "")], delimiter=divider), [])
         except csv.Error:

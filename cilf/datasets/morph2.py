@@ -1,8 +1,8 @@
 """MORPH-II: `070081_2F36.JPG` is subject 070081, photograph 2, female, 36 years.
 
-The table that comes with it, `morph_2008_nonCommercial.csv`, adds race, birth date and the day of the photograph. Its
-birth dates, sexes and races contradict each other for some subjects. Where it contradicts a file's name the name
-counts, as in the published splits.
+Its table, `morph_2008_nonCommercial.csv`, adds race, birth date and the date of the photograph. For some subjects, the
+table's birth dates, sexes and races are inconsistent. If it contradicts a file's name, the name counts, as in the
+published splits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DATES = ("%m/%d/%Y", "%Y-%m-%d", "%m/%d/%y")
 
 
 def read(folder: Path) -> Labelled:
-    """MORPH-II below a folder, with its table or, where there is none, from the names alone.
+    """Reads MORPH-II below a folder, with its table or, without one, from the file names alone.
 
     Raises:
         UsageError: no image there is named as MORPH-II's are.
@@ -50,7 +50,7 @@ def read(folder: Path) -> Labelled:
 
 
 def _named(path: str, collector: Collector) -> Face | None:
-    """What a file's name tells."""
+    """The labels in a file's name; None if the name does not fit the pattern."""
     name = _NAME.fullmatch(path.rpartition("/")[2])
     if not name:
         collector.problem(path, Reason.NAME, "expected SUBJECT_PHOTOGRAPH, M or F, AGE.JPG")
@@ -59,7 +59,7 @@ def _named(path: str, collector: Collector) -> Face | None:
 
 
 def _completed(face: Face, record: dict[str, str], collector: Collector) -> Face:
-    """With what the table tells beyond the name, and with what they differ in listed."""
+    """Adds the table's race and birth date to a face, and lists contradictions between the table and the name."""
     told: dict[str, tuple[object, object]] = {
         "subject": (face.subject, record["id_num"].lstrip("0")),
         "sex": (face.sex, sex(record.get("gender"))),
@@ -71,9 +71,9 @@ def _completed(face: Face, record: dict[str, str], collector: Collector) -> Face
     birth, taken = (_date(record.get(column, "")) for column in ("dob", "doa"))
     for column, day in (("dob", birth), ("doa", taken)):
         if day is None and record.get(column):
-            collector.problem(face.path, Reason.DATES, f"{column} {record[column]!r} is no date")
+            collector.problem(face.path, Reason.DATES, f"{column} {record[column]!r} is not a date")
     if birth and taken:
-        if birth > taken and 2000 < birth.year < 2069:  # Two digits of a year leave the century open.
+        if birth > taken and 2000 < birth.year < 2069:  # A two-digit year leaves the century open.
             birth = birth.replace(year=birth.year - 100)
         years = taken.year - birth.year - ((taken.month, taken.day) < (birth.month, birth.day))
         if face.age is not None and abs(years - face.age) > 1:

@@ -1,4 +1,4 @@
-"""Photographs whose faces are known, by box or only by number."""
+"""Reads photographs whose faces are known, by their boxes or only by their number."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from cilf.storage import CHECKING, Location, locate, problem, read
 
 @dataclass(frozen=True)
 class KnownPhotograph:
-    """A photograph and the faces in it."""
+    """A photograph with the known faces in it."""
 
     name: str
     data: bytes
     """The encoded image."""
     count: int
     boxes_N4: np.ndarray | None
-    """float32, left, top, right, bottom, pixels of the upright image; None where only their number is known."""
+    """float32, left, top, right, bottom, pixels of the upright image; None if only the number of faces is known."""
 
 
 def photographs(data: str) -> Iterator[KnownPhotograph]:
-    """Photographs from the Parquet files of a folder or below a URL.
+    """Yields photographs from the Parquet files of a folder or below a URL.
 
-    Their columns: name, image (encoded bytes) and the number of faces, in a column `faces` or one whose name ends in
-    `_faces`. XML files beside them, as dlib's imglab writes, tell the boxes of photographs by the ends of their names.
+    Their columns are name, image (encoded bytes) and the number of faces, in a column `faces` or one whose name ends in
+    `_faces`. XML files in the same folder, as written by dlib's imglab, give boxes; their file names are matched with
+    the ends of the photographs' names.
 
     Raises:
         UsageError: no such data, or a column is missing.
@@ -69,7 +70,7 @@ def _of_file(file: Location, boxes: Mapping[str, np.ndarray]) -> Iterator[KnownP
 
 
 def _imglab(xml: bytes) -> dict[str, np.ndarray]:
-    """Boxes by the name of the file."""
+    """File name -> boxes, from an imglab XML file."""
     found = {}
     for image in ElementTree.fromstring(xml).iter("image"):
         boxes = [[float(box.attrib[side]) for side in ("left", "top", "width", "height")] for box in image.iter("box")]

@@ -1,4 +1,4 @@
-"""Ordinal data that is not of ages: a folder per rank, `1930s/0001.jpg`, `1940s/0002.jpg` or `1/` ... `5/`."""
+"""Ordinal data other than ages, with a folder per rank: `1930s/0001.jpg`, `1940s/0002.jpg` or `1/` ... `5/`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _NUMBER = re.compile(r"((?:^-)?\d+(?:\.\d+)?)")
 
 
 def read(folder: Path) -> Labelled:
-    """Images below sub-folders that are ranks, in natural order: `age` is the number of the rank, from 0 on.
+    """Reads images below one sub-folder per rank, in natural order: `age` is the number of the rank, starting at 0.
 
-    What lies deeper belongs to the rank above it. A folder without an image is no rank.
+    Images in deeper folders belong to the rank above them. A folder without images is not a rank.
 
     Raises:
-        UsageError: there are not two ranks, or more than labels can count.
+        UsageError: there are fewer than two ranks, or more than labels can hold.
     """
     images = ImageFolder(folder)
     collector = Collector("ranks", images.problems)
     there = {path.partition("/")[0] for path in images.paths if "/" in path and not path.startswith(".")}
     if len(there) < 2:
-        raise images.refusal("a folder of ranks", "a sub-folder of images for each of two ranks or more")
+        raise images.refusal("a folder of ranks", "a sub-folder of images for each of at least two ranks")
     if len(there) > OLDEST + 1:
         raise UsageError(f"{folder} has {len(there)} ranks: expected at most {OLDEST + 1}, numbered 0 to {OLDEST}")
     names = sorted(there, key=natural)
@@ -42,6 +42,6 @@ def read(folder: Path) -> Labelled:
 
 
 def natural(name: str) -> tuple[object, ...]:
-    """What to sort names by, so that numbers inside them count by their value: 9 before 10, 1930s before 1940s."""
+    """A sort key in which numbers inside a name count by their value: 9 before 10, 1930s before 1940s."""
     words = _NUMBER.split(name.casefold())
     return (*(float(word) if place % 2 else word for place, word in enumerate(words)), name)

@@ -1,7 +1,7 @@
-"""SCface: `001_cam1_1.jpg` is subject 001 before camera 1 at distance 1, `001_frontal.jpg` the same one's portrait.
+"""SCface: `001_cam1_1.jpg` is subject 001 before camera 1 at distance 1, `001_frontal.jpg` the same person's portrait.
 
-No file name tells an age. They come from a table `subjects.csv` that the user puts into the folder: subject, age
-(years) and possibly sex and race, a line per person.
+The file names contain no ages. They come from a table `subjects.csv` that the user puts into the folder: subject, age
+(years) and optionally sex and race, one line per person.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NAME = re.compile(r"(\d{3})_(?:cam\d(?:_\d)?|frontal|[lr]\d)\.[a-z]+", re.IGNOR
 
 
 def read(folder: Path) -> Labelled:
-    """SCface below a folder, with the ages in `subjects.csv`.
+    """Reads SCface below a folder, with the ages in `subjects.csv`.
 
     Raises:
         UsageError: no image there is named as SCface's are, or there is no such table.
@@ -27,13 +27,13 @@ def read(folder: Path) -> Labelled:
         raise images.refusal("SCface", "images named like 001_cam1_1.jpg and 001_frontal.jpg")
     tables = images.lists("subjects.csv")
     if not tables:
-        raise images.refusal("SCface with its ages", "subjects.csv with the columns subject, age, possibly sex, race")
+        raise images.refusal("SCface with its ages", "subjects.csv with the columns subject, age, optionally sex, race")
     collector = Collector("scface", images.problems)
     known: dict[str, dict[str, str]] = {}
     for record in records(tables[0], "subject", "age"):
         subject = record["subject"].zfill(3)
         if known.setdefault(subject, record) != record:
-            collector.problem(f"{tables[0].name}: {subject}", Reason.DUPLICATE, "the subject's first line counts")
+            collector.problem(f"{tables[0].name}: {subject}", Reason.DUPLICATE, "the subject's first line is used")
     for path in images.distinct(collector):
         name = _NAME.fullmatch(path.rpartition("/")[2])
         if name is None:

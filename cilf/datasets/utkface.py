@@ -1,6 +1,6 @@
-"""UTKFace: `25_1_2_20170116174525125.jpg`, or `.jpg.chip.jpg` where aligned, is age, sex, race, and when it was found.
+"""UTKFace: `25_1_2_20170116174525125.jpg` (aligned: `.jpg.chip.jpg`) is age, sex, race and the time of collection.
 
-Files as published lack a field in a few names; they are listed. Nothing tells who is on a photograph.
+A few published file names lack a field; these files are reported as problems. The persons shown are not known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RACES = ("White", "Black", "Asian", "Indian", "Others")
 
 
 def read(folder: Path) -> Labelled:
-    """UTKFace below a folder: the photographs, or the aligned crops. Of a face that is there twice the first counts.
+    """Reads UTKFace below a folder, the photographs or the aligned crops. Of duplicate faces the first is used.
 
     Raises:
         UsageError: no image there is named as UTKFace's are.
@@ -31,10 +31,10 @@ def read(folder: Path) -> Labelled:
         name = _NAME.fullmatch(file)
         face = file.partition(".")[0]
         if not name:
-            fields = "age, sex, race and date are not all there" if _FIELDS.match(file) else ""
+            fields = "age, sex, race or date is missing" if _FIELDS.match(file) else ""
             collector.problem(path, Reason.NAME, fields)
         elif (first := seen.setdefault(face, path)) != path:
-            collector.problem(path, Reason.DUPLICATE, f"the face of {first}")
+            collector.problem(path, Reason.DUPLICATE, f"same face as {first}")
         else:
             collector.add(Face(path, age=float(name[1]), sex=_SEXES[int(name[2])], race=_RACES[int(name[3])]))
     if not seen:

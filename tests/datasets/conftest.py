@@ -1,4 +1,4 @@
-"""Data sets of a few files in the layout that their authors hand out, and the one way to read one."""
+"""Fixtures for small data sets in the layout that their authors distribute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PICTURE = b"\xff\xd8 stands for a picture: nobody decodes it"
 
 @pytest.fixture
 def lay_out(tmp_path) -> Callable[..., Path]:
-    """Make a folder of files by path: text for lists, nothing for pictures."""
+    """Creates a folder of files by path: lists with the given text, pictures with a placeholder."""
 
     def make(*pictures: str, **lists: str) -> Path:
         folder = tmp_path / "set"
@@ -31,7 +31,7 @@ def lay_out(tmp_path) -> Callable[..., Path]:
 
 @pytest.fixture
 def problems() -> Callable[[Labelled], set[tuple[str, str]]]:
-    """What is wrong, as path and name of the reason."""
+    """The problems of a data set, as pairs of path and name of the reason."""
 
     def of(labelled: Labelled) -> set[tuple[str, str]]:
         return {(problem.path, problem.reason.name) for problem in labelled.problems}
@@ -41,7 +41,7 @@ def problems() -> Callable[[Labelled], set[tuple[str, str]]]:
 
 @pytest.fixture
 def read() -> Callable[[str, Path], Labelled]:
-    """Read a data set, and make sure of what holds for any: the schema, order, and that what is left out is out."""
+    """Reads a data set and checks what holds for all: the schema, the order, and that left-out files are not rows."""
 
     def of(name: str, folder: Path) -> Labelled:
         labelled = reader(name)(folder)

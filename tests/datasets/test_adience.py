@@ -27,7 +27,7 @@ LINES = [
 ]
 
 
-def test_faults_are_named(lay_out, read, problems):
+def test_problems_are_reported(lay_out, read, problems):
     there = [picture(image, face) for image, face, *_ in LINES if image != "h"]
     loose = [f"aligned/{USER}/portrait.jpg", picture("z", 9)]
     coarse = picture("a", 1, "coarse_tilt_aligned_face", "faces")

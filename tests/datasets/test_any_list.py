@@ -1,4 +1,4 @@
-"""Whatever stands in a list, it is read or refused: never a crash."""
+"""A list with any content is read or rejected, and never causes a crash."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SETS = {
     ),
     "scface": ("001_frontal.jpg", "subjects.csv", "subject,age,sex\n", ("1", "30", "M")),
 }
-"""Of each set an image, the name of a list, its first line, and the cells of a line about that image."""
+"""Data set -> an image, the name of a list, its first line, and the cells of a line about that image."""
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -68,7 +68,7 @@ def test_lists_of_anything(lay_out, name, data):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_line_by_itself_is_read(lay_out, name):
+def test_the_unchanged_line_is_read(lay_out, name):
     picture, file, header, cells = SETS[name]
     folder = lay_out(picture)
     (folder / file).write_text(header + ("\t" if name == "adience" else ",").join(cells) + "\n")

@@ -25,7 +25,7 @@ LINES = [  # name, age, identity, birth, year, rank
 
 
 def column(values: list, text: bool = False) -> np.ndarray:
-    """As MATLAB has it: one column, of cells where they hold text."""
+    """An array in MATLAB's layout: one column, as cells if the values are text."""
     if not text:
         return np.array(values, dtype=float)[:, None]
     cells = np.empty((len(values), 1), object)
@@ -42,7 +42,7 @@ def save(file, lines: list[tuple]) -> None:
     savemat(file, {"celebrityImageData": images, "celebrityData": people})
 
 
-def test_faults_are_named(lay_out, read, problems):
+def test_problems_are_reported(lay_out, read, problems):
     on_disk = [unicodedata.normalize("NFD", name) if "Cl" in name else name for name, *_ in LINES]
     folder = lay_out(*(f"CACD2000/{name}" for name in on_disk if "Gone" not in name), "CACD2000/20_New_Face_0001.jpg")
     save(folder / "celebrity2000_meta.mat", LINES)

@@ -1,4 +1,4 @@
-"""`cilf data check`: what it says, and that training reads what it writes."""
+"""`cilf data check`: its messages, and that training reads the table that it writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cilf.training.examine import examine
 FACES = ("images/001A02.JPG", "images/001A22.JPG", "images/002A35.JPG", "images/wrong.JPG")
 
 
-def test_what_it_says(lay_out, capsys):
+def test_it_prints_a_summary_and_the_problems(lay_out, capsys):
     assert cli.main(["data", "check", "fgnet", str(lay_out(*FACES))]) == 0
     said = capsys.readouterr().out
     assert "fgnet: 3 rows, 2 subjects, ages 2 to 35" in said
@@ -28,12 +28,12 @@ def test_what_it_says(lay_out, capsys):
 def test_groups_are_counted(lay_out, capsys):
     assert cli.main(["data", "check", "faces", str(lay_out("004_o_m_a_a.jpg", "140_y_f_h_b.jpg"))]) == 0
     said = capsys.readouterr().out
-    assert "2 subjects, no ages but groups" in said
+    assert "2 subjects, age groups instead of ages" in said
     assert said.index("19-31") < said.index("69-80")
-    assert "Nothing is wrong" in said
+    assert "No problems found" in said
 
 
-def test_a_set_of_which_nothing_is_left(lay_out, capsys):
+def test_a_set_without_usable_rows(lay_out, capsys):
     text = "image,mean,stdv\n1.jpg,?,1\n"
     assert cli.main(["data", "check", "clap2016", str(lay_out("train/1.jpg", train_gt__csv=text))]) == 0
     said = capsys.readouterr().out
@@ -57,7 +57,7 @@ def test_training_reads_the_table(lay_out, tmp_path, photograph):
     assert [(row["path"], row["kept"]) for row in wrong] == [("images/wrong.JPG", False)]
 
 
-def test_only_a_table_of_its_own_is_overwritten(lay_out, tmp_path, photograph, capsys):
+def test_only_its_own_table_is_overwritten(lay_out, tmp_path, photograph, capsys):
     folder, output = lay_out(*FACES), tmp_path / "out" / "fgnet.parquet"
     for _ in range(2):
         assert cli.main(["data", "check", "fgnet", str(folder), "--output", str(output)]) == 0
@@ -67,11 +67,11 @@ def test_only_a_table_of_its_own_is_overwritten(lay_out, tmp_path, photograph, c
         assert output.read_bytes() == mine
     pq.write_table(pa.table({"uri": ["a"]}), output)
     assert cli.main(["data", "check", "fgnet", str(folder), "--output", str(output)]) == 2
-    assert "no table of `cilf data check`" in capsys.readouterr().err
+    assert "not a table of `cilf data check`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mine", ["who,what\nAnna,all of it\n", ""])
-def test_only_problems_of_its_own_are_overwritten(lay_out, tmp_path, capsys, mine):
+def test_only_its_own_problems_are_overwritten(lay_out, tmp_path, capsys, mine):
     folder, output = lay_out(*FACES), tmp_path / "out"
     command = ["data", "check", "fgnet", str(folder), "--output", str(output / "faces.parquet")]
     output.mkdir()
@@ -86,9 +86,9 @@ def test_only_problems_of_its_own_are_overwritten(lay_out, tmp_path, capsys, min
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fgnet", "{folder}/gone"], "is not there"),
+        (["fgnet", "{folder}/gone"], "does not exist"),
         (["agedb", "{folder}"], "is not AgeDB: expected images named like"),
-        (["fgnet", "s3://bucket/fgnet"], "is no local folder"),
+        (["fgnet", "s3://bucket/fgnet"], "is not a local folder"),
         (["fgnet", "{folder}", "--output", "{folder}/table.csv"], "does not end in .parquet"),
         (["fgnet", "{folder}", "--output", "/proc/table.parquet"], "cannot write to OUTPUT"),
         (["nonsense", "{folder}"], "Choose from"),
@@ -113,7 +113,7 @@ def test_labelling_reads_the_table_as_a_manifest(lay_out, tmp_path):
     assert [row["age"] for row in rows] == [2, 22, 35]
 
 
-def test_a_folder_that_may_not_be_read(lay_out, monkeypatch, capsys):
+def test_a_folder_without_read_permission(lay_out, monkeypatch, capsys):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 

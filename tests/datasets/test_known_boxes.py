@@ -26,18 +26,18 @@ from cilf.training.sources import open_source
         (None, (None,) * 4, None),
     ],
 )
-def test_where_the_box_is_null_the_sides_count(box, sides, wanted):
+def test_the_sides_are_used_if_the_box_is_null(box, sides, wanted):
     row = {"box": box, **dict(zip(SIDES, sides, strict=True))}
     assert box_of(row) == wanted
     table = pa.table({"box": pa.array([box], pa.list_(pa.float32())), **{side: [row[side]] for side in SIDES}})
     assert given_boxes(table) == [wanted]
 
 
-def test_an_unfinished_box_in_the_sides_is_no_whole_image():
+def test_an_incomplete_box_in_the_sides_is_not_a_whole_image():
     assert any(map(math.isnan, box_of({"box": None, "left": 1, "top": 2, "right": 3, "bottom": None})))
 
 
-def test_a_set_with_boxes_that_is_joined_to_one_with_sides_keeps_both(tmp_path):
+def test_a_set_with_boxes_joined_to_a_set_with_sides_keeps_both(tmp_path):
     pixels = np.full((80, 100, 3), 255, np.uint8)
     pixels[20:52, 10:42], pixels[20:52, 60:92] = 30, 70
     buffer = io.BytesIO()

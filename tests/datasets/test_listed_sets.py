@@ -1,4 +1,4 @@
-"""Data sets whose labels stand in lists: CLAP, IMDB-CLEAN, FairFace, SCface."""
+"""Data sets whose labels are in lists: CLAP, IMDB-CLEAN, FairFace, SCface."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_list_without_its_columns(lay_out, read):
         read("fairface", lay_out("train/1.jpg", fairface_label_train__csv="file,years\ntrain/1.jpg,3\n"))
 
 
-def test_a_quote_that_is_never_closed_costs_its_own_line(lay_out, read, problems):
+def test_an_unclosed_quote_loses_only_its_own_line(lay_out, read, problems):
     text = 'image,mean,stdv\n"1.jpg,30,1\n2.jpg,31,1\n'
     labelled = read("clap2016", lay_out("train/1.jpg", "train/2.jpg", train_gt__csv=text))
     assert labelled.table["age"].to_pylist() == [31]

@@ -1,11 +1,11 @@
-"""MORPH-II with every fault that its table is known for."""
+"""MORPH-II with every known fault of its table."""
 
 from __future__ import annotations
 
 HEADER = "id_num,picture_num,dob,doa,race,gender,facial_hair,age,age_diff,glasses,photo\n"
 
 
-def test_faults_are_named(lay_out, read, problems):
+def test_problems_are_reported(lay_out, read, problems):
     table = HEADER + "".join(
         f"{line}\n"
         for line in (

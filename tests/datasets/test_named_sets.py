@@ -1,4 +1,4 @@
-"""Data sets whose labels stand in the files' names."""
+"""Data sets whose labels are in the file names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_fgnet(lay_out, read, problems):
     assert problems(labelled) == {("images/02A1.JPG", "NAME"), ("x/010A07B.jpg", "DUPLICATE")}
 
 
-def test_the_boxes_of_fgnet_are_those_of_its_landmarks(lay_out, read, problems):
+def test_fgnet_boxes_are_bounding_boxes_of_the_landmarks(lay_out, read, problems):
     folder = lay_out("images/001A02.JPG", "images/001A05.JPG", "images/001A08.JPG", "images/001A10.JPG")
     (folder / "points").mkdir()
     (folder / "points" / "001a02.pts").write_text("version: 1\nn_points: 3\n{\n30 40.5\n90.25 50\n60 120\n}\n")
@@ -123,11 +123,11 @@ def test_names_that_are_not_utf8_and_files_that_cannot_be_read(lay_out, read, pr
 @pytest.mark.parametrize("name", READERS)
 def test_another_folder_is_refused(lay_out, read, name):
     folder = lay_out("holiday/IMG_0001.JPG")
-    with pytest.raises(UsageError, match=r"is not .*: expected .*1 images, and at the top holiday"):
+    with pytest.raises(UsageError, match=r"is not .*: expected .*1 images, and at the top level holiday"):
         read(name, folder)
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError, match="does not exist"):
         read(name, folder / "gone")
 
 
-def test_every_reader_can_be_asked_for():
+def test_the_command_line_knows_every_reader():
     assert get_args(DataSetName) == tuple(READERS)

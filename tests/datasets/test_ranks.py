@@ -1,4 +1,4 @@
-"""A folder per rank: their order, what is none of them, and what a recipe is told of them."""
+"""Ranks as folders: their order, files that belong to no rank, and the printed lines for a recipe."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_numbers_inside_names_count_by_their_value(names):
 
 
 def test_one_rank_or_too_many_are_refused(lay_out):
-    with pytest.raises(UsageError, match=r"is not a folder of ranks: .* two ranks or more; there are 2 images"):
+    with pytest.raises(UsageError, match=r"is not a folder of ranks: .* at least two ranks; found 2 images"):
         read_ranks(lay_out("good/a.jpg", "b.jpg"))
     with pytest.raises(UsageError, match="has 131 ranks: expected at most 126"):
         read_ranks(lay_out(*(f"{number}/a.jpg" for number in range(130))))
 
 
-def test_what_is_printed_is_what_a_recipe_takes(lay_out, tmp_path, capsys):
+def test_a_recipe_accepts_the_printed_ages(lay_out, tmp_path, capsys):
     folder = lay_out("1960s/a.jpg", "1960s/b.jpg", "1930s/a.jpg", "not: yet/a.jpg", "5/a.jpg")
     assert cli.main(["data", "check", "ranks", str(folder), "--output", f"{tmp_path}/t.parquet"]) == 0
     said = capsys.readouterr().out

@@ -157,9 +157,9 @@ def test_where_one_row_has_an_age_ages_count(face_file, reader):
 @pytest.mark.parametrize(
     ("low", "high", "message"),
     [
-        ([0, 0], [9, 9], "one age group alone, 0-9"),
-        ([0, 9], [9, 20], "0-9 and 9-20, which have years in common"),
-        ([60, 70], [None, 80], r"60\+ and 70-80, which have years in common"),
+        ([0, 0], [9, 9], "only one age group, 0-9"),
+        ([0, 9], [9, 20], "0-9 and 9-20, which overlap"),
+        ([60, 70], [None, 80], r"60\+ and 70-80, which overlap"),
         ([None, None], [None, 9], "none of the 2 rows .* no age group"),
     ],
 )
