@@ -1,4 +1,4 @@
-"""Leave one person out with heads on a model's frozen features. `lopo` is the way in."""
+"""Leave-one-person-out evaluation with heads on a model's frozen features. The entry point is `lopo`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cilf.config import LopoOptions
 
 
 def lopo(options: LopoOptions) -> int:
-    """Fit the heads of several systems once for each person, on everybody else, and measure them on that person.
+    """Fit the heads of several systems for each person, on all other people, and measure them on that person.
 
     Raises:
         UsageError, ModelFolderError: the model, the data or the output cannot be used.

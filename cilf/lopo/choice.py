@@ -1,8 +1,8 @@
-"""Learning rates, chosen for each system by people who are not tested with them.
+"""Chooses each system's learning rate on people who are not tested with it.
 
-Everybody is in one of two halves, drawn at random. What those of one half are tested with is chosen by cross-validation
-among those of the other, who are all among the people to learn from whoever is left out. So no photograph of a person
-has a say in what that person is tested with, and a choice is made twice for each system instead of for each fold.
+The people are divided at random into two halves. The learning rate for testing one half is chosen by cross-validation
+within the other half, whose people are always in the training set of the tested person. So no photograph of a person
+influences the rate that this person is tested with, and the choice is made twice per system instead of once per fold.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from cilf.lopo.material import Material
 from cilf.protocols.folds import crossed
 
 INNER = 4
-"""Folds by person of an inner cross-validation."""
+"""Number of folds, by person, of the inner cross-validation."""
 
 
 def halves(subjects: Sequence[str], seed: int) -> dict[str, int]:
-    """Which half each person is in, 0 or 1."""
+    """The half that each person is in, 0 or 1."""
     order = np.random.default_rng(seed).permutation(len(subjects))
     return {subjects[place]: rank % 2 for rank, place in enumerate(order)}
 
 
 def tried(material: Material, system: str, half: int) -> list[float | None]:
-    """MAE, years, of each of RATES among the people who are not in `half`; None where it diverged."""
+    """MAE, years, for each of RATES, of the people who are not in `half`; None if training diverged."""
     half_of = halves(material.people, material.seed)
     rows = np.flatnonzero([half_of[subject] != half for subject in material.subjects_N])
     maes: list[float | None] = []
@@ -41,12 +41,12 @@ def tried(material: Material, system: str, half: int) -> list[float | None]:
 
 
 def best(maes: Sequence[float | None]) -> float:
-    """Of RATES, by its MAE."""
+    """The learning rate of RATES with the lowest MAE."""
     return RATES[int(np.argmin([math.inf if mae is None else mae for mae in maes]))]
 
 
 def out_of_fold(material: Material, system: str, rows: np.ndarray, rate: float) -> tuple[Said, Tensor]:
-    """What heads that have not seen a row's person say of it, and the true ages; in the order of `rows`."""
+    """Out-of-fold estimates, by heads not trained on a row's person, and the true ages, both in the order of `rows`."""
     given = material.given
     order, parts = [], []
     for fold in crossed(rows, material.subjects_N, INNER, material.seed):

@@ -1,8 +1,8 @@
-"""CILF-CIAE's correction, fitted anew for each left-out person on out-of-fold predictions of all others.
+"""CILF-CIAE's correction, fitted separately for each left-out person on out-of-fold predictions of all others.
 
-There is no second network here: estimates are judged, given intervals, and moved where that is shown to help. FG-NET's
-82 people are fewer than the corrector's tests want, so each photograph counts as one of its own there: what it promises
-holds for photographs of the people it knows, and how far for a stranger is what the left-out person tells.
+There is no second network here: estimates are judged, given intervals, and moved only where that is shown to help.
+FG-NET's 82 people are fewer than the corrector's tests need, so each photograph counts as a separate person: the
+guarantees hold for photographs of people in the fit, and the left-out person shows how far they hold for strangers.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from cilf.models.corrector_fit import fit_corrector
 from cilf.models.evidence import Look
 
 PHOTOGRAPHS = 8 * MIN_SUBJECTS
-"""Fewest to fit it on."""
+"""Minimum number of photographs to fit the correction on."""
 
 
 def fit_correction(material: Material, rows: np.ndarray, rate: float) -> Corrector:
-    """A corrector from the photographs of some people, int64, ascending."""
+    """Fits a corrector on the photographs in `rows`, int64, ascending."""
     said, ages_n = out_of_fold(material, CIAE, rows, rate)
     photographs = torch.arange(len(rows))
     table = CorrectionTable(_look(said), ages_n, ages_n, photographs, torch.ones_like(photographs, dtype=torch.bool))
@@ -34,7 +34,7 @@ def fit_correction(material: Material, rows: np.ndarray, rate: float) -> Correct
 
 
 def corrected(corrector: Corrector, said: Said) -> Judged:
-    """Judge and correct what a head says of other rows."""
+    """Judge and correct a head's output for other rows."""
     return corrector.label(_look(said), None)
 
 

@@ -1,7 +1,7 @@
-"""What a model's frozen network makes of each photograph's face, once for all folds.
+"""Computes the features of each photograph's face with a model's frozen network, once for all folds.
 
-Frozen are the image tower, the prompts' vectors, the score map with its temperature, and the FourierFormer, as they
-come with the model. Heads are fitted on a row of numbers x = [f; score logits]: the FourierFormer's pooled and
+The frozen parts are the image tower, the prompts' vectors, the score map with its temperature, and the FourierFormer,
+as they come with the model. Heads are fitted on a row of numbers x = [f; score logits]: the FourierFormer's pooled and
 normalised output, and the pooled cosines of the map with each age's prompt.
 """
 
@@ -28,48 +28,48 @@ from cilf.models.views import views
 from cilf.own_process import prepare
 
 VIEWS = 4
-"""Views of each face, each with its mirror image. Heads learn from all of them."""
+"""Number of views of each face, each with its mirror image. Heads are trained on all of them."""
 
 ESTIMATES = ("first_age", "age", "age_low", "age_high", "expected_error", "accepted")
 """Fields of cilf.estimator.Estimates; float32, years, `accepted` 0 or 1."""
 
-_CHUNK = 4  # photographs at once: 16 views, as in cilf.estimator
+_CHUNK = 4  # photographs per batch: 16 views, as in cilf.estimator
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """N faces, V views, each with its mirror image: M = 2. Numpy arrays, float32 where not told."""
+    """Frozen features of N faces and V views, each with its mirror image: M = 2. Numpy arrays, float32 unless noted."""
 
     x_NVMX: np.ndarray
     """X = C + K numbers: f and then the score logits."""
     estimates_NJ: np.ndarray
-    """What labelling says: ESTIMATES."""
+    """The estimates that labelling gives, with the columns ESTIMATES."""
     found_N: np.ndarray
-    """int32: faces found in the photograph; the biggest counts, and where there is none the whole image does."""
+    """int32: number of faces found in the photograph; the biggest one is used, or the whole image if there is none."""
 
     @classmethod
     def joined(cls, parts: Sequence[Frozen]) -> Frozen:
-        """Parts, at least one, as one."""
+        """Concatenates parts; at least one part."""
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     def packed(self) -> bytes:
-        """As a NumPy .npz file."""
+        """The arrays as the bytes of a NumPy .npz file."""
         buffer = io.BytesIO()
         np.savez(buffer, **{f.name: getattr(self, f.name) for f in fields(self)})
         return buffer.getvalue()
 
     @classmethod
     def unpacked(cls, data: bytes) -> Frozen:
-        """What `packed` has made."""
+        """Reads the bytes that `packed` returned."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return cls(**{f.name: arrays[f.name] for f in fields(cls)})
 
 
 def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -> Frozen:
-    """Find the face of each photograph, cut it out as the model was trained to see faces, and look at it.
+    """Find the face of each photograph, cut it out in the frame that the model was trained on, and compute features.
 
     Raises:
-        UsageError: an image cannot be decoded, or the model is another kind of system.
+        UsageError: an image cannot be decoded, or the model is not a CILF-CIAE.
     """
     estimator, model = _estimator(folder)
     crops, found = [], []
@@ -80,7 +80,7 @@ def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -
             if not faces.found:
                 faces = whole(data, estimator.images, LabelOptions.max_pixels)
         except DecodeError as error:
-            raise UsageError(f"{face} is no image that can be read: {error.reason}") from error
+            raise UsageError(f"{face} is not an image that can be read: {error.reason}") from error
         crops.append(faces.crops_NHWC[0])
     crops_NHWC = np.stack(crops)
     estimates = estimator(crops_NHWC)
@@ -92,7 +92,7 @@ def frozen_features(folder: Path, ids: Sequence[str], images: Sequence[bytes]) -
 
 @lru_cache(maxsize=1)
 def _estimator(folder: Path) -> tuple[Estimator, CILF]:
-    """It and its network, kept for the life of the process."""
+    """The estimator and its network, kept for the life of the process."""
     keep_freed_memory()
     prepare()
     estimator = Estimator(folder, device="cpu", threads=1)
@@ -104,11 +104,11 @@ def _estimator(folder: Path) -> tuple[Estimator, CILF]:
 
 @torch.inference_mode()
 def _looked(model: CILF, pixels_BCHW: Tensor) -> np.ndarray:
-    """x of each view and its mirror image, [B, V, M, X]."""
+    """The features x of each view and its mirror image, [B, V, M, X]."""
     fused: list[Tensor] = []
     watch = model.norm.register_forward_hook(lambda _module, _inputs, out: fused.append(out))
     try:
-        # Of a model that looks at mirror images anyway, so that no view is another one's mirror image.
+        # mirrored=True: mirror images are added below, so no view may be the mirror image of another.
         seen_BVCHW = views(pixels_BCHW, 0, VIEWS, mirrored=True)
         both = [seen.flatten(0, 1) for seen in (seen_BVCHW, seen_BVCHW.flip(4))]
         outs = [model(seen_BCHW.contiguous(memory_format=torch.channels_last)) for seen_BCHW in both]

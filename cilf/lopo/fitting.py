@@ -1,4 +1,4 @@
-"""Fit a head on the frozen rows of some people, and ask it about others. Every system has the same budget."""
+"""Fits a head on the frozen rows of some people and applies it to others. Every system has the same training budget."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cilf.models.cilf import Output
 from cilf.models.system import Features, Step
 
 EPOCHS = 20
-"""Of every fit; an epoch shows one view of each photograph, drawn from all views and their mirror images."""
+"""Epochs of every fit; an epoch uses one view of each photograph, drawn from all views and their mirror images."""
 
 BATCH = 128
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-"""Of AdamW, at the peak: what is tried for each system; all else is the same for all."""
+"""Peak learning rates of AdamW that are tried for each system; all other settings are the same for all systems."""
 
 _WEIGHT_DECAY = 0.01  # of matrices
 _WARM_UP = 0.1  # share of the steps; then a cosine to zero
@@ -25,23 +25,23 @@ _WARM_UP = 0.1  # share of the steps; then a cosine to zero
 
 @dataclass(frozen=True)
 class Said:
-    """What a head says of N photographs."""
+    """A head's output for N photographs."""
 
     ages_N: Tensor
-    """Years: of the plain view and its mirror image, by the system's own rule."""
+    """Age estimates from the plain view and its mirror image, years, decoded by the system's own rule."""
     posterior_NVK: Tensor | None
-    """Mean of each view and its mirror image; None where the system has no posterior."""
+    """Posterior of each view, averaged over the view and its mirror image; None if the system has no posterior."""
     others_NVD: Tensor | None
-    """CILF-CIAE's score-map and matching ages, years; None for others."""
+    """CILF-CIAE's ages from the score map and the matching, years; None for other systems."""
 
     @classmethod
     def joined(cls, parts: Sequence[Said]) -> Said:
-        """Parts of one system, at least one, as one."""
+        """Concatenates parts of one system; at least one part."""
         ages_N = torch.cat([part.ages_N for part in parts])
         return cls(ages_N, _joined([p.posterior_NVK for p in parts]), _joined([p.others_NVD for p in parts]))
 
     def at(self, rows: Tensor) -> Said:
-        """The same of some rows, int64 [n]."""
+        """The output for some rows, int64 [n]."""
         posterior, others = (None if held is None else held[rows] for held in (self.posterior_NVK, self.others_NVD))
         return Said(self.ages_N[rows], posterior, others)
 
@@ -52,13 +52,13 @@ def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def fit(system: str, given: Given, x_NVMX: Tensor, ages_N: Tensor, rate: float, seed: int) -> OnFrozen:
-    """A head fitted on all of these rows, in eval mode.
+    """Fits a head on all of the given rows and returns it in eval mode.
 
     Args:
         x_NVMX: frozen rows, cilf.lopo.features.
         ages_N: years.
-        rate: at the peak.
-        seed: of weights, order, views and dropout.
+        rate: peak learning rate.
+        seed: seed for weights, order, views and dropout.
     """
     torch.manual_seed(seed)
     model = build(system, given)
@@ -96,7 +96,7 @@ def _batches(model: OnFrozen, x_NX: Tensor, ages_N: Tensor, wanted: int) -> Iter
 
 @torch.inference_mode()
 def ask(system: str, model: OnFrozen, x_NVMX: Tensor) -> Said:
-    """What a fitted head says of other rows."""
+    """Applies a fitted head to other rows."""
     shape = x_NVMX.shape[:3]
     out = model.head(model(x_NVMX.flatten(0, 2)))
     decoded = model.head.decode(out)
@@ -110,5 +110,5 @@ def ask(system: str, model: OnFrozen, x_NVMX: Tensor) -> Said:
     assert isinstance(out, Output)
     space = model.head.ages
     others = [space.mean(p).unflatten(0, shape).mean(dim=2) for p in out.part_posteriors]
-    # As the estimator has it: the median of the mean posterior.
+    # The median of the mean posterior, as in the estimator.
     return Said(space.median(posterior_NVK[:, 0]), posterior_NVK, torch.stack(others, dim=2))

@@ -1,4 +1,4 @@
-"""One fit of a leave-one-person-out: a system on all people but one, and what it says of that one."""
+"""One fold of a leave-one-person-out evaluation: fits a system on all people but one, and estimates that one's ages."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ ROWS = pa.schema(
         ("accepted", pa.bool_()),
     ]
 )
-"""A row per photograph. row: its place in the set. first_age: years, before correction. All behind it are null where
-there is no correction: estimate (years, corrected), the 90 % interval, the expected error (years), whether accepted."""
+"""A row per photograph. row: its index in the set. first_age: years, before correction. The columns after it are null
+without correction: estimate (years, corrected), the 90 % interval, the expected error (years), whether accepted."""
 
 
 def person(material: Material, system: str, subject: str, rate: float) -> pa.Table:
-    """Fit on everybody else and judge `subject`: ROWS."""
+    """Fit a system on all people but `subject`, and return that person's estimates as ROWS."""
     rows = np.flatnonzero(material.subjects_N == subject)
     others = np.flatnonzero(material.subjects_N != subject)
     model = fit(system, material.given, *material.rows(others), rate, material.seed)
     said = ask(system, model, material.rows(rows)[0])
     most = int(np.unique(material.subjects_N.astype(str), return_counts=True)[1].max())
-    # With everybody or with nobody: what is corrected for some of the people only makes no figure.
+    # Correction is fitted for all people or for none: a figure over only some corrected people would be meaningless.
     if system != CIAE or len(material.subjects_N) - most < PHOTOGRAPHS:
         return uncorrected(rows, said.ages_N.numpy())
     return judged_rows(rows, corrected(fit_correction(material, others, rate), said))
 
 
 def uncorrected(rows: np.ndarray, ages_n: np.ndarray) -> pa.Table:
-    """ROWS of estimates alone."""
+    """ROWS with only the estimates before correction."""
     empty = [pa.nulls(len(rows), column.type) for column in list(ROWS)[2:]]
     return pa.table([pa.array(rows), pa.array(ages_n, pa.float32()), *empty], schema=ROWS)
 
 
 def judged_rows(rows: np.ndarray, judged: Judged) -> pa.Table:
-    """ROWS of corrected estimates."""
+    """ROWS with corrected estimates."""
     columns = (
         judged.first_age_B,
         judged.age_B,

@@ -1,8 +1,8 @@
-"""The systems of the field that can stand on a face's frozen row of numbers, each with new weights.
+"""Heads of published systems that can be fitted on a face's frozen row of numbers, each with new weights.
 
-All see the same numbers, through one hidden layer of the same width: a linear layer on features that nothing bends for
-it could not put ages in order. SwinFace and MiVOLO need a backbone's levels and pixels, OrdinalCLIP and L2RCLIP a text
-tower to learn with; none of these is in the row, so they are not here.
+All heads get the same numbers through one hidden layer of the same width: a linear layer, without a nonlinearity before
+it, could not put ages in order. SwinFace and MiVOLO need a backbone's levels and pixels, OrdinalCLIP and L2RCLIP a text
+tower to train; the row contains none of these, so those systems are not included.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ DROPOUT = 0.1
 
 @dataclass(frozen=True)
 class Given:
-    """What heads are made for, and what the frozen network gives them."""
+    """The age range of the heads, and the frozen network's constants that they use."""
 
     ages: AgeSpace
     text_KC: Tensor
-    """The prompts' vectors; a row is C numbers of f and K of the score map."""
+    """The prompts' vectors. A row of numbers has C values of f and K of the score map."""
     scale: float
     """1 / τ of the model."""
 
     @property
     def fused(self) -> int:
-        """C, numbers of f in a row."""
+        """C, the number of values of f in a row."""
         return self.text_KC.shape[1]
 
     @property
     def width(self) -> int:
-        """X, numbers in a row."""
+        """X, the number of values in a row."""
         return self.fused + len(self.ages)
 
 
 class OnFrozen(nn.Module):
-    """A head, and what of its own is before it."""
+    """A head with the trainable layers before it."""
 
     def __init__(self, bend: nn.Module, head: System) -> None:
         super().__init__()
@@ -63,12 +63,12 @@ class OnFrozen(nn.Module):
         self.head = head
 
     def forward(self, x_BX: Tensor) -> Features:
-        """What the head takes."""
+        """The head's input features for rows x, [B, X]."""
         return Features(self.bend(x_BX), x_BX.new_zeros(len(x_BX), 0, 1, 1))
 
 
 class CiaeHead(System[Output]):
-    """CILF-CIAE's posterior, cilf.models.cilf, behind its FourierFormer; pooled features are x = [f; score logits].
+    """CILF-CIAE's posterior, cilf.models.cilf, after its FourierFormer; pooled features are x = [f; score logits].
 
     g = MLP(x);  p = softmax(<g, t> / τ + score logits + prior), decoded by its median, as CILF decodes.
     """
@@ -90,7 +90,7 @@ class CiaeHead(System[Output]):
         return Output(self.prior_K + match_BK + score_BK, score_BK, match_BK, joint_BC, scale)
 
     def loss(self, out: Output, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_age + 0.3 L_match as in cilf.models.cilf; L_score is of the frozen score map alone, so a constant."""
+        """L_age + 0.3 L_match as in cilf.models.cilf; L_score depends only on the frozen score map and is constant."""
         labels_BK = self.ages.soft_labels(ages_B, LABEL_SIGMA)
         error_B = self.ages.mean(out.posterior_BK) - self.ages.clamp(ages_B)
         said_BC, one_kind_B = self.text_KC[self.ages.classes(ages_B)], torch.zeros_like(ages_B)
@@ -120,11 +120,11 @@ _FIELD: dict[str, Callable[[Channels, AgeSpace], System]] = {
 }
 
 SYSTEMS = (CIAE, *_FIELD)
-"""Their names."""
+"""Names of the systems."""
 
 
 def build(system: str, given: Given) -> OnFrozen:
-    """A system with new weights, drawn by torch's generator."""
+    """Creates a system with new weights, drawn by torch's generator."""
     if system == CIAE:
         return OnFrozen(nn.Identity(), CiaeHead(given))
     head = _FIELD[system](Channels(pooled=HIDDEN, map=0), given.ages)

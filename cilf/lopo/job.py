@@ -1,4 +1,4 @@
-"""`cilf lopo` from its options to its files. What is finished stays, and is not done again."""
+"""The command `cilf lopo`, from its options to its files. Finished parts are kept and not computed again."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from cilf.provenance import fingerprint
 from cilf.storage import CHECKING, check_output, locate, model_folder
 
 VERSION = 2
-"""Raised whenever the same photographs may give other figures."""
+"""Bump this when the same photographs may give other figures."""
 
 AS_IT_IS = "as_it_is"
-"""The model itself, of which nothing was fitted to these people."""
+"""The model itself, with nothing fitted to these people."""
 
 
 def run(options: LopoOptions) -> int:
@@ -40,7 +40,7 @@ def run(options: LopoOptions) -> int:
     folder = model_folder(options.model)
     model, _, _, card = load_model(folder)
     if not isinstance(model, CILF):
-        raise UsageError(f"{options.model} is a {type(model).__name__}; heads stand on a CILF-CIAE's frozen features")
+        raise UsageError(f"{options.model} is a {type(model).__name__}; heads need a CILF-CIAE's frozen features")
     output = locate(options.output, CHECKING)
     check_output(output)
     people = read_people(options.data)
@@ -84,6 +84,6 @@ def _material(model: CILF, frozen: Frozen, people: People, seed: int) -> Materia
 
 
 def _as_it_is(frozen: Frozen) -> pa.Table:
-    """The model's own estimates with its own correction, as labelling has them."""
+    """The model's own estimates with its own correction, as in labelling."""
     *years, accepted = (pa.array(column_N) for column_N in frozen.estimates_NJ.T)
     return pa.table([pa.array(range(len(accepted)), pa.int64()), *years, accepted.cast(pa.bool_())], schema=ROWS)

@@ -1,4 +1,4 @@
-"""Photographs of people who are told apart, whole in memory: FG-NET, or another small set."""
+"""Reads a small set of photographs with known people, such as FG-NET, into memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IMAGES = ("image", "uri")
 _MAX_BYTES = 100_000_000
 
 LEAST = 8
-"""People: half of them choose the learning rate by a cross-validation of four folds."""
+"""Minimum number of people: half of them choose the learning rate by a cross-validation with four folds."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,23 @@ class People:
 
     ids: list[str]
     subjects_N: np.ndarray
-    """object [N]: who it is, a string."""
+    """object [N]: the person's id, a string."""
     ages_N: np.ndarray
     """float32 [N], years."""
     images: list[bytes]
-    """As encoded."""
+    """The encoded images."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def subjects(self) -> list[str]:
-        """Everybody, once, sorted."""
+        """The ids of all people, each once, sorted."""
         return sorted(set(self.subjects_N))
 
     @property
     def digest(self) -> str:
-        """Of everything that a result could depend on."""
+        """A hash of everything in the set that a result could depend on."""
         digest = hashlib.sha256()
         for row, image in enumerate(self.images):
             digest.update(repr((self.ids[row], self.subjects_N[row], float(self.ages_N[row]), len(image))).encode())
@@ -60,15 +60,15 @@ class People:
 
 
 def read_people(url: str) -> People:
-    """Every photograph of FG-NET's folder, or of Parquet files with the columns subject, age, and image or uri.
+    """Reads all photographs of FG-NET's folder, or of Parquet files with the columns subject, age, and image or uri.
 
     Raises:
-        UsageError: no such data, a column or a label is missing, an image cannot be read, or too few people.
+        UsageError: no such data, a column or a label is missing, an image cannot be read, or there are too few people.
     """
     source = locate(url, CHECKING)
     people = _from_folder(Path(source.path)) if _is_folder_of_images(source) else _from_parquet(source)
     if len(people.subjects) < LEAST:
-        raise UsageError(f"{url} shows {len(people.subjects)} people; {LEAST} are the least to leave one out of")
+        raise UsageError(f"{url} has {len(people.subjects)} people; leaving one out needs {LEAST} or more")
     return people
 
 
@@ -101,7 +101,7 @@ def _from_parquet(source: Location) -> People:
     subjects, ages = table["subject"].to_pylist(), table["age"].to_pylist()
     for row, (subject, age) in enumerate(zip(subjects, ages, strict=True)):
         if subject is None:
-            raise UsageError(f"{source.url}: {ids[row]} has no subject, so nobody knows whom to leave out")
+            raise UsageError(f"{source.url}: {ids[row]} has no subject; every photograph needs one")
         if age is None or not 0 <= age <= OLDEST:
             raise UsageError(f"{source.url}: {ids[row]} has the age {age}; expected 0..{OLDEST} years")
     images = table["image"].to_pylist() if "image" in table.column_names else _fetched(table["uri"].to_pylist())
@@ -112,7 +112,7 @@ def _from_parquet(source: Location) -> People:
 
 
 def _table(file: Location) -> pa.Table:
-    """`id`, `subject`, `age` and `image` or `uri` of a file."""
+    """Reads the columns `id`, `subject`, `age` and `image` or `uri` of a file."""
     try:
         with file.fs.open(file.path, "rb") as opened:
             schema = pq.read_schema(opened)

@@ -1,4 +1,4 @@
-"""A leave-one-person-out in one picture: how far off each system is, and at which ages."""
+"""The figure of a leave-one-person-out evaluation: the error of each system, pooled and by age."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OURS, _OTHERS = "#D55E00", "#6b6b6b"
 
 
 def picture(record: Mapping[str, Any]) -> bytes:
-    """As a PNG, 1650 x 750 pixels."""
+    """Draws the figure as a PNG of 1650 x 750 pixels."""
     rows = sorted(record["systems"], key=lambda row: -row["mae"]["value"])
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -34,10 +34,10 @@ def picture(record: Mapping[str, Any]) -> bytes:
             linewidth=2 if colour == _OURS else 1,
         )
     left.set_yticks(range(len(rows)), [NAMES[row["system"]] for row in rows])
-    left.set(xlabel="MAE, years, with 95 % intervals over people", title="How far off")
+    left.set(xlabel="MAE, years, with 95 % intervals over people", title="Pooled error")
     sizes = rows[0]["by_age"]
     right.set_xticks(range(len(sizes)), [f"{band}\n({found['photographs']})" for band, found in sizes.items()])
-    right.set(xlabel="age (photographs)", ylabel="MAE, years", title="By age; CILF-CIAE in colour")
+    right.set(xlabel="age (photographs)", ylabel="MAE, years", title="Error by age; CILF-CIAE in colour")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,5 @@
-"""The figures of a leave-one-person-out: each system's error pooled and by person, with intervals over people."""
+"""The results of a leave-one-person-out evaluation: each system's error, pooled and by person, with intervals over
+people."""
 
 from __future__ import annotations
 
@@ -27,17 +28,17 @@ from cilf.provenance import versions
 from cilf.storage import Location, write_all
 
 FILES = ("lopo.json", "lopo.md", "lopo.csv", "lopo.png", "estimates.parquet")
-"""What a leave-one-person-out leaves in its folder."""
+"""Files of results that a leave-one-person-out evaluation writes to its folder."""
 
 CORRECTED = f"{CIAE}, corrected"
 
 
 @dataclass(frozen=True)
 class Results:
-    """What came out."""
+    """The results of an evaluation."""
 
     record: dict[str, Any]
-    """lopo.json: strict JSON types. Years; CS and shares in per cent."""
+    """Content of lopo.json, with strict JSON types. Errors are in years; CS and shares in per cent."""
     estimates: pa.Table
     """A row per photograph: id, subject, age, and the estimate of each system."""
 
@@ -45,7 +46,7 @@ class Results:
         """Write lopo.md, .csv, .json and .png and estimates.parquet.
 
         Raises:
-            UsageError: nothing can be written there.
+            UsageError: the folder cannot be written.
         """
         parquet = io.BytesIO()
         pq.write_table(self.estimates, parquet)
@@ -64,11 +65,11 @@ class Results:
 
 
 def results(people: People, found_N: np.ndarray, estimates: Mapping[str, pa.Table]) -> Results:
-    """Measure.
+    """Computes the results.
 
     Args:
-        found_N: faces found in each photograph.
-        estimates: cilf.lopo.fold.ROWS of each system, all photographs in their order.
+        found_N: number of faces found in each photograph.
+        estimates: cilf.lopo.fold.ROWS of each system, for all photographs in their order.
     """
     said, judged = {}, {}
     for system, table in estimates.items():
@@ -76,7 +77,7 @@ def results(people: People, found_N: np.ndarray, estimates: Mapping[str, pa.Tabl
         if table["estimate"].null_count:
             said[system] = before
             continue
-        # What is not fitted here comes as it labels, corrected; of what is, both stages count.
+        # The model as it is, which is not fitted here, counts as it labels: corrected. CILF-CIAE counts at both stages.
         name = CORRECTED if system == CIAE else system
         if system == CIAE:
             said[system] = before
@@ -134,7 +135,7 @@ def _measured(people: People, said: Mapping[str, np.ndarray], judged: Mapping[st
 
 
 def _csv(record: Mapping[str, Any]) -> str:
-    """A line per system; figures that it has not are empty."""
+    """CSV with a line per system; figures that a system does not have are empty."""
     text = io.StringIO(newline="")
     figures = ("mae", "cs5", "bias", "against", "coverage", "width", "accepted")
     lines = csv.writer(text)

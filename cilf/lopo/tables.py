@@ -1,4 +1,4 @@
-"""A leave-one-person-out for readers: a compact table for the terminal, Markdown for a report."""
+"""Tables of a leave-one-person-out evaluation: a compact one for the terminal, and Markdown for a report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = {
 
 
 def terminal(record: Record) -> RenderableType:
-    """Figures of every system within 80 columns, and what else a reader must know."""
+    """The figures of every system within 80 columns, and the notes."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 0, 0, 1))
     table.add_column("", no_wrap=True)
     for heading in ("MAE\nyears", "95 %", "CS(5)\n%", "per person\nmean ± std", "bias\nyears", "to CILF-\nCIAE"):
@@ -48,7 +48,7 @@ def terminal(record: Record) -> RenderableType:
 
 
 def markdown(record: Record) -> str:
-    """All figures, and how they were made."""
+    """All figures, with notes and an explanation of how they were computed."""
     parts = [f"# Leave one person out: heads on frozen features of {record['model']}", *_notes(record)]
     headings = ["system", "MAE, years", "CS(5), %", "per person, mean ± std", "bias", "MAE against CILF-CIAE"]
     rows = [
@@ -77,8 +77,8 @@ def markdown(record: Record) -> str:
             [NAMES[row["system"]], *(_with(row[name], 1) for name in ("coverage", "width", "accepted"))]
             for row in judged
         ]
-        heads = ["system", "truth inside of the 90 % interval, %", "width, years", "accepted, %"]
-        parts += ["## Intervals and judgement", _table(heads, cells)]
+        heads = ["system", "truth inside the 90 % interval, %", "width, years", "accepted, %"]
+        parts += ["## Intervals and acceptance", _table(heads, cells)]
     if corrected:
         parts.append(_JUDGED)
     rates = list(record["rates"][0]["mae_by_rate"])
@@ -86,23 +86,24 @@ def markdown(record: Record) -> str:
         [f"{NAMES[tried['system']]}, half {tried['half']}", *(_mae(mae) for mae in tried["mae_by_rate"].values())]
         for tried in record["rates"]
     ]
-    parts += ["## MAE in the other half by learning rate; the least decides", _table(["tested half", *rates], cells)]
+    parts += ["## MAE in the other half by learning rate (lowest used)", _table(["tested half", *rates], cells)]
     return "\n\n".join(parts) + "\n"
 
 
 _EXPLAINED = (
-    "Frozen are the image tower, the prompts' vectors, the score map and the FourierFormer; all systems get the same "
-    "numbers of each face: the FourierFormer's pooled output and the mean of the score map. Fitted for each left-out "
-    "person, on all others, is what follows: for CILF-CIAE the matching layer, the age posterior{correction}, "
-    "for the others one hidden layer of the same width and their head. All have the same epochs, optimiser, batches "
-    "and augmented views. The learning rate is chosen for each half of the people by cross-validation among those of "
+    "The image tower, the prompts' vectors, the score map and the FourierFormer are frozen; all systems get the same "
+    "numbers for each face: the FourierFormer's pooled output and the mean of the score map. The layers after them are "
+    "fitted for each left-out person on all others: for CILF-CIAE the matching layer, the age posterior{correction}, "
+    "for the other systems one hidden layer of the same width and their head. All have the same epochs, optimiser, "
+    "batches and augmented views. The learning rate for each half of the people is chosen by cross-validation within "
     "the other half, so never by a tested person. So the table compares heads and losses, not whole systems. "
-    "CORAL's biases start at the log-odds of the training ages. To the model as it is, nothing was fitted here."
+    "CORAL's biases start at the log-odds of the training ages. Nothing was fitted for the model as it is."
 )
 
 _JUDGED = (
-    "CILF-CIAE's correction is fitted on out-of-fold predictions of the people who are learned from. As these are few, "
-    "each photograph counts as one of its own there; what of it holds for strangers is what this table tells."
+    "CILF-CIAE's correction is fitted on out-of-fold predictions for the people in the training set. As these are few, "
+    "each photograph counts as a separate person in the fit; this table shows how far the correction's guarantees hold "
+    "for strangers."
 )
 
 
@@ -115,19 +116,19 @@ def _title(record: Record) -> str:
 
 
 def _notes(record: Record) -> list[str]:
-    """What a reader must know, a paragraph each."""
+    """Notes for the reader, a paragraph each."""
     boot, run = record["bootstrap"], record["run"]
     return [
         record["leakage"]["told"],
         f"95 % bootstrap intervals over people ({boot['resamples']:,} resamples). MAE and CS(5) are pooled over all "
-        f"{record['photographs']:,} photographs of {record['people']:,} people, estimates never rounded.",
-        f"In {record['without_a_face']:,} photographs no face was found, and the whole image counted; in "
-        f"{record['with_several_faces']:,} there were several, and the biggest counted.",
-        f"The features have learned from: {record['learned_from']} Whether anybody left out here is among those faces "
-        "is not counted above.",
+        f"{record['photographs']:,} photographs of {record['people']:,} people, without rounding the estimates.",
+        f"In {record['without_a_face']:,} photographs no face was found, and the whole image was used; in "
+        f"{record['with_several_faces']:,} there were several faces, and the biggest one was used.",
+        f"The model was trained on: {record['learned_from']} The leakage above does not count left-out people who may "
+        "be among those faces.",
         f"{run['seconds'] / 60:.1f} minutes on {run['cpus']:g} CPUs for {run['fits_done']:,} of "
-        f"{run['fits_done'] + run['fits_found']:,} fits, each of a system without a person"
-        + ("; the others were there from earlier runs." if run["fits_found"] else "."),
+        f"{run['fits_done'] + run['fits_found']:,} fits, one for each system and left-out person"
+        + ("; the other fits are from earlier runs." if run["fits_found"] else "."),
     ]
 
 

@@ -1,10 +1,11 @@
-"""What a leave-one-person-out has finished so far, as files, and the Ray tasks that do the rest.
+"""The intermediate files of a leave-one-person-out run, and the Ray tasks that compute the missing ones.
 
     features.npz                     frozen features of all photographs
-    rates/<system>-<half>.json       how far off each learning rate was in the other half
+    rates/<system>-<half>.json       MAE of each learning rate in the other half
     folds/<system>/<person>.parquet  estimates of one left-out person
 
-A file appears whole, as soon as its task is done, so that a run that ends early loses what was under way and no more.
+Each file is written as a whole as soon as its task has finished, so a run that stops early loses only the tasks in
+progress.
 """
 
 from __future__ import annotations
@@ -32,33 +33,33 @@ from cilf.lopo.people import People
 from cilf.storage import Location, problem, read, write
 
 _BLOCK = 32
-"""Photographs of one task."""
+"""Number of photographs per task."""
 
 Key = TypeVar("Key")
 
 
 class Work:
-    """One model, one set of people.
+    """The files and tasks for one model and one set of people.
 
     Args:
-        folder: for these alone.
+        folder: a folder that only this model and set use.
     """
 
     def __init__(self, folder: Location) -> None:
         self.folder = folder
         self.tried: list[dict[str, Any]] = []
-        """Of each system and half: every rate and its MAE in the other half, years."""
+        """For each system and half: every learning rate and its MAE in the other half, years."""
         self.done = 0
         self.found = 0
-        """Folds that this run has fitted, and found fitted."""
+        """Number of folds fitted by this run (`done`) and by earlier runs (`found`)."""
 
     @property
     def begun(self) -> bool:
-        """Whether an earlier run has left something to go on with."""
+        """Whether an earlier run has left files to resume from."""
         return bool(self.folder.fs.exists(self.folder.path))
 
     def features(self, model: Path, people: People) -> Frozen:
-        """Of all photographs, in their order.
+        """The frozen features of all photographs, in their order.
 
         Raises:
             UsageError: an image cannot be decoded.
@@ -75,7 +76,7 @@ class Work:
         return frozen
 
     def rates(self, material: Material, systems: Sequence[str]) -> dict[str, list[float]]:
-        """What each system is fitted with for the people of half 0 and of half 1."""
+        """The learning rates of each system for the people of half 0 and of half 1."""
         import ray
 
         shared = ray.put(material)
@@ -99,7 +100,7 @@ class Work:
         return {system: [best(maes[system, half]) for half in (0, 1)] for system in systems}
 
     def folds(self, material: Material, rates: Mapping[str, list[float]]) -> dict[str, pa.Table]:
-        """Estimates of every person by heads that have not seen them: cilf.lopo.fold.ROWS by system, in the set's
+        """Estimates for every person by heads fitted without that person: cilf.lopo.fold.ROWS by system, in the set's
         order."""
         import ray
 
@@ -107,7 +108,7 @@ class Work:
         half_of = halves(material.people, material.seed)
         parts: dict[str, list[pa.Table]] = {system: [] for system in rates}
         tasks = {}
-        # System by system, so that of a run that ends early some are whole.
+        # System by system, so that some systems are complete if the run stops early.
         for system, of_half in rates.items():
             for subject in material.people:
                 if (known := read(self._fold(system, subject))) is not None:
@@ -135,11 +136,11 @@ class Work:
 def _finish(
     what: str, function: Callable[..., Any], tasks: Mapping[Key, tuple[Any, ...]], keep: Callable[[Key, Any], None]
 ) -> None:
-    """Run tasks on all CPUs, and hand each result over as soon as it is there.
+    """Run tasks on all CPUs, and pass each result to `keep` as soon as it is ready.
 
     Raises:
-        UsageError: a task has found wrong input.
-        JobError: a task has failed.
+        UsageError: a task found invalid input.
+        JobError: a task failed.
     """
     import ray
 

@@ -1,4 +1,4 @@
-"""Evaluation protocols of the field: which rows are learned from and which tested on. `split` is the way in."""
+"""Published evaluation protocols, which assign rows to training and test. The entry point is `split`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from cilf.config import DataSplitOptions
 
 
 def split(options: DataSplitOptions) -> int:
-    """Write a file for each fold of a protocol, and show how many tested rows show a person who is learned from.
+    """Write a file for each fold of a protocol, and show how many test rows show a person in the training data.
 
     Raises:
-        UsageError: the table or the lists are not of this protocol, or nothing can be written.
+        UsageError: the table or the lists do not fit this protocol, or the output cannot be written.
     """
     from cilf.protocols import job
 

@@ -1,6 +1,6 @@
-"""Adience: the five folds of its authors, each tested on by what the other four have taught.
+"""Adience: cross-validation over the five folds of its authors; each is tested by a model trained on the other four.
 
-What is told of it are group accuracy and 1-off, cilf.evaluation.age_groups, as mean and standard deviation over folds.
+Publications report group accuracy and 1-off, cilf.evaluation.age_groups, as mean and standard deviation over folds.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from cilf.protocols.folds import Fold, Split, against
 
 FOLDS = tuple(f"fold_{number}" for number in range(5))
 FACES = 18_734
-"""Of 19,487 in the five lists, 753 have no age. Many publications take the 17,470 that face the camera instead."""
+"""Faces with an age: 753 of the 19,487 in the five lists have none. Many publications use the 17,470 frontal faces."""
 
 
 def adience(table: pa.Table, seed: int) -> Split:
-    """Five folds. Nothing is drawn.
+    """Makes the five folds. Nothing is drawn at random.
 
     Raises:
         UsageError: a fold has no rows.

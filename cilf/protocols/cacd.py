@@ -1,7 +1,8 @@
-"""CACD: celebrities of rank 3 to 5 are tested on; learned from are either all others, or those of rank 1 and 2.
+"""CACD: the test set is the celebrities of rank 3 to 5; the training set is either those above 5, or those below 3.
 
-The photographs of the last two groups alone were cleaned of wrong faces by hand, so both ways are published: many noisy
-rows, or few clean ones. The validation set chooses the epoch in the first way, and is learned from in the second.
+Only the photographs of ranks 1 to 5 were cleaned of wrong faces by hand, so both ways are published: many noisy
+training rows, or few clean ones. The validation set, ranks 1 and 2, chooses the epoch in the first way, and is the
+training set in the second.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ PEOPLE = {"train": 1800, "val": 80, "test": 120}
 
 
 def cacd(table: pa.Table, seed: int) -> Split:
-    """Two folds, by what is learned from: `train` and `val`. Nothing is drawn.
+    """Makes two folds, named by their training set: `train` and `val`. Nothing is drawn at random.
 
     Raises:
-        UsageError: the rows tell no split.
+        UsageError: a split has no rows.
     """
     rows = named_splits(table, ("train", "val", "test"))
     subjects_N = subjects_of(table)
@@ -32,7 +33,7 @@ def named_splits(table: pa.Table, names: tuple[str, ...]) -> dict[str, np.ndarra
     """The rows of each of the authors' splits.
 
     Raises:
-        UsageError: one has none.
+        UsageError: a split has no rows.
     """
     splits_N = np.array(table["split"].to_pylist(), object)
     rows = {name: np.flatnonzero(splits_N == name) for name in names}

@@ -1,6 +1,6 @@
-"""ChaLearn LAP 2015 and 2016: the challenge's own splits, and the ε-error of apparent ages beside MAE.
+"""ChaLearn LAP 2015 and 2016: the challenge's own splits, with the ε-error of apparent ages in addition to MAE.
 
-The ε-error wants the annotators' standard deviation of every tested face; see cilf.evaluation.metrics.epsilon_errors.
+The ε-error needs the annotators' standard deviation for every test face; see cilf.evaluation.metrics.epsilon_errors.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ SIZES = {
     "clap2016": {"train": 4_113, "val": 1_500, "test": 1_978},
 }
 UNSURE = 0.5
-"""Years: with a standard deviation below it any error of note costs all in the ε-error, so such faces are counted."""
+"""Years. With a standard deviation below this, any notable error gives nearly the maximum ε-error, so a note counts
+such faces."""
 
 
 def clap(table: pa.Table, seed: int) -> Split:
-    """One fold: train, val and test as the challenge has them. Nothing is drawn.
+    """Makes one fold with the challenge's own train, val and test. Nothing is drawn at random.
 
     Raises:
-        UsageError: one of them has no rows.
+        UsageError: one of the splits has no rows.
     """
     dataset = table["dataset"][0].as_py()
     rows = named_splits(table, ("train", "val", "test"))
     notes = against([(f"faces in {part}", len(rows[part]), known) for part, known in SIZES[dataset].items()])
     stds_M = np.array([np.nan if s is None else s for s in table["age_std"].to_pylist()])[rows["test"]]
     if missing := int(np.isnan(stds_M).sum()):
-        notes.append(f"{missing:,} tested faces have no standard deviation, so there is no ε-error of them")
+        notes.append(f"{missing:,} tested faces have no standard deviation, so they have no ε-error")
     if narrow := int((stds_M < UNSURE).sum()):
-        notes.append(f"{narrow:,} tested faces have one below half a year, on which any error costs all")
+        notes.append(f"{narrow:,} tested faces have a deviation below half a year, so any error counts in full")
     return Split([Fold("challenge", rows["train"], rows["test"], rows["val"])], notes)

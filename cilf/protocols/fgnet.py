@@ -1,4 +1,4 @@
-"""FG-NET: leave one person out, 82 fits, as most publications have it."""
+"""FG-NET: leave one person out, in 82 fits, as in most publications."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PHOTOGRAPHS, PEOPLE = 1002, 82
 
 
 def fgnet_lopo(table: pa.Table, seed: int) -> Split:
-    """A fold for each person, named by the subject. Nothing is drawn.
+    """Makes a fold for each person, named by the subject. Nothing is drawn at random.
 
     Raises:
         UsageError: a row has no subject.
@@ -21,7 +21,8 @@ def fgnet_lopo(table: pa.Table, seed: int) -> Split:
 
 
 def one_out(subjects_N: np.ndarray) -> list[Fold]:
-    """A fold for each subject, object [N], by name: all its rows against all others."""
+    """Makes a fold for each subject in `subjects_N`, object [N], sorted by name: all its rows are tested, all others
+    are trained on."""
     return [
         Fold(subject, np.flatnonzero(subjects_N != subject), np.flatnonzero(subjects_N == subject))
         for subject in sorted(set(subjects_N))

@@ -1,4 +1,4 @@
-"""What a protocol makes of a table of labelled faces: folds, each with its rows to learn from and to test on."""
+"""The folds that a protocol makes from a table of labelled faces, each with its training and test rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cilf.datasets.identifiers import identifier
 from cilf.errors import UsageError
 
 DRAWS = 5
-"""Of a random split, so that a mean and its spread can be told."""
+"""Number of draws of a random split, so that a mean and its spread can be reported."""
 
 TEST_SHARE = 0.2
 
@@ -21,7 +21,7 @@ _NONE = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class Fold:
-    """One fit and its test. Rows are places in the table, int64, ascending, and in one of the three at most."""
+    """The rows of one fit and its test: indices into the table, int64, ascending, each in at most one part."""
 
     name: str
     train: np.ndarray
@@ -32,9 +32,9 @@ class Fold:
         rows = np.concatenate([self.train, self.val, self.test])
         if len(np.unique(rows)) != len(rows):
             raise ValueError(f"{self.name}: a row is in two parts")
-        for part, of in (("learn from", self.train), ("test on", self.test)):
+        for part, of in (("train on", self.train), ("test on", self.test)):
             if not len(of):
-                raise UsageError(f"{self.name} has no rows to {part}: the table is too small, or not of this protocol")
+                raise UsageError(f"{self.name} has no rows to {part}: the table is too small, or of another protocol")
 
 
 @dataclass(frozen=True)
@@ -43,34 +43,34 @@ class Split:
 
     folds: list[Fold]
     notes: list[str]
-    """What differs from the publications, a sentence each."""
+    """Differences from the publications, a sentence each."""
 
 
 def subjects_of(table: pa.Table) -> np.ndarray:
-    """Who is on each row, object [N]; None where that is unknown."""
+    """The subject of each row, object [N]; None if unknown."""
     if "subject" not in table.column_names:
         return np.full(len(table), None, object)
     return np.array([identifier(who) for who in table["subject"].to_pylist()], object)
 
 
 def known_subjects(table: pa.Table, protocol: str) -> np.ndarray:
-    """As `subjects_of`, where all have to be known.
+    """Like `subjects_of`, but all subjects must be known.
 
     Raises:
-        UsageError: some are not.
+        UsageError: a row has no subject.
     """
     subjects_N = subjects_of(table)
     unknown = int(sum(subject is None for subject in subjects_N))
     if unknown:
-        raise UsageError(f"{protocol} keeps people apart, and {unknown:,} of {len(table):,} rows have no subject")
+        raise UsageError(f"{protocol} splits by person, but {unknown:,} of {len(table):,} rows have no subject")
     return subjects_N
 
 
 def drawn(name: str, rows: np.ndarray, groups_N: np.ndarray, share: float, seed: int) -> Fold:
-    """A fold whose test rows are whole groups drawn at random, as many as bring it nearest to a share of the rows.
+    """Makes a fold whose test rows are whole groups drawn at random; their number comes as near to `share` as possible.
 
     Args:
-        rows: of the table, to be split.
+        rows: the rows of the table to split.
         groups_N: a number or name for each row of the table; rows of one group stay together.
     """
     groups, group_M, sizes = np.unique(groups_N[rows].astype(str), return_inverse=True, return_counts=True)
@@ -81,12 +81,12 @@ def drawn(name: str, rows: np.ndarray, groups_N: np.ndarray, share: float, seed:
 
 
 def crossed(rows: np.ndarray, groups_N: np.ndarray, count: int, seed: int) -> list[Fold]:
-    """Cross-validation: every row is tested on once, whole groups stay together, and folds are of nearly equal size.
+    """Makes cross-validation folds of nearly equal size: every row is tested once, and groups stay whole.
 
-    Groups go, the largest first and equals in random order, to the smallest fold so far.
+    Each group goes to the fold that is smallest so far, the largest groups first and equal ones in random order.
 
     Args:
-        rows: of the table, to be split.
+        rows: the rows of the table to split.
         groups_N: as in `drawn`.
     """
     groups, group_M, sizes = np.unique(groups_N[rows].astype(str), return_inverse=True, return_counts=True)
@@ -106,7 +106,7 @@ def rows_of(table: pa.Table) -> np.ndarray:
 
 
 def against(published: Sequence[tuple[str, int, int]]) -> list[str]:
-    """What differs, of (what, found, published)."""
+    """A sentence for each (what, found, published) whose counts differ."""
     return [
         f"{found:,} {what}, where the literature has {known:,}: figures are not quite comparable"
         for what, found, known in published

@@ -1,4 +1,4 @@
-"""`cilf data split`: a protocol's folds as files that recipes and evaluations name, and the leakage of each."""
+"""The command `cilf data split`: writes a protocol's folds as files for recipes and evaluations, and shows leakage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cilf.protocols.lists import Lists
 from cilf.storage import CHECKING, Location, check_output, lies_inside, locate, problem, write
 
 _OF_FOLDS = {*TABLE.names, "published_split", "id"}
-"""The columns that every fold has."""
+"""Columns that every fold file has."""
 _SHOWN = 10
 _MAX_BYTES = 100_000_000
 _BATCH = 256
@@ -36,10 +36,10 @@ _BATCH = 256
 
 
 def split(options: DataSplitOptions) -> int:
-    """Make the folds, show the leakage, and write a file for each fold.
+    """Make the folds, write a file for each fold, and show the leakage.
 
     Raises:
-        UsageError: the table or the lists are not of this protocol, or nothing can be written.
+        UsageError: the table or the lists do not fit this protocol, or the output cannot be written.
     """
     table = _read(locate(options.table, CHECKING), options.images)
     output = locate(options.output, CHECKING)
@@ -69,7 +69,7 @@ def split(options: DataSplitOptions) -> int:
 
 
 def _read(source: Location, images: bool) -> pa.Table:
-    """What `cilf data check` has written."""
+    """Reads a table that `cilf data check` has written."""
     try:
         with source.fs.open(source.path, "rb") as opened:
             table = pq.read_table(opened)
@@ -85,10 +85,10 @@ def _read(source: Location, images: bool) -> pa.Table:
 
 
 def _check_folds(folds: Sequence[Fold], source: Location, output: Location) -> None:
-    """Make sure that the folds take the place of nothing but folds.
+    """Make sure that the folds overwrite nothing but folds.
 
     Raises:
-        UsageError: of TABLE, or of somebody else's files.
+        UsageError: they would overwrite TABLE, or files that this command has not written.
     """
     files = [output / f"{fold.name}.parquet" for fold in folds]
     for file in files:
@@ -107,12 +107,12 @@ def _check_folds(folds: Sequence[Fold], source: Location, output: Location) -> N
 def _existing(place: str) -> Path:
     path = Path(place).expanduser()
     if not path.exists():
-        raise UsageError(f"--lists {place} is not there")
+        raise UsageError(f"--lists {place} does not exist")
     return path
 
 
 def _file(table: pa.Table, fold: Fold, images: bool) -> bytes:
-    """The rows of a fold as Parquet, with `id` and the fold's own `split`; the authors' goes to `published_split`."""
+    """The rows of a fold as Parquet, with `id` and the fold's `split`; the authors' split becomes `published_split`."""
     parts = {"train": fold.train, "val": fold.val, "test": fold.test}
     rows = np.concatenate(list(parts.values()))
     names = np.repeat(list(parts), [len(part) for part in parts.values()])
@@ -146,7 +146,7 @@ def _show(protocol: str, made: Split, leaks: Sequence[Leakage]) -> None:
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0), title_justify="left")
     table.add_column("fold")
-    for heading in ("train", "val", "test", "people\ntested", "test rows of\na person in train"):
+    for heading in ("train", "val", "test", "people\ntested", "test rows with\na training person"):
         table.add_column(heading, justify="right")
     for one in leaks[:_SHOWN]:
         share = "unknown" if one.share is None else f"{one.shared:,} ({one.share:.1%})"

@@ -1,4 +1,4 @@
-"""The protocols that there are, by name."""
+"""All protocols, by name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cilf.protocols.lists import Lists
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one is made."""
+    """How to make the folds of a protocol."""
 
     make: Callable[..., Split]
-    """Of a table and a seed; where `listed`, of published lists too."""
+    """Makes the folds from a table and a seed, and if `listed` also from published lists."""
     datasets: tuple[str, ...] = ()
-    """It is of these; empty: of any."""
+    """The data sets that the protocol is for; empty: any."""
     listed: bool = False
 
 
@@ -41,25 +41,25 @@ PROTOCOLS = {
 
 
 def make_split(name: str, table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
-    """The folds of a protocol.
+    """Makes the folds of a protocol.
 
     Args:
         name: one of PROTOCOLS.
-        table: cilf.datasets.labels.TABLE.
-        seed: of every draw.
-        lists: published ones, to be taken instead of a draw.
+        table: rows with the schema cilf.datasets.labels.TABLE.
+        seed: seed for every random draw.
+        lists: published lists to use instead of a random draw.
 
     Raises:
-        UsageError: the table is of another data set, too small, or lacks what the protocol goes by; or the protocol
-            is drawn from no lists.
+        UsageError: the table is of another data set, too small, or lacks a column that the protocol needs; or the
+            protocol does not use lists.
     """
     protocol = PROTOCOLS[name]
     datasets = sorted({str(dataset) for dataset in table["dataset"].to_pylist()})
     if len(datasets) != 1 or (protocol.datasets and datasets[0] not in protocol.datasets):
         wanted = " or ".join(protocol.datasets) or "one data set"
-        raise UsageError(f"{name} is a protocol of {wanted}, and this table is of {', '.join(datasets) or 'no rows'}")
+        raise UsageError(f"{name} is a protocol of {wanted}, but the table contains {', '.join(datasets) or 'no rows'}")
     if lists is None:
         return protocol.make(table, seed)
     if not protocol.listed:
-        raise UsageError(f"{name} is made from no lists: leave --lists out")
+        raise UsageError(f"{name} does not use lists: omit --lists")
     return protocol.make(table, seed, lists)

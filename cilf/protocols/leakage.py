@@ -1,6 +1,6 @@
-"""Whether a test is one of strangers: how many tested rows show a person who is learned from.
+"""Measures the leakage of a split: how many test rows show a person who is also in the training data.
 
-On random splits of MORPH-II that is nine rows in ten, and an error measured there says little about other people.
+On random splits of MORPH-II these are nine rows in ten, and an error measured there says little about other people.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from cilf.protocols.folds import Fold
 
 @dataclass(frozen=True)
 class Shared:
-    """Rows that are tested on, and people on them who stand elsewhere too."""
+    """Counts of tested rows, and of the people on them who also appear in other rows."""
 
     test: int
-    """Rows."""
+    """Tested rows."""
     people: int
-    """Known people who are tested on."""
+    """Known people in the tested rows."""
     unknown: int
-    """Tested rows that do not tell who it is; or all of them, where no other row does."""
+    """Tested rows without a known person; all of them if no other row has a known person."""
     shared: int
-    """Tested rows whose person stands elsewhere too."""
+    """Tested rows whose person also appears in other rows."""
     shared_people: int
 
     @property
     def share(self) -> float | None:
-        """Of the tested rows whose person is known; None where none is."""
+        """The share of `shared` among the tested rows whose person is known; None if there are none."""
         known = self.test - self.unknown
         return self.shared / known if known else None
 
 
 @dataclass(frozen=True)
 class Leakage(Shared):
-    """Of one fold. Elsewhere is in `train` or, as it chooses the epoch, in `val`."""
+    """The leakage of one fold. The other rows are `train` and also `val`, because it chooses the epoch."""
 
     fold: str
     train: int
@@ -46,11 +46,11 @@ class Leakage(Shared):
 
 
 def shared(tested: Iterable[str | None], elsewhere: Iterable[str | None]) -> Shared:
-    """Count.
+    """Counts the tested rows whose person also appears in other rows.
 
     Args:
-        tested: who is on each tested row; None where unknown.
-        elsewhere: who is on others.
+        tested: the subject of each tested row; None if unknown.
+        elsewhere: the subjects of the other rows.
     """
     others = {subject for subject in elsewhere if subject is not None}
     all_tested = list(tested)
@@ -66,45 +66,45 @@ def shared(tested: Iterable[str | None], elsewhere: Iterable[str | None]) -> Sha
 
 
 def leakage(fold: Fold, subjects_N: np.ndarray) -> Leakage:
-    """Count.
+    """Counts the leakage of a fold.
 
     Args:
-        subjects_N: who is on each row of the table, object; None where unknown.
+        subjects_N: the subject of each row of the table, object; None if unknown.
     """
     found = shared(subjects_N[fold.test], subjects_N[np.concatenate([fold.train, fold.val])])
     return Leakage(**asdict(found), fold=fold.name, train=len(fold.train), val=len(fold.val))
 
 
-def told(found: Sequence[Shared], elsewhere: str = "is also learned from") -> str:
-    """All folds in one sentence, to be printed with every result.
+def told(found: Sequence[Shared], elsewhere: str = "is also in the training data") -> str:
+    """Sums up the leakage of all folds in one sentence, to be printed with every result.
 
     Args:
-        elsewhere: what it means that a person stands elsewhere too.
+        elsewhere: the words for a person who also appears in the other rows.
     """
     test, unknown, both = (sum(getattr(one, name) for one in found) for name in ("test", "unknown", "shared"))
     if unknown == test:
         return (
-            f"Leakage unknown: none of the {test:,} tested rows, or none of the others, tells who it is, so people may "
-            "be on both sides."
+            f"Leakage unknown: none of the {test:,} tested rows, or none of the other rows, has a known person, so "
+            "people may be on both sides."
         )
     known = test - unknown
     text = f"Leakage: {both:,} of {known:,} tested rows ({both / known:.1%}) show a person who {elsewhere}."
-    return text + (f" Of {unknown:,} more nobody knows." if unknown else "")
+    return text + (f" For {unknown:,} more, the person is unknown." if unknown else "")
 
 
 def of_one_result(
     tested: Sequence[str | None], *, learned: Iterable[str | None] | None, others: Iterable[str | None] | None
 ) -> dict[str, Any]:
-    """What an evaluation says of its leakage: the counts of `shared`, and `told`.
+    """The leakage record of an evaluation: the counts of `shared`, and the sentence `told`.
 
     Args:
-        tested: who is on each measured row; None where unknown.
-        learned: who is learned from, where the evaluation ends a training; else None.
-        others: who is on the rows that stand in the same data and in another split; None: there are no such rows.
+        tested: the subject of each measured row; None if unknown.
+        learned: the subjects in the training data, if the evaluation ends a training; else None.
+        others: the subjects of rows of the same data in other splits; None: there are no such rows.
     """
     found = shared(tested, (others or ()) if learned is None else learned)
-    elsewhere = "also stands in other splits of the data" if learned is None else "is also learned from"
+    elsewhere = "also appears in other splits of the data" if learned is None else "is also in the training data"
     words = told([found], f"{elsewhere}, {found.shared_people:,} of {found.people:,} people")
     if learned is None and others is None:
-        words = "Leakage unknown: the data has rows of this split alone."
-    return {**asdict(found), "told": f"{words} What else the model has seen is not known here."}
+        words = "Leakage unknown: the data has only rows of this split."
+    return {**asdict(found), "told": f"{words} What other data the model has seen is not known here."}

@@ -1,11 +1,11 @@
-"""Published lists of a split: text files whose lines name images, and which part of the split each line belongs to.
+"""Reads published lists of a split: text files whose lines name images, with the part of the split of each line.
 
     …fold0_train.txt, …fold0_test.txt    the two sides of a fold, by the file's name
-    …_train….csv, …_test….csv            of the one fold there is
+    …_train….csv, …_test….csv            the two sides of the only fold
     …fold0.txt, …_00.txt                 a set, by the file's name
     a column `fold`                      a set, by the line
 
-Lines may be divided by commas, tabs or spaces; an image is known by its file name alone.
+Cells may be separated by commas, tabs or spaces; images are identified by their file name alone.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _SIDE = re.compile(r"(train|test|val)", re.IGNORECASE)
 _SUFFIXES = (".txt", ".csv")
 
 Part = tuple[int, str | None]
-"""Number of the fold or set, and the side where a list tells one."""
+"""Number of the fold or set, and the side if the list's name has one."""
 
 
 class Lists:
-    """What lists say of each image.
+    """The part of the split that each listed image belongs to.
 
     Args:
-        place: a list, or a folder of those of one split.
+        place: a list, or a folder with the lists of one split.
 
     Raises:
-        UsageError: there are none, or a list names no images.
+        UsageError: there are no lists, or a list names no images.
     """
 
     def __init__(self, place: Path) -> None:
@@ -64,24 +64,24 @@ class Lists:
             fold = int(cells[fold_column] if fold_column is not None else number[1] or number[2] if number else 0)
             self.parts[fold, side[1].lower() if side else None].append(image.rpartition("/")[2].lower())
         if not found:
-            raise UsageError(f"{file} names no images: expected a line each with a name ending in .jpg or .png")
+            raise UsageError(f"{file} names no images: expected one line per image, with a name ending in .jpg or .png")
 
     def sets(self, table: pa.Table) -> dict[int, np.ndarray]:
         """The rows of each numbered set, ascending.
 
         Raises:
-            UsageError: the lists are of training and test sides, or of one set alone.
+            UsageError: the lists are for training and test sides, or for only one set.
         """
         if any(side for _, side in self.parts) or len(self.parts) < 2:
-            raise UsageError(f"{self.place} lists no sets by number: expected files …fold0.txt or a column `fold`")
+            raise UsageError(f"{self.place} has no numbered sets: expected files …fold0.txt or a column `fold`")
         place = self._places(table)
         return {number: _known(names, place) for (number, _), names in self.parts.items()}
 
     def pairs(self, table: pa.Table) -> Split:
-        """A fold for each pair of sides.
+        """Makes a fold for each pair of lists for training and test.
 
         Raises:
-            UsageError: a list lacks its other side.
+            UsageError: one list of a pair is missing.
         """
         numbers = sorted({number for number, _ in self.parts})
         for number in numbers:
@@ -93,12 +93,12 @@ class Lists:
             train, val, test = (_known(self.parts.get((number, side), []), place) for side in ("train", "val", "test"))
             fold = Fold(f"fold-{number}", np.setdiff1d(train, [*val, *test]), test, np.setdiff1d(val, test))
             if twice := len(train) + len(val) - len(fold.train) - len(fold.val):
-                notes.append(f"{twice:,} images of {fold.name} are listed on two sides, and are only tested on")
+                notes.append(f"{twice:,} images of {fold.name} are listed on two sides, and are used only for testing")
             folds.append(fold)
         return Split(folds, notes)
 
     def notes(self, table: pa.Table) -> list[str]:
-        """How many of the listed images the table lacks."""
+        """A sentence with the number of listed images that are missing in the table; empty if none is."""
         listed = {name for names in self.parts.values() for name in names}
         lacking = len(listed - self._places(table).keys())
         return [f"{lacking:,} of {len(listed):,} listed images are not in the table"] if lacking else []

@@ -1,12 +1,12 @@
 """MORPH-II's four settings, called I to IV or A to D.
 
     I    5,492 photographs of Caucasians, 80 % and 20 % at random, five draws
-    II   three sets of 7,000, as many Black as White faces and three men to a woman: learn from one, test on the others
-    III  five folds of all 55,134 at random (RS): nearly every tested person is also learned from
-    IV   five folds of all by subject (SE): nobody is
+    II   three sets of 7,000, as many Black as White faces and three men to a woman: train on one, test on the others
+    III  five folds of all 55,134 at random (RS): nearly every tested person is also in the training data
+    IV   five folds of all by subject (SE): no tested person is in the training data
 
-Without published lists rows are drawn; with them, these count. The published lists of IV put some people into two
-folds: here each of them goes, whole, to the one with most of their photographs.
+Published lists are used if given; otherwise rows are drawn at random. The published lists of IV put some people into
+two folds: all photographs of such a person go to the fold that has most of them.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _RACES = {"B": "Black", "BLACK": "Black", "W": "White", "WHITE": "White", "CAUCA
 
 
 def setting_i(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
-    """Five draws of 80 % and 20 % of 5,492 photographs of Caucasians.
+    """Makes five draws of 80 % and 20 % of 5,492 photographs of Caucasians.
 
     Raises:
-        UsageError: there are no races and no lists.
+        UsageError: the table has no races, and there are no lists.
     """
     if lists is not None:
         return lists.pairs(table)
@@ -47,10 +47,10 @@ def setting_i(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
 
 
 def setting_ii(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
-    """Learn from one of three sets of 7,000, test on the other two.
+    """Makes three folds: each trains on one of three sets of 7,000 and tests on the other two.
 
     Raises:
-        UsageError: there are neither races and sexes nor lists.
+        UsageError: the table has no races or no sexes, and there are no lists.
     """
     if lists is not None:
         return _one_of(lists.sets(table), lists.notes(table))
@@ -63,7 +63,7 @@ def setting_ii(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
         for sex in ("male", "female")
     }
     share = {"male": _MEN / 2, "female": (1 - _MEN) / 2}
-    # The scarcest kind of face decides, so that the sets stay balanced.
+    # The rarest combination of race and sex limits the size, so that the sets stay balanced.
     size = min(SET_SIZE, *(len(rows) // SETS / share[sex] for (_, sex), rows in cells.items()))
     sets: list[list[np.ndarray]] = [[] for _ in range(SETS)]
     for (_, sex), rows in cells.items():
@@ -75,7 +75,7 @@ def setting_ii(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
 
 
 def setting_iii(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
-    """Five random folds of all rows (RS)."""
+    """Makes five random folds of all rows (RS)."""
     if lists is not None:
         return _crossed(lists.sets(table), lists.notes(table))
     folds = crossed(rows_of(table), rows_of(table), FOLDS, seed)
@@ -83,7 +83,7 @@ def setting_iii(table: pa.Table, seed: int, lists: Lists | None = None) -> Split
 
 
 def setting_iv(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
-    """Five folds of all rows by subject (SE).
+    """Makes five folds of all rows by subject (SE).
 
     Raises:
         UsageError: a row has no subject.
@@ -103,22 +103,22 @@ def setting_iv(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
     }
     moved = sum(len(np.setdiff1d(rows, whole[number])) for number, rows in sets.items())
     torn = sum(len(counts) > 1 for counts in tally.values())
-    note = f"the lists put {torn:,} people into two folds or more: {moved:,} photographs were moved to keep each in one"
+    note = f"the lists put {torn:,} people into two folds or more: {moved:,} photographs were moved to undo this"
     return _crossed(whole, [*lists.notes(table), *([note] if torn else [])])
 
 
-_DRAWN = "drawn here by seed: the published lists, if you have them, are taken with --lists"
+_DRAWN = "drawn at random by --seed: to use the published lists instead, pass them with --lists"
 
 
 def _one_of(sets: dict[int, np.ndarray], notes: list[str]) -> Split:
-    """Each set against all others."""
+    """Makes a fold for each set, which trains on it and tests on all others."""
     names = sorted(sets)
     others = {n: np.sort(np.concatenate([sets[m] for m in names if m != n] or [sets[n][:0]])) for n in names}
     return Split([Fold(f"set-{n}", sets[n], others[n]) for n in names], notes)
 
 
 def _crossed(sets: dict[int, np.ndarray], notes: list[str]) -> Split:
-    """All others against each set."""
+    """Makes a fold for each set, which trains on all others and tests on it."""
     names = sorted(sets)
     others = {n: np.sort(np.concatenate([sets[m] for m in names if m != n] or [sets[n][:0]])) for n in names}
     return Split([Fold(f"fold-{n}", others[n], sets[n]) for n in names], notes)
@@ -128,12 +128,12 @@ def _races(table: pa.Table) -> np.ndarray:
     """Black, White or another, object [N].
 
     Raises:
-        UsageError: the table tells no race.
+        UsageError: the table has no race.
     """
     races = [None if race is None else _RACES.get(race.strip().upper(), race) for race in table["race"].to_pylist()]
     if not any(races):
         raise UsageError(
-            "the table tells no race, by which this setting chooses: read MORPH-II together with "
-            "morph_2008_nonCommercial.csv, or give the published lists with --lists"
+            "the table has no race, by which this setting selects rows: run `cilf data check` on a folder with "
+            "morph_2008_nonCommercial.csv, or pass the published lists with --lists"
         )
     return np.array(races, object)

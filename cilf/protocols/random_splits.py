@@ -1,4 +1,4 @@
-"""Random splits, which any data set can be put through, and the same by person."""
+"""Random splits by row and by person, for any data set."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from cilf.protocols.folds import DRAWS, TEST_SHARE, Split, drawn, known_subjects
 
 
 def random_80_20(table: pa.Table, seed: int) -> Split:
-    """Five draws of 80 % of the rows to learn from and 20 % to test on. People are on both sides."""
+    """Makes five draws of 80 % of the rows for training and 20 % for testing. The same people are on both sides."""
     rows = rows_of(table)
     return Split([drawn(f"draw-{n}", rows, rows, TEST_SHARE, seed + n) for n in range(DRAWS)], [])
 
 
 def subjects_80_20(table: pa.Table, seed: int) -> Split:
-    """Five draws of about 80 % and 20 % of the rows by whole people.
+    """Makes five draws of about 80 % and 20 % of the rows that keep each person on one side.
 
     Raises:
         UsageError: a row has no subject.

@@ -1,4 +1,4 @@
-"""UTKFace: 80 % and 20 % at random, of ages 21 to 60 (CORAL, MWR) or of all: two protocols, never to be compared."""
+"""UTKFace: 80 % and 20 % at random, for ages 21 to 60 (CORAL, MWR) or for all ages. The two must not be compared."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cilf.protocols.lists import Lists
 
 ADULTS = (21, 60)
 ADULT_FACES = 13_146 + 3_287
-"""In the lists of CORAL's authors."""
+"""Number of faces in the lists of CORAL's authors."""
 
 
 def adults(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
-    """Ages 21 to 60, one draw."""
+    """Makes one draw of ages 21 to 60."""
     if lists is not None:
         return lists.pairs(table)
     ages_N = table["age"].to_numpy()
@@ -23,7 +23,7 @@ def adults(table: pa.Table, seed: int, lists: Lists | None = None) -> Split:
 
 
 def everybody(table: pa.Table, seed: int) -> Split:
-    """All ages, one draw. Publications differ in the draw, and in which faces of the 23,708 they keep."""
+    """Makes one draw of all ages. Publications differ in the draw, and in which of the 23,708 faces they keep."""
     return _one_draw(np.arange(len(table)), seed, [])
 
 

@@ -14,7 +14,7 @@ from cilf.evaluation.job import evaluate_model
 
 SPLITS = ["val"] * 6 + ["train", "train", "test", None]
 PEOPLE = ["a", "a", "b", None, "d", "e", "a", "c", "b", "e"]
-CAVEAT = "What else the model has seen is not known here."
+CAVEAT = "What other data the model has seen is not known here."
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def measured(face_file, encoded, reader):
 def test_rows_and_people_are_counted_and_told_everywhere(measured):
     evaluation = measured(SPLITS, PEOPLE)
     told = (
-        "Leakage: 3 of 4 tested rows (75.0%) show a person who also stands in other splits of the data, 2 of 3 people. "
-        f"Of 1 more nobody knows. {CAVEAT}"
+        "Leakage: 3 of 4 tested rows (75.0%) show a person who also appears in other splits of the data, 2 of 3 "
+        f"people. For 1 more, the person is unknown. {CAVEAT}"
     )
     assert evaluation.record["leakage"] == {
         "test": 5,
@@ -60,10 +60,10 @@ def test_rows_of_no_split_are_others_too(measured):
 @pytest.mark.parametrize(
     ("splits", "people", "told"),
     [
-        (SPLITS, None, "Leakage unknown: none of the 5 tested rows, or none of the others, tells who it is"),
+        (SPLITS, None, "Leakage unknown: none of the 5 tested rows, or none of the other rows, has a known"),
         (SPLITS, [*PEOPLE[:6], None, None, None, None], "Leakage unknown: none of the 5 tested rows, or none of the"),
-        (SPLITS, [None] * 6 + PEOPLE[6:], "Leakage unknown: none of the 5 tested rows, or none of the others"),
-        (["val"] * 10, PEOPLE, f"Leakage unknown: the data has rows of this split alone. {CAVEAT}"),
+        (SPLITS, [None] * 6 + PEOPLE[6:], "Leakage unknown: none of the 5 tested rows, or none of the other rows"),
+        (["val"] * 10, PEOPLE, f"Leakage unknown: the data has only rows of this split. {CAVEAT}"),
     ],
 )
 def test_what_nobody_says_is_unknown(splits, people, told, measured):
@@ -76,8 +76,8 @@ def test_what_nobody_says_is_unknown(splits, people, told, measured):
 def test_after_training_who_is_learned_from_counts(measured):
     leakage = measured(SPLITS, PEOPLE, learned=["d", None]).record["leakage"]
     assert leakage["told"] == (
-        "Leakage: 1 of 4 tested rows (25.0%) show a person who is also learned from, 1 of 3 people. Of 1 more nobody "
-        f"knows. {CAVEAT}"
+        "Leakage: 1 of 4 tested rows (25.0%) show a person who is also in the training data, 1 of 3 people. For 1 "
+        f"more, the person is unknown. {CAVEAT}"
     )
 
 

@@ -1,4 +1,4 @@
-"""People whose faces tell their ages: as rows of numbers, and as pictures."""
+"""Synthetic people from whose faces ages can be estimated, as rows of numbers and as pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ CHANNELS, OLDEST = 8, 100
 
 
 def material(people: int, photographs: int = 4, seed: int = 0) -> Material:
-    """Rows of eight numbers and a score map that tell an age up to three years or so; two views and their mirrors."""
+    """Rows of eight numbers and a score map that encode an age with an error of about three years, for four views, each
+    with its mirror image."""
     random = np.random.default_rng(5)
     ages_N = random.integers(1, 70, people * photographs).astype(np.float32)
     seen_NVM = ages_N[:, None, None] + random.normal(0, 3, (len(ages_N), 4, 2))
@@ -32,7 +33,7 @@ def material(people: int, photographs: int = 4, seed: int = 0) -> Material:
 
 
 def picture(age: float, number: int) -> bytes:
-    """A square, no face, that turns from blue to red with age."""
+    """A plain square without a face, whose colour goes from blue to red with age."""
     noise = np.random.default_rng(number).normal(0, 4, (24, 24, 3))
     pixels = np.clip(np.array([2.5 * age, 60.0, 255 - 2.5 * age]) + noise, 0, 255).astype(np.uint8)
     buffer = io.BytesIO()

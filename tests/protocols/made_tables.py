@@ -1,4 +1,4 @@
-"""Tables of labelled faces as `cilf data check` writes them, of any columns."""
+"""Makes tables of labelled faces as `cilf data check` writes them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cilf.datasets.labels import TABLE
 
 
 def made(dataset: str, rows: int, **columns: Sequence[Any]) -> pa.Table:
-    """A table of so many rows; columns that are not given are null, paths are numbers."""
+    """A table of `rows` rows; columns that are not given are null, paths are numbers."""
     given: dict[str, Any] = {"path": [f"{row:05}.jpg" for row in range(rows)], "dataset": [dataset] * rows, **columns}
     return pa.table([given.get(name, [None] * rows) for name in TABLE.names], schema=TABLE)
 
 
 def morph(rows: int, photographs: int = 4) -> pa.Table:
-    """MORPH-II in small: each subject has so many photographs, is of one race and sex, named as published."""
+    """A small MORPH-II: each subject has `photographs` photographs, one race and one sex; names are as published."""
     subjects = [row // photographs for row in range(rows)]
     sexes = ["FMMM"[subject % 4] for subject in subjects]
     return made(

@@ -1,4 +1,4 @@
-"""`cilf data split`: its files, which training and evaluation read, and what it says."""
+"""`cilf data split`: its files, which training and evaluation read, and its messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cilf.training.examine import examine
 
 @pytest.fixture
 def table(tmp_path, photograph):
-    """Twelve photographs of four people, and the table of them."""
+    """Twelve photographs of four people, and their table."""
     people = [f"{row // 3:03}" for row in range(12)]
     paths = [f"{subject}A{row + 1:02}.JPG" for row, subject in enumerate(people)]
     for row, path in enumerate(paths):
@@ -47,7 +47,7 @@ def test_a_file_for_each_fold(table, tmp_path, capsys):
     assert [one["fold"] for one in record["folds"]] == ["000", "001", "002", "003"]
 
 
-def test_a_random_split_tells_its_leakage(table, tmp_path, capsys):
+def test_a_random_split_reports_its_leakage(table, tmp_path, capsys):
     assert cli.main(["data", "split", "random-80-20", str(table), f"{tmp_path}/folds", "--seed", "3"]) == 0
     record = json.loads((tmp_path / "folds" / "split.json").read_text())
     assert [(one["train"], one["test"]) for one in record["folds"]] == [(10, 2)] * 5
@@ -63,7 +63,7 @@ def test_evaluation_reads_a_fold_with_images(table, tmp_path):
     assert len(set(faces.groups["subject"])) == 1
 
 
-def test_an_image_that_is_gone(table, tmp_path, capsys):
+def test_a_missing_image(table, tmp_path, capsys):
     (tmp_path / "001A04.JPG").unlink()
     arguments = ["data", "split", "fgnet-lopo", str(table), f"{tmp_path}/folds"]
     assert cli.main(arguments) == 0
@@ -77,7 +77,7 @@ def test_an_image_that_is_gone(table, tmp_path, capsys):
         (["fgnet-lopo", "{folder}/gone.parquet"], "does not exist"),
         (["fgnet-lopo", "{folder}/other.parquet"], "expected a table that `cilf data check --output` has written"),
         (["cacd", "{folder}/fgnet.parquet"], "cacd is a protocol of cacd"),
-        (["morph2-iv", "{folder}/fgnet.parquet", "--lists", "{folder}/gone"], "is not there"),
+        (["morph2-iv", "{folder}/fgnet.parquet", "--lists", "{folder}/gone"], "does not exist"),
         (["nonsense", "{folder}/fgnet.parquet"], "Choose from"),
     ],
 )
@@ -88,7 +88,7 @@ def test_wrong_usage(table, tmp_path, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_fold_never_takes_the_place_of_its_table(table, tmp_path, capsys):
+def test_a_fold_never_overwrites_its_table(table, tmp_path, capsys):
     named = table.rename(tmp_path / "002.parquet")
     before = named.read_bytes()
     assert cli.main(["data", "split", "fgnet-lopo", str(named), str(tmp_path)]) == cli.WRONG_USAGE
@@ -97,7 +97,7 @@ def test_a_fold_never_takes_the_place_of_its_table(table, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("named", "given"), [("real", "link"), ("link", "real")])
-def test_a_fold_never_takes_the_place_of_its_table_by_a_link(table, tmp_path, capsys, named, given):
+def test_a_fold_never_overwrites_its_table_through_a_link(table, tmp_path, capsys, named, given):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     before = table.rename(tmp_path / "real" / "002.parquet").read_bytes()
@@ -109,7 +109,7 @@ def test_a_fold_never_takes_the_place_of_its_table_by_a_link(table, tmp_path, ca
 
 @pytest.mark.parametrize("name", ["002.parquet", "split.json"])
 @pytest.mark.parametrize("as_table", [False, True])
-def test_only_folds_of_its_own_are_overwritten(table, tmp_path, capsys, name, as_table):
+def test_only_its_own_folds_are_overwritten(table, tmp_path, capsys, name, as_table):
     output = tmp_path / "folds"
     output.mkdir()
     mine = table.read_bytes() if as_table else b'{"folds": "mine"}'

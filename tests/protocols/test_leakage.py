@@ -1,4 +1,4 @@
-"""How many tested rows show a person who is learned from."""
+"""Counts of tested rows that show a person in the training data."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ def test_it_counts_rows_and_people():
     assert (found.shared, found.shared_people) == (3, 2)
     assert found.share == 3 / 4
     assert told([found]) == (
-        "Leakage: 3 of 4 tested rows (75.0%) show a person who is also learned from. Of 1 more nobody knows."
+        "Leakage: 3 of 4 tested rows (75.0%) show a person who is also in the training data. "
+        "For 1 more, the person is unknown."
     )
 
 
-def test_who_chooses_the_epoch_counts_as_learned_from():
+def test_people_in_the_validation_set_count_as_training_data():
     found = leakage(Fold("x", np.array([2]), np.array([1]), np.array([0])), SUBJECTS)
     assert found.shared == 1
 
 
 def test_strangers():
     found = leakage(Fold("x", np.array([2, 3]), np.array([0, 1, 4])), SUBJECTS)
-    assert told([found]) == "Leakage: 0 of 3 tested rows (0.0%) show a person who is also learned from."
+    assert told([found]) == "Leakage: 0 of 3 tested rows (0.0%) show a person who is also in the training data."
 
 
-def test_nobody_is_known():
+def test_leakage_is_unknown_without_subjects():
     for train, test in (([0], [5, 7]), ([5], [0, 1])):
         found = leakage(Fold("x", np.array(train), np.array(test)), SUBJECTS)
         assert (found.share, found.unknown) == (None, 2)

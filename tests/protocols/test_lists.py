@@ -1,4 +1,4 @@
-"""Published lists in all their layouts, and what is mended of them."""
+"""Published lists in all their layouts, and the corrections made to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = TABLE["path"].to_pylist()
 
 @pytest.fixture
 def lists(tmp_path):
-    """Write lists by file name, and read them."""
+    """Writes lists by file name, and reads them."""
 
     def make(**files: str) -> Lists:
         for name, text in files.items():
@@ -45,7 +45,7 @@ def test_sides_of_folds(lists):
     assert (second.train.tolist(), second.test.tolist()) == (list(range(21, 28)), [20, 28, 29])
     assert split.notes == [
         "1 of 23 listed images are not in the table",
-        "1 images of fold-1 are listed on two sides, and are only tested on",
+        "1 images of fold-1 are listed on two sides, and are used only for testing",
     ]
 
 
@@ -69,8 +69,8 @@ def test_five_folds_of_all(lists, layout):
     assert all(len(fold.train) == 32 for fold in folds)
 
 
-def test_people_in_two_folds_go_to_the_one_with_most_of_them(lists):
-    # Subjects have four photographs each; of the second, one stands in another fold.
+def test_people_in_two_folds_go_to_the_fold_with_most_of_their_photographs(lists):
+    # Each subject has four photographs; one of the second subject's is in another fold.
     fold = [0, 0, 0, 0, 0, 1, 1, 1, *(row // 8 % 5 for row in range(8, 40))]
     lines = [f"morph,{name},{number},25" for name, number in zip(NAMES, fold, strict=True)]
     split = make_split("morph2-iv", TABLE, 0, lists(Setting_4__csv="\n".join(["database,filename,fold,age", *lines])))
@@ -95,10 +95,10 @@ def test_lists_that_do_not_fit(lists, tmp_path):
     sets = lists(a_fold0__txt=_spaced(NAMES[:4]), a_fold1__txt=_spaced(NAMES[4:8]))
     with pytest.raises(UsageError, match="no list whose name says train and test for fold 0"):
         make_split("morph2-i", TABLE, 0, sets)
-    with pytest.raises(UsageError, match="made from no lists"):
+    with pytest.raises(UsageError, match="does not use lists"):
         make_split("random-80-20", TABLE, 0, sets)
     sides = lists(b_fold0_train__txt=_spaced(NAMES[:4]))
-    with pytest.raises(UsageError, match="lists no sets by number"):
+    with pytest.raises(UsageError, match="has no numbered sets"):
         make_split("morph2-iii", TABLE, 0, sides)
     with pytest.raises(UsageError, match="names no images"):
         lists(c__txt="no image here")

@@ -1,4 +1,4 @@
-"""`cilf lopo` from photographs to its tables, ended early and gone on with, and what it refuses."""
+"""`cilf lopo` from photographs to its tables, resuming an interrupted run, and input that it rejects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PEOPLE, EACH = 8, 6
 
 @pytest.fixture(scope="module")
 def fgnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder named as FG-NET's: plain squares that turn from blue to red with age, in none of which is a face."""
+    """A folder with FG-NET's file names: plain squares without faces whose colour goes from blue to red with age."""
     folder = tmp_path_factory.mktemp("fgnet") / "images"
     folder.mkdir()
     ages = np.random.default_rng(1).permutation(np.linspace(0, 69, PEOPLE * EACH).round().astype(int))
@@ -36,7 +36,7 @@ def fgnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_from_photographs_to_tables_and_on(ray_session, model_folder, fgnet, tmp_path, capsys):
+def test_from_photographs_to_tables_and_resume(ray_session, model_folder, fgnet, tmp_path, capsys):
     output = tmp_path / "out"
     arguments = ["lopo", str(model_folder), str(fgnet), str(output), "--systems", "cilf_ciae", "dex", "coral"]
     assert cli.main(arguments) == 0
@@ -64,7 +64,7 @@ def test_from_photographs_to_tables_and_on(ray_session, model_folder, fgnet, tmp
     assert "| DEX |" in (output / "lopo.md").read_text()
     assert (output / "lopo.png").read_bytes().startswith(b"\x89PNG")
 
-    # As if it had been killed: two folds and the results are gone.
+    # As after a killed run: two folds and the results are missing.
     (work,) = (output / "work").iterdir()
     for gone in (work / "folds/dex/002.parquet", work / "folds/coral/005.parquet"):
         gone.unlink()
@@ -110,7 +110,7 @@ def test_parquet_and_folder_give_the_same_people(fgnet, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "shows 2 people; 8 are the least"),
+        ({}, "has 2 people; leaving one out needs 8 or more"),
         ({"subject": ["1", None, "2"]}, "b has no subject"),
         ({"age": [1, 2, 200]}, "c has the age 200"),
         ({"image": [b"x", b"", b"x"]}, "b has no image"),
@@ -134,9 +134,9 @@ def test_files_of_others_are_not_replaced(model_folder, fgnet, tmp_path, capsys,
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {name: '{"systems": "mine"}'}
 
 
-def test_an_image_that_is_none(ray_session, model_folder, tmp_path, capsys):
+def test_an_image_that_cannot_be_decoded(ray_session, model_folder, tmp_path, capsys):
     rows = {"id": list("abcdefgh"), "subject": list("12345678"), "age": [1] * 8, "image": [b"no image"] * 8}
     pq.write_table(pa.table(rows), tmp_path / "faces.parquet")
     arguments = ["lopo", str(model_folder), str(tmp_path / "faces.parquet"), str(tmp_path / "out")]
     assert cli.main(arguments) == cli.WRONG_USAGE
-    assert "a is no image that can be read" in capsys.readouterr().err
+    assert "a is not an image that can be read" in capsys.readouterr().err

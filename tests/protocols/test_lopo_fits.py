@@ -1,4 +1,4 @@
-"""One fit and its settings: every system learns, and nothing of a left-out person has a say in its estimates."""
+"""Single fits and their settings: every system learns, and a left-out person's labels never affect its estimates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cilf.lopo.fold import ROWS, person
 from cilf.lopo.heads import CIAE, SYSTEMS
 
 RATE = 3e-3
-FEW = material(16, photographs=12)  # fewer than correction is fitted on
+FEW = material(16, photographs=12)  # too few to fit the correction
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def _one_thread():
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_every_system_learns_what_strangers_ages_are(system):
+def test_every_system_learns_to_estimate_strangers(system):
     many = material(16, photographs=50)
     known, strangers = np.arange(600), np.arange(600, 800)
     model = fit(system, many.given, *many.rows(known), 1e-2, 0)
@@ -58,7 +58,7 @@ def test_a_fit_is_a_function_of_its_seed():
 
 
 @pytest.mark.parametrize("system", ["dex", CIAE])
-def test_a_left_out_persons_ages_change_nothing(system):
+def test_a_left_out_persons_ages_do_not_affect_the_fit(system):
     wrong = FEW.ages_N.copy()
     wrong[FEW.subjects_N == "003"] = 99
     before, after = (person(m, system, "003", RATE) for m in (FEW, replace(FEW, ages_N=wrong)))
@@ -75,7 +75,7 @@ def test_rates_are_chosen_by_the_other_half():
     assert tried(FEW, "regression", 1) != tried(changed, "regression", 1)
 
 
-def test_the_best_rate_is_the_one_least_off():
+def test_the_best_rate_has_the_lowest_error():
     maes = [5.0] * len(RATES)
     maes[3] = 4.0
     assert best(maes) == RATES[3]

@@ -1,4 +1,4 @@
-"""Every protocol on small tables: sizes, who is where, and that the same seed draws the same."""
+"""Every protocol on small tables: sizes, the people in each part, and that the same seed gives the same split."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_fgnet_leaves_out_everybody_once():
     ]
 
 
-def test_morph_i_draws_caucasians_alone():
+def test_morph_i_draws_only_caucasians():
     table = TABLES["morph2"]
     split = make_split("morph2-i", table, 0)
     races = np.array(table["race"].to_pylist())
@@ -152,7 +152,7 @@ def test_clap_warns_of_narrow_and_missing_deviations():
     (fold,) = make_split("clap", table, 0).folds
     assert (len(fold.train), len(fold.val), len(fold.test)) == (30, 12, 18)
     notes = make_split("clap", table, 0).notes
-    assert any(note.startswith("1 tested faces have one below half a year") for note in notes)
+    assert any(note.startswith("1 tested faces have a deviation below half a year") for note in notes)
     nameless = table.set_column(table.column_names.index("age_std"), "age_std", [[None] * 60])
     assert any("18 tested faces have no standard deviation" in note for note in make_split("clap", nameless, 0).notes)
 
@@ -173,14 +173,14 @@ def test_crossed_evens_out_groups_of_different_sizes():
 @pytest.mark.parametrize(
     ("protocol", "table", "message"),
     [
-        ("morph2-i", TABLES["fgnet"], "is a protocol of morph2, and this table is of fgnet"),
-        ("morph2-i", made("morph2", 20, subject=["1"] * 20), "tells no race"),
+        ("morph2-i", TABLES["fgnet"], "is a protocol of morph2, but the table contains fgnet"),
+        ("morph2-i", made("morph2", 20, subject=["1"] * 20), "has no race"),
         ("subjects-80-20", TABLES["utkface"], "100 of 100 rows have no subject"),
         ("morph2-iv", made("morph2", 20), "20 of 20 rows have no subject"),
         ("cacd", TABLES["cacd"].slice(0, 30), "no rows with split val, test (splits there: train)"),
         ("adience", TABLES["adience"].slice(0, 2), "no rows with split fold_2, fold_3, fold_4"),
-        ("utkface-21-60", made("utkface", 5, age=[1.0] * 5), "has no rows to learn from"),
-        ("random-80-20", made("utkface", 0), "this table is of no rows"),
+        ("utkface-21-60", made("utkface", 5, age=[1.0] * 5), "has no rows to train on"),
+        ("random-80-20", made("utkface", 0), "the table contains no rows"),
     ],
 )
 def test_tables_that_do_not_fit(protocol, table, message):
@@ -189,7 +189,7 @@ def test_tables_that_do_not_fit(protocol, table, message):
     assert message in str(raised.value)
 
 
-def test_a_row_in_two_parts_is_a_mistake():
+def test_a_row_in_two_parts_is_an_error():
     with pytest.raises(ValueError, match="a row is in two parts"):
         Fold("x", np.array([0, 1]), np.array([1]))
 

@@ -416,7 +416,10 @@ def test_folds_of_age_groups_give_mean_and_deviation(folds, tmp_path):
     assert "| dex | 3 x 1 | 50.0 ± 25.0 | 75.0 ± 25.0 | 50.0 | 50 | 1,234 |" in text
     assert "means over 3 folds, one seed (0). Measured on the 120 faces of split=test in 3 folds" in text
     assert "MAE" not in text.partition("## What the papers report")[0]
-    told = "Leakage: 6 of 117 tested rows (5.1%) show a person who is also learned from. Of 3 more nobody knows."
+    told = (
+        "Leakage: 6 of 117 tested rows (5.1%) show a person who is also in the training data. "
+        "For 3 more, the person is unknown."
+    )
     assert told in text
     assert json.loads((tmp_path / "faces.json").read_text())["leakage"] == told
     pixels = np.asarray(Image.open(tmp_path / "faces.png").convert("RGB"))

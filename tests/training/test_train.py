@@ -108,7 +108,7 @@ def test_age_groups_are_learned_and_measured(ray_session, recipe_file, tmp_path)
     assert main(["train", str(recipe), str(tmp_path / "run")]) == 0
     record = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert [group["name"] for group in record["age_groups"]] == ["0-19", "20-39", "40-59", "60-79", "80+"]
-    told = "Leakage: 25 of 50 tested rows (50.0%) show a person who is also learned from, 25 of 50 people."
+    told = "Leakage: 25 of 50 tested rows (50.0%) show a person who is also in the training data, 25 of 50 people."
     assert record["leakage"]["told"].startswith(told)
     estimates = pq.read_table(tmp_path / "run" / "estimates.parquet")
     ages, names = estimates["estimate"].to_numpy(), estimates["age_group"].to_pylist()
