@@ -1,4 +1,4 @@
-"""Colour profiles of RGB, and pictures as files have them that come with one."""
+"""RGB colour profiles, and pictures converted to their colour spaces."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 
 class Space(NamedTuple):
-    """A colour space of three lights."""
+    """An RGB colour space."""
 
     xyz: Sequence[Sequence[float]]
-    """Their X, Y and Z (rows) under D50, as profiles have them."""
+    """X, Y and Z (rows) of the three primaries under D50, as in profiles."""
     gamma: float | None
-    """None: the curve of sRGB."""
+    """None: the sRGB curve."""
 
 
 SRGB = Space(
@@ -29,7 +29,7 @@ ADOBE_RGB = Space(
 
 
 def shown_in(space: Space, picture_HWC: np.ndarray) -> np.ndarray:
-    """The numbers, uint8, that look in a space as those of a picture, uint8, look in sRGB."""
+    """Converts a picture, uint8, from sRGB to a colour space, uint8, so that it looks the same."""
     levels = picture_HWC / 255
     light = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
     light = np.clip(light @ np.array(SRGB.xyz).T @ np.linalg.inv(space.xyz).T, 0, 1)
@@ -41,7 +41,7 @@ def shown_in(space: Space, picture_HWC: np.ndarray) -> np.ndarray:
 
 
 def profile_of(space: Space, padding: int = 0) -> bytes:
-    """An ICC profile, version 2; `padding` makes its text so many bytes longer."""
+    """An ICC profile, version 2, whose text is longer by `padding` bytes."""
     curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(256 * (space.gamma or 0))) + b"\0\0"
     if space.gamma is None:
         curve = b"para\0\0\0\0\0\3\0\0" + _fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)

@@ -1,4 +1,4 @@
-"""The fast way through a JPEG shows what Pillow shows, on everything photograph-like."""
+"""The fast JPEG decoder agrees with Pillow on everything that resembles a photograph."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MOST = 1.5  # mean absolute difference, levels of 255
 
 
 def pillow(encoded: bytes, size: int) -> np.ndarray:
-    """What Pillow alone makes of a file that is upright: int [size, size, 3]."""
+    """Pillow's result for an upright file: int [size, size, 3]."""
     with Image.open(io.BytesIO(encoded)) as image:
         image.draft("RGB", (2 * size, 2 * size))
         small = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     if "icc_profile" in image.info:
-        with suppress(ImageCms.PyCMSError):  # one that cannot be read
+        with suppress(ImageCms.PyCMSError):  # a profile that cannot be read
             ImageCms.profileToProfile(small, io.BytesIO(image.info["icc_profile"]), _SRGB, inPlace=True)
     return np.asarray(small).astype(int)
 
@@ -97,7 +97,7 @@ def test_real_photographs(name, size):
 
 @pytest.mark.parametrize("side", [140, 200, 256, 257, 300, 500, 511, 1000, 1999])
 def test_a_downscale_does_not_alias(side):
-    """White noise holds every pattern there is: what an average over areas takes away, sampling would leave."""
+    """White noise contains all patterns; an area average removes those that plain sampling would leave as aliases."""
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     averaged = cv2.resize(noise, (128, 128), interpolation=cv2.INTER_AREA).std()
     sampled = cv2.resize(noise, (128, 128), interpolation=cv2.INTER_NEAREST).std()
@@ -112,7 +112,7 @@ def test_any_shape_becomes_a_square(shape):
 
 
 def test_nothing_moves():
-    """A light at a place of the image is at that place of the square, whatever the size of both."""
+    """A bright spot has the same relative position in the image and in the square, whatever the size of both."""
     for height, width in ((90, 130), (200, 200), (257, 511), (640, 64), (1001, 750)):
         down, across = np.mgrid[0.5 / height : 1 : 1 / height, 0.5 / width : 1 : 1 / width][:, :height, :width]
         light = np.exp(-(((down - 0.3) / 0.1) ** 2) - ((across - 0.6) / 0.1) ** 2)

@@ -10,7 +10,7 @@ from cilf.images.squeeze import squeeze
 
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
-    """Smooth colours, so that a shift of a tenth of a pixel shows."""
+    """An image of smooth colours, in which a shift of a tenth of a pixel is visible."""
     rows, columns = np.mgrid[:300, :400]
     waves = [np.sin(rows / 23) + np.cos(columns / 31), np.sin(columns / 17), np.cos(rows / 19 + columns / 41)]
     return np.stack([128 + 60 * wave for wave in waves], axis=-1).clip(0, 255).astype(np.uint8)
@@ -20,7 +20,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b).mean())
 
 
-def test_an_upright_square_is_what_a_slice_is(image):
+def test_an_upright_square_equals_a_slice(image):
     found = cut(image, Square(x=150, y=120, side=100), 100)
     assert difference(found, image[70:170, 100:200]) < 1
     smaller = cut(image, Square(x=150, y=120, side=100), 50)
@@ -29,7 +29,7 @@ def test_an_upright_square_is_what_a_slice_is(image):
 
 @pytest.mark.parametrize("side", [60, 100, 150, 290])
 def test_every_size_shows_the_same(image, side):
-    """A square of the enlarged image is the enlarged image's square."""
+    """Cutting a scaled square out of the scaled image gives the same crop."""
     larger = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_LINEAR)
     one = Square(x=200, y=150, side=side, radians=0.3)
     assert difference(cut(larger, one.scaled(3), 40), cut(image, one, 40)) < 1.5
@@ -39,7 +39,7 @@ def test_a_turned_square_is_upright_again(image):
     degrees = 30
     around = (200.0, 150.0)
     turned = cv2.warpAffine(image, cv2.getRotationMatrix2D(around, -degrees, 1), (400, 300))
-    # Pixels' middles are at whole numbers for OpenCV, and half a pixel further here.
+    # Pixel centres are at whole numbers in OpenCV, and half a pixel further here.
     straight = cut(image, Square(200.5, 150.5, 80), 80)
     again = cut(turned, Square(200.5, 150.5, 80, math.radians(degrees)), 80)
     assert difference(again, straight) < 1.5

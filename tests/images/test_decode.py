@@ -21,7 +21,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 @pytest.fixture
 def picture() -> Image.Image:
-    """Bright at the left top, dark at the right bottom, and not grey."""
+    """A coloured picture that is bright at the top left and dark at the bottom right."""
     down, right = np.mgrid[1:0:120j, 1:0:180j]
     return Image.fromarray((np.stack([down * right, down, right], axis=-1) * 255).astype(np.uint8))
 
@@ -64,7 +64,7 @@ STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""How an upright picture lies in a file of each EXIF orientation."""
+"""EXIF orientation -> the transformation from an upright picture to the stored one."""
 
 
 @pytest.mark.parametrize("orientation", STORED)
@@ -169,7 +169,7 @@ def test_transparent_parts_are_white():
     assert (crop == 255).all()
 
 
-def test_first_frame_counts(picture):
+def test_an_animation_gives_its_first_frame(picture):
     frames = [Image.new("RGB", (50, 50), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert (decode(data, SIZE, PLENTY).crop == [255, 0, 0]).all()
@@ -203,7 +203,7 @@ def test_truncated_is_unreadable(picture, kind):
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"<html></html>", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"\0" * 999]
 )
-def test_no_image_is_unreadable_with_one_plain_line(data):
+def test_data_that_is_no_image_is_unreadable_with_a_one_line_reason(data):
     with pytest.raises(DecodeError) as caught:
         decode(data, SIZE, PLENTY)
     assert caught.value.status == "unreadable"
@@ -223,7 +223,7 @@ def test_pixels_are_bounded_by_the_header(picture):
     assert "180 x 120" in caught.value.reason
 
 
-def test_a_bomb_costs_nothing():
+def test_a_decompression_bomb_is_rejected_cheaply():
     bomb = encoded(Image.new("1", (30_000, 30_000)), "PNG")
     with pytest.raises(DecodeError) as caught:
         decode(bomb, SIZE, PLENTY)

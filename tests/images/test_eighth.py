@@ -1,4 +1,4 @@
-"""At an eighth of their size, JPEGs have libjpeg's pixels, whoever reads them."""
+"""JPEGs at 1/8 scale have the same pixels with and without _eighth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from PIL import Image
 from cilf.images import eighth, jpeg
 
 COMPILER = shutil.which("cc") and Path(sysconfig.get_path("include"), "Python.h").exists()
-"""Where there is one, a build without _eighth is a failure."""
+"""Whether _eighth can be compiled here; if so, a build without it is a failure."""
 
 pytestmark = pytest.mark.skipif(eighth._eighth is None and not COMPILER, reason="_eighth.c cannot be compiled here")
 
@@ -29,7 +29,7 @@ GREY, FULL, HALVED, FLAT = None, "4:4:4", "4:2:0", "4:2:2"
 
 
 def photograph(width: int, height: int, noise: float, seed: int) -> Image.Image:
-    """Smooth colours, with noise of that standard deviation."""
+    """An image of smooth colours with noise of standard deviation `noise`."""
     down, right = np.mgrid[:height, :width]
     smooth = np.stack([down * 255 / height, right * 255 / width, 127 + 127 * np.sin(down / 9 + right / 7)], axis=-1)
     noisy = smooth + np.random.default_rng(seed).normal(0, noise, smooth.shape)
@@ -67,12 +67,12 @@ def test_pixels_are_libjpegs(sampling, options, quality, noise):
 
 
 def with_adobe(data: bytes) -> bytes:
-    """One that says by Adobe's segment that it has no transformed colours."""
+    """Adds an Adobe segment that declares untransformed colours."""
     return data[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00" + data[2:]
 
 
 def with_marker(data: bytes, kind: int, position: int, value: int) -> bytes:
-    """With one byte of the content of the first segment of a kind changed."""
+    """Changes one byte in the content of the first segment of a kind."""
     at = data.index(bytes((0xFF, kind))) + 4 + position
     return data[:at] + bytes([value]) + data[at + 1 :]
 
@@ -83,7 +83,7 @@ RESTARTED = encoded(photograph(120, 90, 10, 0), HALVED, restart_marker_blocks=5)
 
 
 def content(data: bytes, kind: int, change: Callable[[bytes], bytes]) -> bytes:
-    """With the content of the first segment of a kind, and its length, changed."""
+    """Changes the content of the first segment of a kind, and adjusts its length."""
     start = data.index(bytes((0xFF, kind))) + 4
     end = start - 2 + int.from_bytes(data[start - 2 : start])
     changed = change(data[start:end])
@@ -91,14 +91,14 @@ def content(data: bytes, kind: int, change: Callable[[bytes], bytes]) -> bytes:
 
 
 def codes_of_other_lengths(data: bytes, changes: dict[int, int]) -> bytes:
-    """With so many more codes of some lengths in the first table of codes, [1:17] of its segment."""
+    """Changes the number of codes of some lengths in the first code table, [1:17] of its segment."""
     return content(
         data, 0xC4, lambda table: bytes(count + changes.get(at, 0) for at, count in enumerate(table[:17])) + table[17:]
     )
 
 
 def named(data: bytes, names: bytes) -> bytes:
-    """With other names of its three components."""
+    """Renames the three components."""
     for kind, positions in ((0xC0, (6, 9, 12)), (0xDA, (1, 3, 5))):
         for position, name in zip(positions, names, strict=True):
             data = with_marker(data, kind, position, name)
@@ -106,14 +106,14 @@ def named(data: bytes, names: bytes) -> bytes:
 
 
 def quantizers_of_16_bits(data: bytes) -> bytes:
-    """Followed by another table, with which they could be taken for some of 8 bits."""
+    """Makes the first table 16-bit and appends another table, so that a parser could mistake it for 8-bit tables."""
     return content(
         data, 0xDB, lambda table: b"\x10" + b"".join(bytes((0, each)) for each in table[1:]) + b"\x01" + table[1:]
     )
 
 
-def test_the_plain_ones_are_read():
-    """So that what is changed in them below is why they are not."""
+def test_unchanged_files_are_read():
+    """This ensures that the files below are rejected because of their changes."""
     assert eighth.read_pixels(PLAIN) is not None
     assert eighth.read_pixels(RESTARTED) is not None
     assert eighth.read_pixels(named(PLAIN, b"YUV")) is not None
@@ -125,13 +125,13 @@ def test_the_plain_ones_are_read():
         encoded(photograph(120, 90, 10, 0), FLAT),
         encoded(photograph(120, 90, 10, 0), HALVED, progressive=True),
         with_adobe(PLAIN),
-        with_marker(PLAIN, 0xC0, 7, 0x21),  # sampling of its luma
-        with_marker(PLAIN, 0xC0, 8, 3),  # a table of quantizers that is not there
-        with_marker(PLAIN, 0xDA, 2, 0x23),  # codes that are not there
+        with_marker(PLAIN, 0xC0, 7, 0x21),  # luma sampling
+        with_marker(PLAIN, 0xC0, 8, 3),  # missing quantizer table
+        with_marker(PLAIN, 0xDA, 2, 0x23),  # missing code table
         with_marker(PLAIN, 0xDA, 7, 1),  # no first coefficient
         with_marker(PLAIN, 0xC4, 1, 200),  # more codes than there are symbols for
-        codes_of_other_lengths(PLAIN, {2: 3, 9: -1, 8: -1, 7: -1}),  # more of two bits than there can be
-        codes_of_other_lengths(PLAIN, {8: 1, 9: -1}),  # one of ones alone
+        codes_of_other_lengths(PLAIN, {2: 3, 9: -1, 8: -1, 7: -1}),  # more two-bit codes than possible
+        codes_of_other_lengths(PLAIN, {8: 1, 9: -1}),  # a code of only ones
         content(PLAIN, 0xC4, lambda tables: tables * 150),
         quantizers_of_16_bits(PLAIN),
         named(PLAIN, b"RGB"),
@@ -144,12 +144,12 @@ def test_the_plain_ones_are_read():
         RESTARTED.replace(b"\xff\xd3", b"\xff\xd4"),
     ],
 )
-def test_what_is_unusual_or_damaged_is_left_to_libjpeg(data):
+def test_unusual_or_damaged_files_are_left_to_libjpeg(data):
     assert eighth.read_pixels(data) is None
 
 
-def test_a_few_bytes_promise_no_memory():
-    """Of 65,500 pixels a side, with room for the codes of none."""
+def test_a_short_file_that_claims_many_pixels_allocates_no_memory():
+    """The header claims 65,500 pixels a side, but the file is too short for their codes."""
     huge = with_marker(with_marker(PLAIN, 0xC0, 1, 0xFF), 0xC0, 3, 0xFF)
     tracemalloc.start()
     try:
@@ -169,7 +169,7 @@ SMALL = [
 
 
 def places_of_tables(data: bytes) -> list[int]:
-    """Where the segments of codes and of quantizers lie, without their numbers."""
+    """Offsets of all bytes of the code and quantizer tables, without the first table number of each segment."""
     places, at = [], 2
     while data[at + 1] != 0xDA:
         length = int.from_bytes(data[at + 2 : at + 4])
@@ -181,7 +181,7 @@ def places_of_tables(data: bytes) -> list[int]:
 
 @pytest.mark.parametrize("where", ["anywhere", "header", "tables"])
 def test_damage_gives_what_libjpeg_sees_or_nothing(where):
-    """What libjpeg would call damaged is never passed over."""
+    """Damage that libjpeg would detect is never ignored."""
     who = Counter()
     anything = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255))
 

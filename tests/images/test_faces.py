@@ -30,7 +30,7 @@ SIZE = 96
 IMAGES = Images(size=SIZE)
 PLENTY = 10**8
 FACE = (169.0, 68.0, 275.0, 174.0)
-"""Where the astronaut's face is, by eye."""
+"""Position of the astronaut's face, measured by eye."""
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -54,7 +54,7 @@ def is_inside(box: np.ndarray, outer: tuple[float, ...], slack: float = 0.15) ->
 
 
 def on(canvas: tuple[int, int], *places: tuple[Image.Image, int, int]) -> Image.Image:
-    """Pictures on a grey ground."""
+    """Pictures on a grey background."""
     ground = Image.new("RGB", canvas, (120, 130, 140))
     for picture, left, top in places:
         ground.paste(picture, (left, top))
@@ -89,7 +89,7 @@ def test_biggest_first(portrait):
 
 
 def turned(wide: Image.Image, orientation: int) -> bytes:
-    """Stored as a camera does that was held so."""
+    """Stores a picture as a camera held in this orientation does."""
     turn = STORED[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -98,7 +98,7 @@ def turned(wide: Image.Image, orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", STORED)
-def test_photographs_lie_as_exif_says(portrait, orientation):
+def test_the_exif_orientation_is_applied(portrait, orientation):
     wide = portrait.crop((100, 0, 400, 400))
     one, straight = (find(turned(wide, way), IMAGES, PLENTY) for way in (orientation, 1))
     assert (one.width, one.height) == (300, 400)
@@ -107,7 +107,7 @@ def test_photographs_lie_as_exif_says(portrait, orientation):
 
 
 def test_a_face_keeps_its_pixels_in_a_large_photograph(portrait):
-    """Looked for in a small version, cut out of the large one."""
+    """The face is searched for in a small version and cut out of the large one."""
     face = portrait.crop((130, 20, 310, 230)).resize((90, 105), Image.Resampling.LANCZOS)
     large = on((3200, 2400), (face, 1500, 1100))
     alone = found(on((400, 300), (face, 150, 100)))
@@ -124,7 +124,7 @@ def test_pictures_without_people():
         assert (nothing.found, nothing.smaller, len(nothing.crops_NHWC)) == (0, 0, 0)
 
 
-def test_too_small_faces_are_told_apart(portrait):
+def test_too_small_faces_are_counted_separately(portrait):
     tiny = portrait.crop((130, 20, 310, 230)).resize((36, 42), Image.Resampling.LANCZOS)
     none = found(on((320, 240), (tiny, 150, 100)))
     assert (none.found, none.smaller) == (0, 1)
@@ -140,17 +140,17 @@ def test_more_faces_than_are_aged_are_counted(portrait, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (6000, 60), (60, 6000), (33, 2), (700, 500)])
-def test_odd_pictures_are_just_pictures(size):
+def test_pictures_of_odd_shapes_are_accepted(size):
     assert found(Image.new("RGB", size)).found == 0
 
 
-def test_whole_is_all_of_it(portrait):
+def test_whole_uses_the_whole_image(portrait):
     one = whole(encoded(portrait), IMAGES, PLENTY)
     assert one.found == 1
     assert one.boxes_N4.tolist() == [[0, 0, 512, 512]]
 
 
-def test_auto_tells_crops_from_photographs(portrait):
+def test_auto_distinguishes_crops_from_photographs(portrait):
     (one,) = found(portrait).squares
     left, top = round(one.x - one.side / 2), round(one.y - one.side / 2)
     crop = portrait.crop((left, top, left + round(one.side), top + round(one.side)))
@@ -183,7 +183,7 @@ def one_of_three(portrait) -> Image.Image:
 @pytest.mark.parametrize("grown", [0.8, 1.0, 1.9])
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_a_known_face_is_cut_out_as_it_is_found(portrait, which, grown, kind):
-    """However large people draw boxes."""
+    """The crop does not depend on the size of the given box."""
     data = encoded(one_of_three(portrait), kind)
     three = find(data, IMAGES, PLENTY)
     left, top, right, bottom = three.boxes_N4[which]
@@ -221,26 +221,26 @@ def test_boxes_are_in_the_upright_photograph(portrait, orientation):
         ((-300, 10, -200, 110), "lies outside"),
     ],
 )
-def test_boxes_of_nothing_are_said(portrait, box, complaint):
+def test_invalid_boxes_are_reported(portrait, box, complaint):
     with pytest.raises(BoxError, match=complaint):
         known(encoded(portrait), np.array(box), IMAGES, PLENTY)
 
 
-def test_of_several_faces_the_one_nearest_the_middle_is_meant(portrait):
+def test_the_face_nearest_the_middle_is_used(portrait):
     small = portrait.resize((256, 256))
     both = on((1000, 600), (portrait, 480, 40), (small, 290, 170))  # the small face at x 400, the large one at 702
     crop = nearest_the_middle(encoded(both), IMAGES, PLENTY)
     seen = found(both)
     middles_N = seen.boxes_N4[:, ::2].mean(axis=1)
     assert len(middles_N) == 2
-    assert middles_N[0] > middles_N[1]  # the biggest first, which is farther off
+    assert middles_N[0] > middles_N[1]  # the biggest comes first and is farther from the middle
     assert (crop == seen.crops_NHWC[1]).all()
     with pytest.raises(NoFaceError, match="no face is found"):
         nearest_the_middle(encoded(on((300, 300))), IMAGES, PLENTY)
 
 
 def test_bodies_come_with_their_faces(portrait):
-    """Three faces, the middle one large; what is below them, or none where that is no longer in the picture."""
+    """Three faces, the middle one large; each body shows the part below its face, or is hidden beyond the picture."""
     images = Images(size=SIZE, body=True)
     data = encoded(on((1000, 1200), (portrait.crop((130, 20, 310, 230)), 400, 100)))
     one = find(data, images, PLENTY)
@@ -250,8 +250,8 @@ def test_bodies_come_with_their_faces(portrait):
     assert np.abs(meant.astype(float) - one.crops_NHWC[0]).mean(axis=(0, 1)).max() < 16
     body = one.crops_NHWC[0, ..., 3:].astype(int)
     below, middle = body[SIZE // 2 :], body[: SIZE // 5, SIZE // 2 - 5 : SIZE // 2 + 5]
-    assert np.abs(below - [120, 130, 140]).max() < 3  # the ground
-    assert np.abs(middle - [120, 130, 140]).mean() > 20  # the face stands above
+    assert np.abs(below - [120, 130, 140]).max() < 3  # the background
+    assert np.abs(middle - [120, 130, 140]).mean() > 20  # the face is above it
     low = find(encoded(on((1000, 500), (portrait.crop((130, 20, 310, 230)), 400, 100))), images, PLENTY)
     below = low.crops_NHWC[0, SIZE // 2 :, SIZE // 2, 3:]
     assert below[0].min() > 100
@@ -274,7 +274,7 @@ def test_a_body_is_below_its_face(degrees, direction):
     assert np.linalg.norm(step) + face.side / 2 < body.side / 2  # all of the face is in it
 
 
-def test_what_is_no_image_is_said():
+def test_data_that_is_no_image_is_reported():
     for way in (lambda data: find(data, IMAGES, PLENTY), lambda data: whole(data, IMAGES, PLENTY)):
         with pytest.raises(DecodeError) as info:
             way(b"text")
@@ -282,7 +282,7 @@ def test_what_is_no_image_is_said():
 
 
 def flat(level: float, noise: float = 0.0, side: int = 200) -> Image.Image:
-    """Of one grey, with noise of that standard deviation."""
+    """An image of one grey, with noise of the given standard deviation."""
     pixels = np.random.default_rng(0).normal(level, noise, (side, side, 3))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
@@ -309,7 +309,7 @@ def noise(side: int, channels: int) -> Image.Image:
     ],
     ids=["black", "white", "grey", "a pixel", "red", "dark", "bright", "large", "noise", "grey noise"],
 )
-def test_what_shows_nothing_is_no_face(image, kind):
+def test_an_image_that_shows_nothing_has_no_face(image, kind):
     faces = whole_unless_blank(encoded(image, kind), IMAGES, PLENTY)
     assert (faces.width, faces.height) == image.size
     assert (faces.found, faces.smaller, faces.blank) == (0, 0, True)

@@ -31,7 +31,7 @@ def test_local_files(tmp_path):
     assert statuses(answers) == [b"abc", b"", "too_large", "missing", "missing", "unreadable", "missing", "unreadable"]
 
 
-def test_what_is_known_to_be_large_is_not_read(tmp_path):
+def test_objects_known_to_be_large_are_not_read(tmp_path):
     (answer,) = fetch([f"{tmp_path}/not there"], [11], max_bytes=10)
     assert isinstance(answer, FetchError)
     assert answer.status == "too_large"
@@ -51,7 +51,7 @@ def test_a_missing_bucket_is_missing(s3_server):
 
 
 def test_any_other_store(monkeypatch):
-    """What fsspec opens and has no reader of its own here, as gs://."""
+    """A store that fsspec opens and for which there is no special reader, such as gs://."""
     memory = fsspec.filesystem("memory")
     memory.pipe({"/bucket/a b#?": b"abc", "/bucket/empty": b"", "/bucket/long": bytes(11)})
     monkeypatch.setattr("cilf.images.fetch.filesystem", lambda scheme: memory)
@@ -74,7 +74,7 @@ def test_an_error_of_the_disk_is_unavailable(uri):
 
 
 def packed(*images: bytes) -> dict[str, bytes]:
-    """A file of its own, a tar and a Parquet file, of images."""
+    """Images as a separate file, in a tar and in a Parquet file."""
     tar, parquet = io.BytesIO(), io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as archive:
         for number, data in enumerate(images):
@@ -159,7 +159,7 @@ def test_a_file_that_is_written_while_it_is_read(tmp_path, monkeypatch):
         *("2024-05", "3-1", "20240501-2", "5e8f-1a2b3c", "663214d0-2d", "2d-6177d1e5f2a40", "1714558272123-0"),
     ],
 )
-def test_a_store_s_etag_tells_nothing_of_a_copy_on_disk(tmp_path, etag):
+def test_the_etag_of_a_store_is_not_compared_with_a_copy_on_disk(tmp_path, etag):
     (tmp_path / "a").write_bytes(b"abc")
     assert fetch([f"{tmp_path}/a"], [3], 10, [etag]) == [b"abc"]
 
@@ -185,7 +185,7 @@ def test_an_object_that_came_in_parts(bucket):
     assert fetch([place.url], [len(data)], len(data), table["etag"].to_pylist()) == [data]
 
 
-def test_any_other_store_tells_its_version(monkeypatch):
+def test_the_version_in_any_other_store_is_compared(monkeypatch):
     class Opened(io.BytesIO):
         details, size = {"etag": "2"}, 3
 
@@ -198,7 +198,7 @@ def test_any_other_store_tells_its_version(monkeypatch):
     assert statuses(answers) == ["unavailable", b"abc", b"abc"]
 
 
-def test_what_is_no_file(tmp_path):
+def test_paths_that_are_not_regular_files(tmp_path):
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     with socket.socket(socket.AF_UNIX) as plug:
         plug.bind(str(tmp_path / "plug"))

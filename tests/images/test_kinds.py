@@ -1,4 +1,4 @@
-"""Files whose first image is a preview, and files that are no photographs: read by their picture, or named."""
+"""Files whose first image is a preview, which are read from their picture; files that are no photographs are named."""
 
 import itertools
 import struct
@@ -16,7 +16,7 @@ REDUCED, MASK = 1, 4
 
 
 def directory(width: int, height: int, colour: int = RGB, **more: object) -> dict[int, object]:
-    """Tags of an uncompressed image of one strip."""
+    """Tags of an uncompressed image with one strip."""
     known = {"kind": 254, "old_kind": 255, "compression": 259, "make": 271, "orientation": 274, "dng": 50706}
     samples = 3 if colour == RGB else 1
     tags = {256: width, 257: height, 258: 8, 259: 1, 262: colour, 277: samples, 278: height}
@@ -24,7 +24,7 @@ def directory(width: int, height: int, colour: int = RGB, **more: object) -> dic
 
 
 def tiff(*pages: tuple[dict, ...], order: str = "<", big: bool = False, at_8: bytes = b"") -> bytes:
-    """A TIFF of pages, each a directory and those that belong to it; every image is of one grey, 40 for the first."""
+    """A TIFF of pages, each a directory with its sub-directories; every image has a single grey level, the first 40."""
     offset, count = ("Q", "Q") if big else ("L", "H")
     sign = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}H", 43 if big else 42)
     out = bytearray(sign + (struct.pack(f"{order}HHQ", 8, 0, 0) if big else bytes(4)) + at_8)
@@ -45,7 +45,7 @@ def tiff(*pages: tuple[dict, ...], order: str = "<", big: bool = False, at_8: by
 
 
 def written(tags: dict[int, object], at: int, order: str, offset: str, count: str) -> bytes:
-    """A directory, with what lies outside of it behind."""
+    """A directory, followed by the values that do not fit into it."""
     room = struct.calcsize(order + offset)
     entries, outside = b"", b""
     behind = at + struct.calcsize(order + count) + len(tags) * (4 + 2 * room) + room
@@ -104,7 +104,7 @@ def test_raw_camera_files_are_named(data, kind):
     assert reason(data) == f"a raw camera file ({kind}), which is not read here"
 
 
-def test_raw_files_are_not_told_by_a_jpeg_preview_inside():
+def test_raw_files_are_not_mistaken_for_their_jpeg_preview():
     """The preview of the first directory is a whole JPEG file."""
     jpeg = encoded(Image.new("RGB", (16, 12)), "JPEG")
     preview = directory(16, 12, kind=REDUCED, compression=7, make=b"SONY\0")
@@ -121,7 +121,7 @@ def test_the_page_of_the_picture_is_read(options, kind):
     assert (found.stored == 80).all()
 
 
-def test_a_page_is_bounded_as_any_image():
+def test_the_pixel_limit_applies_to_pages():
     data = tiff((directory(16, 12, kind=REDUCED),), (directory(160, 120),))
     with pytest.raises(DecodeError) as caught:
         read(data, 1, 160 * 120 - 1)
@@ -180,7 +180,7 @@ def test_of_previews_and_masks_the_largest_preview_is_read(pages, options):
         ([(directory(160, 120, kind=MASK), directory(16, 12))], "whose first page is a preview"),
     ],
 )
-def test_masks_and_previews_without_a_page_of_the_picture_are_refused(pages, said):
+def test_masks_and_previews_without_a_page_for_the_picture_are_rejected(pages, said):
     assert said in reason(tiff(*pages))
 
 
@@ -207,8 +207,8 @@ def loop() -> bytes:
     return bytes(data)
 
 
-def test_directories_of_noise_harm_nobody():
-    """Whatever their tags say, there is an answer."""
+def test_directories_of_noise_do_no_harm():
+    """Directories with any tags give a result."""
     rng = np.random.default_rng(0)
     whole = [tiff((directory(16, 12, **PREVIEW), SENSOR), order=order, big=big) for order in "<>" for big in (0, 1)]
     for _ in range(2_000):
@@ -218,7 +218,7 @@ def test_directories_of_noise_harm_nobody():
             read(data.tobytes(), 1, PLENTY)
 
 
-def test_a_chain_that_comes_back_ends():
+def test_a_circular_chain_of_directories_ends():
     assert read(loop(), 1, PLENTY).width == 16
 
 
@@ -276,7 +276,7 @@ def brands(*names: bytes) -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git lfs pull"),
     ],
 )
-def test_what_is_no_photograph_is_named(data, kind):
+def test_files_that_are_not_photographs_are_named(data, kind):
     assert kind in reason(data)
     assert reason(data).endswith("which is not read here")
 
@@ -292,22 +292,22 @@ def test_images_with_the_sign_of_transport_streams_at_each_packet_are_read(form)
     for start, length in ((0, 188), (4, 192)):
         at = range(start + length * (5 if form in ("BMP", "PSD") else 1), len(whole) - 400, length)
         data = bytearray(whole)
-        if form != "GIF":  # whose blocks would no longer fit
+        if form != "GIF":  # its blocks would no longer fit
             for place in at:
                 data[place] = 0x47
         assert read(bytes(data), 1, PLENTY).width == 100
 
 
 def photographs(grey: int) -> dict[str, bytes]:
-    """One image in each format, uncompressed where it can be."""
+    """One image in each format, uncompressed if the format allows it."""
     image = Image.new("RGB", (100, 100), (grey, grey, grey))
     made = {form: encoded(image, form) for form in ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000")}
     psd = b"8BPS\0\1" + bytes(6) + struct.pack(">HLLHH", 3, 100, 100, 8, 3) + bytes(14) + bytes([grey]) * 30_000
     return {**made, "PPM": encoded(image, "PPM"), "ICO": encoded(image, "ICO", sizes=[(100, 100)]), "PSD": psd}
 
 
-def test_what_is_before_an_image_names_nothing():
-    """Nor does what stands in it."""
+def test_bytes_before_or_inside_an_image_do_not_change_its_kind():
+    """Neither leading bytes nor content make another kind of file of it."""
     rng = np.random.default_rng(0)
     for form, data in photographs(0x47).items():
         assert read(data, 1, PLENTY).width == 100, form
@@ -326,7 +326,7 @@ def test_what_is_before_an_image_names_nothing():
     ],
 )
 def test_avif_of_any_brand_is_read(major, frames):
-    """As long as it is compatible with AVIF."""
+    """The file only has to be compatible with AVIF."""
     more = [Image.new("RGB", (32, 20), "blue")] * (frames - 1)
     plain = encoded(Image.new("RGB", (32, 20), "red"), "AVIF", save_all=bool(more), append_images=more)
     found = read(plain[:8] + major + plain[12:], 1, PLENTY)

@@ -1,4 +1,4 @@
-"""What is refused for its size or its memory, and what is led astray by no header."""
+"""Images that are rejected for their size or memory, and headers that must not mislead the checks."""
 
 import struct
 import subprocess
@@ -21,7 +21,7 @@ SHORT, LONG = 3, 4
 
 
 def tiff(*tags: tuple[int, int, list[int]], strip: bytes = b"") -> bytes:
-    """A little-endian TIFF of one directory of tag, type and values; `strip` lies at byte 8."""
+    """A little-endian TIFF with one directory of tag, type and values; `strip` is at byte 8."""
     places, outside = [], b""
     end = 8 + len(strip) + 2 + 12 * len(tags) + 4
     for tag, kind, values in tags:
@@ -56,7 +56,7 @@ def refusal(data: bytes, max_pixels: int = PLENTY) -> DecodeError:
     ],
 )
 def test_memory_is_bounded_by_the_header(kind, mode, options, bytes_per_pixel):
-    """By that of an RGB image of as many pixels as are allowed: 7 bytes each."""
+    """The limit is the memory of an RGB image with the allowed number of pixels: 7 bytes each."""
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     data = encoded(Image.new(mode, (SIDE, SIDE)), kind, **options)
@@ -77,7 +77,7 @@ def test_photographs_of_50_megapixels_pass(kind):
 
 
 def test_floats_take_little_memory(tmp_path):
-    """84 megapixels, in a process of its own, whose peak is its own."""
+    """84 megapixels in a separate process, to measure its peak memory."""
     width, rows, strips = 12_000, 500, 14
     strip = zlib.compress(np.linspace(-9, 9, width * rows, dtype=np.float32).tobytes(), 1)
     file = tmp_path / "floats.tif"
@@ -127,7 +127,7 @@ def tiled(*tags: tuple[int, int, list[int]], compression: int = 8) -> bytes:
 
 
 def test_tiles_are_bounded():
-    """libtiff inflates all of one, however little of it is in the image."""
+    """libtiff decompresses a whole tile, however little of it is in the image."""
     assert decode(tiled((322, LONG, [SIDE]), (323, LONG, [SIDE])), SIZE, PLENTY).width == SIDE
     error = refusal(tiled((322, LONG, [46_336]), (323, LONG, [46_336])))
     assert error.status == "too_large"
@@ -149,7 +149,7 @@ def test_tags_that_can_be_read_in_two_ways_are_not_trusted(tags):
 
 
 def test_icons_are_bounded_exactly():
-    """Pillow decodes what is inside of an icon when it opens that, and raises only above twice its own bound."""
+    """Pillow decodes the image inside an icon when it opens the icon, and raises only above twice its own limit."""
     png = encoded(Image.new("RGB", (SIDE, SIDE)), "PNG")
     icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22) + png
     assert decode(icon, SIZE, PIXELS).width == SIDE
@@ -162,7 +162,7 @@ FAKE = b"\xff\xc0\0\x11\x08\0\x40\0\x40\x03" + bytes([1, 0x11, 0, 2, 0x11, 1, 3,
 
 @pytest.mark.parametrize("marker", [b"\xff", b"\xff\x01", b"\xff\xd0", b"\xff\xd7", b"\xff\0"])
 def test_jpegs_are_bounded_by_the_frame_that_is_decoded(marker):
-    """What has no length leads whoever takes one from what follows into a comment that shows another frame."""
+    """A parser that reads a length after a marker without one is led into a comment that contains another frame."""
     real = encoded(Image.new("RGB", (500, 400)), "JPEG")
     before = real[:2] + marker + b"\xff\xec\0\x10" + bytes(14)
     wrong_length = int.from_bytes((before + bytes(2))[4:6], "big")
@@ -171,7 +171,7 @@ def test_jpegs_are_bounded_by_the_frame_that_is_decoded(marker):
     assert data[4 + wrong_length :].startswith(FAKE)
     assert jpeg.read_header(data) is None
     error = refusal(data, PIXELS)
-    # Pillow, which does as libjpeg does, knows no 0xFF01.
+    # Pillow otherwise parses like libjpeg, but does not know 0xFF01.
     assert error.status == ("unreadable" if marker == b"\xff\x01" else "too_large")
 
 
@@ -185,7 +185,7 @@ def test_another_size_than_libjpegs_is_not_decoded():
 
 @pytest.mark.parametrize("factors", [0x13, 0x32, 0x44])
 def test_sampling_factors_without_a_name_are_left_to_pillow(factors):
-    """simplejpeg looks for their name, and its KeyError is not to end the task."""
+    """simplejpeg looks up their name, and its KeyError must not end the task."""
     data = encoded(Image.new("RGB", (500, 400)), "JPEG", subsampling="4:4:4")
     frame = data.index(b"\xff\xc0")
     data = data[: frame + 11] + bytes([factors]) + data[frame + 12 :]
@@ -194,8 +194,8 @@ def test_sampling_factors_without_a_name_are_left_to_pillow(factors):
     assert jpeg.read_pixels(data, header, 1) is None
 
 
-def test_orientation_counts_whatever_was_read_before(monkeypatch):
-    """Pillow's bound is of the process, and lower than what is asked for until Pillow has read an image."""
+def test_orientation_does_not_depend_on_pillows_limit(monkeypatch):
+    """Pillow's limit is per process, and here below the requested limit until Pillow has read an image."""
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(Image.new("RGB", (500, 400)), "JPEG", exif=exif)
@@ -203,7 +203,7 @@ def test_orientation_counts_whatever_was_read_before(monkeypatch):
     assert decode(data, SIZE, PLENTY).width == 400
 
 
-def test_what_others_allow_pillow_stays(monkeypatch):
+def test_pillows_limit_is_not_changed(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
     data = encoded(Image.new("RGB", (20, 20)), "PNG")
     decode(data, SIZE, 1_000)
@@ -214,7 +214,7 @@ def test_what_others_allow_pillow_stays(monkeypatch):
 
 @pytest.mark.parametrize("theirs", [1_000, None])
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "JPEG2000", "TIFF"])
-def test_what_others_allow_pillow_counts_for_nothing(monkeypatch, kind, theirs):
+def test_pillows_limit_does_not_matter(monkeypatch, kind, theirs):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", theirs)
     picture = Image.linear_gradient("L")
     assert (read(encoded(picture, kind), 1, PLENTY).stored[..., 0] == np.asarray(picture)).all()
@@ -225,7 +225,7 @@ def test_what_others_allow_pillow_counts_for_nothing(monkeypatch, kind, theirs):
 @pytest.mark.parametrize("packed", [{}, {"compression": "tiff_lzw"}])
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.filterwarnings("error")
-def test_what_others_allow_pillow_counts_for_no_tiff(monkeypatch, mode, packed, orientation):
+def test_pillows_limit_does_not_matter_for_tiffs(monkeypatch, mode, packed, orientation):
     picture = Image.linear_gradient("L").resize((80, 60))
     picture = picture.convert("RGB").convert(mode) if mode in ("CMYK", "LAB") else picture.convert(mode)
     pages = {"save_all": True, "append_images": [picture.resize((90, 70))] * 2}
@@ -235,7 +235,7 @@ def test_what_others_allow_pillow_counts_for_no_tiff(monkeypatch, mode, packed, 
     assert (read(data, 1, PLENTY).stored == expected).all()
 
 
-def test_where_pillow_has_the_last_word_its_setting_is_named(monkeypatch):
+def test_the_reason_names_pillows_limit_if_it_decides(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
     found = refusal(encoded(Image.new("RGB", (SIDE, SIDE)), "WEBP"))
     assert found.status == "too_large"
@@ -265,12 +265,12 @@ assert before == (cv2.getNumThreads(), list(warnings.filters), Image.MAX_IMAGE_P
 """
 
 
-def test_importing_cilf_changes_nobodys_settings():
+def test_importing_cilf_changes_no_settings():
     subprocess.run([sys.executable, "-c", IMPORTED], check=True)
 
 
-def test_threads_see_the_bound_that_they_have_set():
-    """Of Pillow, while others decode."""
+def test_threads_see_the_limit_that_they_have_set():
+    """Pillow's limit stays as set while other threads decode."""
     data = encoded(Image.new("RGB", (300, 200)), "PNG")
     before = Image.MAX_IMAGE_PIXELS
     with ThreadPoolExecutor(4) as pool:

@@ -36,7 +36,7 @@ def test_colours_of_other_spaces_become_srgb(space, kind):
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
 @pytest.mark.parametrize("times", [1, 2, 8])
-def test_jpegs_of_every_scale_too(options, times):
+def test_profiles_apply_to_jpegs_at_every_scale(options, times):
     large = PORTRAIT.repeat(times, axis=0).repeat(times, axis=1)
     file = encoded(shown_in(ADOBE_RGB, large), "JPEG", icc_profile=profile_of(ADOBE_RGB), **BEST, **options)
     pixels = decoded(file, least=256)
@@ -57,7 +57,7 @@ def test_a_profile_in_several_parts_is_put_together():
     [profile_of(SRGB), profile_of(DISPLAY_P3)[:300], b"acsp", bytes(2_000_000), profile_of(DISPLAY_P3, 1_000_000)],
     ids=["sRGB", "torn", "noise", "zeros", "huge"],
 )
-def test_pixels_stay_as_they_are_where_a_profile_says_nothing(kind, profile):
+def test_pixels_stay_unchanged_if_a_profile_has_no_effect(kind, profile):
     assert (decoded(encoded(PORTRAIT, kind, icc_profile=profile)) == decoded(encoded(PORTRAIT, kind))).all()
 
 
@@ -83,7 +83,7 @@ def test_transparent_parts_stay_white():
     assert np.abs(shown[100:] - PORTRAIT[100:]).mean() < 0.3
 
 
-def test_greys_and_inks_keep_their_own_conversion():
+def test_grey_and_cmyk_images_keep_their_own_conversion():
     for mode in ("L", "CMYK"):
         image = Image.fromarray(PORTRAIT).convert(mode)
         files = []

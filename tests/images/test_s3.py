@@ -1,4 +1,4 @@
-"""Stores that fail, lie, or are reached in odd ways. Patience is shortened to fractions of a second."""
+"""Stores that fail, give wrong responses, or are reached in unusual ways. PATIENCE_S is a fraction of a second here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def forget() -> None:
 
 @pytest.fixture
 def reached_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """Say where S3 is, and as whom to ask."""
+    """Sets the S3 endpoint and credentials."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -58,7 +58,7 @@ def reached_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Call
 
 @pytest.fixture
 def scripted(reached_at: Callable[..., None]) -> Iterator[Callable[..., Scripted]]:
-    """Start a store that answers as told, and make it the one that is asked."""
+    """Starts a store with scripted responses and uses it as the S3 endpoint."""
     servers = []
 
     def start(script: Callable[[str, int], Answer], delay_s: float = 0) -> Scripted:
@@ -96,7 +96,7 @@ def ask(*keys: str, max_bytes: int = PLENTY) -> list[bytes | FetchError]:
     ids=["503", "500", "429", "broken body", "reset"],
 )
 @pytest.mark.parametrize("key", ["plain.jpg", "odd//key.jpg"])
-def test_trouble_that_passes_is_sat_out(scripted, trouble, key):
+def test_temporary_failures_are_retried(scripted, trouble, key):
     store = scripted(lambda key, number: trouble if number < 3 else Answer(b"all of it"))
     assert ask(key) == [b"all of it"]
     assert [request.key for request in store.requests] == [key] * 3
@@ -104,7 +104,7 @@ def test_trouble_that_passes_is_sat_out(scripted, trouble, key):
 
 @pytest.mark.parametrize("trouble", [Answer(b"", 503), Answer(b"half", claims=8), HANG_UP])
 @pytest.mark.usefixtures("impatient")
-def test_a_dead_store_costs_its_patience_once(scripted, trouble):
+def test_a_dead_store_is_waited_for_only_once(scripted, trouble):
     scripted(lambda key, number: trouble)
     start = time.monotonic()
     answers = ask(*(f"{number}.jpg" for number in range(1000)), "odd//key")
@@ -115,7 +115,7 @@ def test_a_dead_store_costs_its_patience_once(scripted, trouble):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_nobody_at_the_address(reached_at):
+def test_no_server_at_the_address(reached_at):
     with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         reached_at(f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -125,21 +125,21 @@ def test_nobody_at_the_address(reached_at):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_one_object_that_fails_says_nothing_about_the_others(scripted):
+def test_one_failing_object_does_not_affect_the_others(scripted):
     scripted(lambda key, number: Answer(b"", 500) if key.startswith("bad") else Answer(key.encode()), delay_s=0.02)
     keys = ["bad1", *(f"{number}" for number in range(700)), "bad2", "last"]
     expected = ["unavailable" if key.startswith("bad") else key.encode() for key in keys]
     assert statuses(ask(*keys)) == expected
 
 
-def test_an_outage_in_the_midst_is_sat_out(scripted):
+def test_a_short_outage_is_waited_out(scripted):
     begun = time.monotonic()
     scripted(lambda key, _: Answer(b"", 503) if 0.3 < time.monotonic() - begun < 2 else Answer(b"x"), delay_s=0.01)
     assert set(ask(*map(str, range(3000)))) == {b"x"}
     assert time.monotonic() - begun > 2
 
 
-def test_requests_wait_beside_each_other(scripted):
+def test_requests_wait_in_parallel(scripted):
     store = scripted(lambda key, number: Answer(b"x"), delay_s=0.2)
     ask("first")
     threads = threading.active_count()
@@ -161,11 +161,11 @@ def test_no_more_is_read_than_allowed(scripted):
     }
     store = scripted(lambda key, number: scripts[key])
     assert statuses(ask(*scripts, max_bytes=1000)) == ["too_large"] * 3 + [b"x" * 1000]
-    # What the buffers of two kernels take at most, instead of three times 50 MB.
+    # The buffers of two kernels take at most this much, instead of three times 50 MB.
     assert store.written < 30_000_000
 
 
-def test_what_the_store_refuses(scripted):
+def test_refusals_of_the_store(scripted):
     scripts = {
         "denied": Answer(ERROR % (b"AccessDenied", b"Access Denied"), 403),
         "frozen": Answer(ERROR % (b"InvalidObjectState", b"The object is in Glacier"), 403),
@@ -183,8 +183,8 @@ def test_what_the_store_refuses(scripted):
     assert statuses(missing) == ["missing"] * 2
 
 
-def test_what_obstore_is_refused_botocore_may_get(scripted):
-    """As with a bucket in another region."""
+def test_botocore_may_get_objects_that_obstore_is_refused(scripted):
+    """For example, the bucket is in another region."""
     store = scripted(lambda key, number: Answer(b"", 301) if number == 1 else Answer(b"x"))
     assert ask("a") == [b"x"]
     agents = [request.headers["user-agent"] for request in store.requests]
@@ -210,7 +210,7 @@ PROXY, NOBODY = "{proxy}", "http://127.0.0.1:9"
     ],
 )
 @pytest.mark.usefixtures("impatient")
-def test_objects_are_fetched_by_the_way_that_botocore_lists_them(reached_at, monkeypatch, variables, by_proxy):
+def test_objects_are_fetched_through_botocores_endpoint_and_proxy(reached_at, monkeypatch, variables, by_proxy):
     store, proxy = Scripted(lambda key, number: Answer(b"direct")), Scripted(lambda key, number: Answer(b"by proxy"))
     servers = [serve(store), serve(proxy)]
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
@@ -220,7 +220,7 @@ def test_objects_are_fetched_by_the_way_that_botocore_lists_them(reached_at, mon
     places = {"proxy": proxy.url, "proxy_without_scheme": proxy.url.removeprefix("http://"), "port": port}
     reached_at(store.url, **{name: value.format(**places) for name, value in variables.items()})
     try:
-        # botocore asks for the odd key by itself.
+        # botocore itself requests the key that is not plain.
         assert ask("plain", "odd//key") == [b"by proxy" if by_proxy else b"direct"] * 2
         assert len([r for r in (*store.requests, *proxy.requests) if "botocore" in r.headers["user-agent"]]) == 1
     finally:
@@ -229,7 +229,7 @@ def test_objects_are_fetched_by_the_way_that_botocore_lists_them(reached_at, mon
             server.server_close()
 
 
-def test_a_proxy_is_told_who_asks(reached_at, monkeypatch):
+def test_a_proxy_gets_its_credentials(reached_at, monkeypatch):
     proxy = Scripted(lambda key, number: Answer(b"by proxy"))
     server = serve(proxy)
     for name in ("NO_PROXY", "no_proxy", "http_proxy"):
@@ -243,7 +243,7 @@ def test_a_proxy_is_told_who_asks(reached_at, monkeypatch):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> Path:
-    """A key and a certificate for 127.0.0.1 that signs itself, as `openssl req -x509` makes them, in one file."""
+    """A key and a self-signed certificate for 127.0.0.1, as `openssl req -x509` makes them, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -262,7 +262,7 @@ def certificate(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("told_by", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "profile"])
 @pytest.mark.usefixtures("impatient")
-def test_whose_certificates_are_trusted_is_botocores_choice(certificate, reached_at, tmp_path, monkeypatch, told_by):
+def test_botocore_decides_which_certificates_are_trusted(certificate, reached_at, tmp_path, monkeypatch, told_by):
     store = Scripted(lambda key, number: Answer(b"x"))
     server = serve(store)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -287,14 +287,14 @@ KEYS = [
 ]
 
 
-def test_exactly_the_key_is_asked_for(scripted):
+def test_exactly_the_key_is_requested(scripted):
     store = scripted(lambda key, number: Answer(key.encode()))
     assert ask(*KEYS) == [key.encode() for key in KEYS]
     assert sorted(request.key for request in store.requests) == sorted(KEYS)
 
 
 @pytest.mark.parametrize("key", ["plain", "odd//key"])
-def test_who_asks_is_botocores_choice(scripted, reached_at, tmp_path, monkeypatch, key):
+def test_botocore_decides_which_credentials_are_used(scripted, reached_at, tmp_path, monkeypatch, key):
     store = scripted(lambda key, number: Answer(b"x"))
     (tmp_path / "config").write_text(
         "[profile other]\naws_access_key_id = other\naws_secret_access_key = s\nregion = eu-west-1\n"
@@ -326,7 +326,7 @@ def test_without_credentials(reached_at, monkeypatch):
     assert "AWS_PROFILE" in answer.reason
 
 
-def test_a_file_of_ours_that_breaks_off_is_read_again(scripted):
+def test_an_incomplete_file_is_read_again(scripted):
     body = bytes(200_000)
     scripted(lambda key, number: Answer(body[:100_000], claims=len(body)) if number == 1 else Answer(body))
     labels = storage.locate("s3://bucket/labels.parquet")
@@ -335,7 +335,7 @@ def test_a_file_of_ours_that_breaks_off_is_read_again(scripted):
 
 @pytest.mark.parametrize("key", ["plain", "odd//key"])
 def test_the_version_is_compared_without_a_further_request(scripted, key):
-    """With the ETag that comes with the bytes: not every store knows If-Match."""
+    """The ETag in the response is compared, because not every store supports If-Match."""
     store = scripted(lambda key, number: Answer(b"x"))
     for etag, expected in (("abc", b"x"), ('W/"abc"', b"x"), ("abd", "unavailable")):
         assert statuses(fetch([f"s3://bucket/{key}"], [1], PLENTY, [etag])) == [expected]

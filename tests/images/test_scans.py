@@ -1,4 +1,4 @@
-"""Scans of a JPEG count, and nothing else that looks like one."""
+"""Only the scans of a JPEG are counted, and nothing that looks like one."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from cilf.images.decode import DecodeError, read
 LOOK_LIKE_SCANS = b"\xff\xda" * 60_000
 SIDE = 64
 FEW_PIXELS = 2 * SIDE * SIDE
-"""With so few allowed, a picture of SIDE may have no more than twice jpeg.MAX_SCANS."""
+"""Pixel limit at which a picture of SIDE may have at most twice jpeg.MAX_SCANS scans."""
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def with_segments(data: bytes, kind: int, payload: bytes) -> bytes:
 
 
 def repeated(progressive: bytes, scans: int) -> bytes:
-    """With its last scan so many times."""
+    """Repeats the last scan `scans` times."""
     last = progressive.rindex(b"\xff\xda")
     return progressive[:last] + progressive[last:-2] * scans + progressive[-2:]
 
@@ -43,21 +43,21 @@ def repeated(progressive: bytes, scans: int) -> bytes:
     ],
     ids=["garbage", "a video", "other pictures", "metadata", "comments"],
 )
-def test_what_looks_like_a_scan_is_none(picture, mode, progressive, changed):
+def test_bytes_that_look_like_scans_do_not_count(picture, mode, progressive, changed):
     data = encoded(picture.convert(mode), "JPEG", progressive=progressive)
     expected = read(data, 1, FEW_PIXELS)
     found = read(changed(data), 1, FEW_PIXELS)
     assert (found.stored == expected.stored).all()
 
 
-def test_pictures_behind_a_progressive_one_cost_no_memory(picture):
-    """A baseline picture needs no coefficients, whatever stands behind it."""
+def test_pictures_after_a_baseline_one_need_no_memory(picture):
+    """A baseline picture needs no coefficients, whatever follows it."""
     plain = encoded(picture.convert("CMYK"), "JPEG")
     assert read(plain + encoded(picture, "JPEG", progressive=True), 1, SIDE * SIDE).width == SIDE
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_scans_without_end_are_refused(picture, mode):
+def test_too_many_scans_are_rejected(picture, mode):
     data = repeated(encoded(picture.convert(mode), "JPEG", progressive=True), 3 * jpeg.MAX_SCANS)
     assert jpeg.read_header(data) is None
     with pytest.raises(DecodeError, match="more scans than any photograph has"):
@@ -67,7 +67,7 @@ def test_scans_without_end_are_refused(picture, mode):
 @pytest.mark.parametrize(
     "between", [b"\xff\xfe\0\x04ab", b"\xff\xd3", b"\xff\x01", b"\xff\xff\xff", b"noise", b"\xff\0"], ids=repr
 )
-def test_scans_are_counted_whatever_stands_between_them(picture, between):
+def test_scans_are_counted_whatever_is_between_them(picture, between):
     progressive = encoded(picture, "JPEG", progressive=True)
     last = progressive.rindex(b"\xff\xda")
     data = progressive[:last] + (between + progressive[last:-2]) * 200 + progressive[-2:]
@@ -81,7 +81,7 @@ def test_counting_ends_on_damage(data):
     jpeg.has_more_scans(data, 2)
 
 
-def test_large_pictures_with_a_video_behind_are_read():
+def test_large_pictures_followed_by_a_video_are_read():
     data = encoded(Image.new("RGB", (4000, 3000), "red"), "JPEG", progressive=True)
     video = np.random.default_rng(0).integers(0, 256, 20_000_000, np.uint8).tobytes()
     assert video.count(b"\xff\xda") > 2 * jpeg.MAX_SCANS
