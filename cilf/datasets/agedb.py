@@ -15,7 +15,7 @@ def read(folder: Path) -> Labelled:
     """Reads AgeDB below a folder. The subject is the name; numbers are unique.
 
     Raises:
-        UsageError: no image there is named as AgeDB's are.
+        UsageError: no image has a name like AgeDB's.
     """
     images = ImageFolder(folder)
     collector = Collector("agedb", images.problems)

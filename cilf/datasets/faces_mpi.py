@@ -21,7 +21,7 @@ def read(folder: Path) -> Labelled:
     """Reads FACES below a folder.
 
     Raises:
-        UsageError: no image there is named as those of FACES are.
+        UsageError: no image has a name like those of FACES.
     """
     images = ImageFolder(folder)
     collector = Collector("faces", images.problems)

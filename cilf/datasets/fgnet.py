@@ -21,7 +21,7 @@ def read(folder: Path) -> Labelled:
     """Reads FG-NET below a folder; its images may be at any depth. FG-NET has neither sex nor race.
 
     Raises:
-        UsageError: no image there is named as FG-NET's are.
+        UsageError: no image has a name like FG-NET's.
     """
     images = ImageFolder(folder)
     collector = Collector("fgnet", images.problems)

@@ -25,7 +25,7 @@ def read(folder: Path) -> Labelled:
     """Reads MORPH-II below a folder, with its table or, without one, from the file names alone.
 
     Raises:
-        UsageError: no image there is named as MORPH-II's are.
+        UsageError: no image has a name like MORPH-II's.
     """
     images = ImageFolder(folder)
     collector = Collector("morph2", images.problems)

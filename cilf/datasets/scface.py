@@ -20,7 +20,7 @@ def read(folder: Path) -> Labelled:
     """Reads SCface below a folder, with the ages in `subjects.csv`.
 
     Raises:
-        UsageError: no image there is named as SCface's are, or there is no such table.
+        UsageError: no image has a name like SCface's, or there is no such table.
     """
     images = ImageFolder(folder)
     if not any(_NAME.fullmatch(path.rpartition("/")[2]) for path in images.paths):

@@ -21,7 +21,7 @@ def read(folder: Path) -> Labelled:
     """Reads UTKFace below a folder, the photographs or the aligned crops. Of duplicate faces the first is used.
 
     Raises:
-        UsageError: no image there is named as UTKFace's are.
+        UsageError: no image has a name like UTKFace's.
     """
     images = ImageFolder(folder)
     collector = Collector("utkface", images.problems)

@@ -1,4 +1,4 @@
-"""CACD: a MATLAB file beside images whose names have accents."""
+"""CACD: a MATLAB file next to images whose names have accents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores that fail, give wrong responses, or are reached in unusual ways. PATIENCE_S is a fraction of a second here."""
+"""Stores that fail, give wrong responses, or are reached in unusual ways. PATIENCE_S is shortened here."""
 
 from __future__ import annotations
 
