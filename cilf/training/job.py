@@ -105,7 +105,7 @@ def _run(
     )
     if recipe.epochs:
         if teacher is not None:
-            logger.info("fitting the teacher")
+            logger.info("asking the teacher about %d faces: some minutes on a CPU", len(material.fitted))
             material = replace(material, fit=taught(material.fit, teacher, recipe, weights_K))
         logger.info("starting %s workers for %d epochs", recipe.workers, recipe.epochs)
         trunk = trunk_weights(model, recipe, lambda: _faces(material, recipe))

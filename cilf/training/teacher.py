@@ -7,6 +7,7 @@ fold: nobody is judged by a head that has seen them, or the teacher would only r
 
 from __future__ import annotations
 
+import logging
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,8 @@ from cilf.training.sources import TASK_CPUS
 
 if TYPE_CHECKING:
     from ray.data import Dataset
+
+logger = logging.getLogger(__name__)
 
 FOLDS = 5
 """Heads; each is fitted to the faces of the other folds."""
@@ -111,6 +114,7 @@ def taught(rows: Dataset, network: nn.Module, recipe: Recipe, weights_K: np.ndar
     drawn = seen.map_batches(Drawn(min(1.0, FACES / max(1, seen.count()))), batch_size=None, **task)
     drawn = drawn.map_batches(_without_images, batch_size=None, **task)
     table = pa.concat_tables(drawn.iter_batches(batch_size=None, batch_format="pyarrow"))
+    logger.info("fitting the teacher's %d age heads to %d faces", FOLDS, len(table))
     heads = fit_heads(table, ages, oldest, recipe.seed)
     judge = partial(judged, heads=heads, weights_K=weights_K, ages=ages, oldest=oldest)
     return seen.map_batches(judge, batch_size=None, **task).materialize()
