@@ -27,7 +27,7 @@ bench: $(VENV)/installed
 	@$(BIN)/cilf bench label
 
 # uv where there is one, else pip. The package itself is linked, so that the checkout is what runs.
-$(VENV)/installed: requirements.txt pyproject.toml cilf/images/_eighth.c
+$(VENV)/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("CILF needs Python 3.11 or newer; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	@$(OURS)
 ifdef UV

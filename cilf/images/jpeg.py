@@ -2,7 +2,7 @@
 
 It uses libjpeg-turbo through simplejpeg: Pillow uses the same decoder, but its overhead doubles the time. OpenCV uses
 the same decoder too, but writes a line to stderr for every damaged file. Other JPEG files are left to Pillow: see
-decode.py. At 1/8 scale most of a file's data is not needed, and eighth.py decodes faster.
+decode.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
-
-from cilf.images import eighth
 
 MAX_SCANS = 100
 """Each scan of a progressive JPEG is a pass over all pixels; real files have about 10, a bomb has thousands."""
@@ -112,11 +110,9 @@ def read_pixels(data: bytes, header: Header, least: int) -> np.ndarray | None:
     room = min(header.width, header.height) // least
     scale = next((scale for scale in (8, 4, 2) if room >= scale), 1)
     try:
-        # libjpeg must confirm the size, on which the memory check relied, and everything that eighth.py assumes.
+        # libjpeg must confirm the size that the memory check relied on.
         if simplejpeg.decode_jpeg_header(data)[:2] != (header.height, header.width):
             return None
-        if scale == 8 and (pixels := eighth.read_pixels(data)) is not None:
-            return pixels
         return simplejpeg.decode_jpeg(data, min_height=-(-header.height // scale), min_width=-(-header.width // scale))
     except (ValueError, KeyError):  # KeyError: sampling factors that no photograph has
         return None
