@@ -1,4 +1,4 @@
-"""The ages a model speaks of: labels to classes to years, and back. The only copy."""
+"""The ages of a model: conversions between labels, classes and years. This is the only copy of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AgeSpace:
     oldest: int = 100
     """Age of the last class, years."""
     names: tuple[str, ...] | None = None
-    """Of classes that are ranks of another kind, such as decades: what they are called. "Years" are then ranks."""
+    """Names of the classes if they are ranks of another kind, such as decades. "Years" are then ranks."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.youngest < self.oldest:
@@ -46,7 +46,7 @@ class AgeSpace:
         return torch.arange(self.youngest, self.oldest + 1, device=like.device, dtype=like.dtype)
 
     def clamp(self, ages_B: Tensor) -> Tensor:
-        """Ages in years, [B], held inside the range."""
+        """Ages in years, [B], clamped to the range."""
         return ages_B.clamp(self.youngest, self.oldest)
 
     def classes(self, ages_B: Tensor) -> Tensor:
@@ -59,8 +59,8 @@ class AgeSpace:
         return (-0.5 * (distance_BK / sigma) ** 2).softmax(dim=1)
 
     def points(self, ages_B: Tensor) -> Tensor:
-        """Posteriors that hold one age each, years [B] -> [B, K]: the two classes around it share, so that it is their
-        mean."""
+        """Posteriors that express one age each, years [B] -> [B, K]: the mass is shared by the two nearest classes, so
+        that the mean is that age."""
         import torch
 
         distance_BK = (self.years(ages_B) - self.clamp(ages_B)[:, None]).abs()

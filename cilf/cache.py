@@ -1,4 +1,4 @@
-"""Where files are kept that can be fetched or made again."""
+"""Cache folders, for files that can be downloaded or made again."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 
 
 def cached(kind: str) -> list[Path]:
-    """The folders in which files of this kind may be, best first; none of them needs to exist.
+    """The folders that may hold files of this kind, best first; none of them needs to exist.
 
-    One is in the home directory, below ~/.cache/cilf or where XDG_CACHE_HOME says. The other is this user's among the
-    temporary files, for a home that is missing or cannot be written to.
+    The first is in the home directory, below ~/.cache/cilf, or where XDG_CACHE_HOME says. The second is a folder of
+    this user among the temporary files, for a home directory that is missing or cannot be written to.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "cilf" / kind  # noqa: PTH111
     temporary = Path(tempfile.gettempdir()) / f"cilf-{kind}-{os.getuid()}"
-    # Another user may have made it first, and put anything there.
+    # Another user may have created it first, and put anything into it.
     is_ours = not temporary.is_symlink() and (not temporary.exists() or temporary.stat().st_uid == os.getuid())
     return [home] * home.is_absolute() + [temporary] * is_ours
 
 
 def cache(kind: str) -> Path:
-    """The folder to keep new files of this kind in: the best that can be written to, which may not exist yet.
+    """The folder for new files of this kind: the best one that can be written to, which may not exist yet.
 
     Raises:
-        PermissionError: there is none.
+        PermissionError: no folder can be written to.
     """
     for folder in cached(kind):
         there = next(place for place in (folder, *folder.parents) if place.exists())

@@ -1,4 +1,4 @@
-"""`model.json`: what a model is, how it was made and how well it does. Read without torch."""
+"""`model.json`, the card of a model: what it is, how it was made and how well it performs. Read without torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class _Frozen(BaseModel):
 
 
 class _Grown(_Frozen):
-    """With fields that fingerprints are older than: they are not written down as long as they say nothing new."""
+    """Settings with fields that were added after the first fingerprints: `later` names them, and they are not written
+    while they have their defaults, so that earlier fingerprints stay valid."""
 
     later: ClassVar[tuple[str, ...]]
 
@@ -40,24 +41,24 @@ class _Grown(_Frozen):
 
 
 class Ages(_Grown):
-    """The classes the model speaks of; see cilf.ages.AgeSpace."""
+    """The age classes of the model; see cilf.ages.AgeSpace."""
 
     later = ("names",)
 
     youngest: int = 0
     oldest: int = 100
     names: tuple[str, ...] | None = None
-    """Where the classes are no ages but ranks of another kind, what each of them is called, in order: 1930s, 1940s ...
-    Prompts then say the name. null: ages in years."""
+    """Names of the classes, in order, if they are not ages but ranks of another kind: 1930s, 1940s ... Prompts then
+    contain the name. null: ages in years."""
 
     @property
     def space(self) -> AgeSpace:
-        """The same with its arithmetic."""
+        """The classes as an AgeSpace, which has their arithmetic."""
         return AgeSpace(self.youngest, self.oldest, self.names)
 
     @model_validator(mode="after")
     def _fits(self) -> Ages:
-        _ = self.space  # which looks at them
+        _ = self.space  # which validates them
         return self
 
 
@@ -69,59 +70,60 @@ class Clip(_Grown):
     architecture: str | dict[str, Any] = "ViT-B-16"
     """A name open_clip knows, or the contents of one of its architecture files."""
     stages: int | None = Field(default=None, ge=1)
-    """How many stages of a convolutional timm trunk the image tower has, in an architecture of your own; CILF-CIAE's
-    FourierFormer then stands in place of the others. null: the whole tower."""
+    """How many stages of its convolutional timm trunk the image tower keeps, in an architecture of your own;
+    CILF-CIAE's FourierFormer then replaces the others. null: the whole tower."""
     weights: str | None = None
-    """An open_clip tag, a local file (open_clip or OpenAI layout), or none: random, to be trained."""
+    """An open_clip tag or a local file (open_clip or OpenAI layout). null: random weights, to be trained."""
 
 
 Point = tuple[float, float]
 
 
 class Frame(_Frozen):
-    """Where a face is in a crop, as cilf.images.detector finds it; in sides of the crop, from its upper left corner.
+    """Position of a face in its crop, as cilf.images.detector finds it; in sides of the crop, from its upper left
+    corner.
 
-    The default is measured on 500 of UTKFace's aligned crops and a twentieth tighter, which makes the smallest errors
-    on faces in photographs (docs/results/framing.md); its halves are alike, as faces are.
+    The default was measured on 500 of UTKFace's aligned crops and made a twentieth tighter, which gives the smallest
+    errors on faces in photographs (docs/results/framing.md); it is symmetric, as faces are.
     """
 
     eyes: tuple[Point, Point] = ((0.292, 0.286), (0.708, 0.286))
-    """The one on the left in the image first."""
+    """The eye on the left in the image comes first."""
     nose: Point = (0.5, 0.518)
     mouth: tuple[Point, Point] = ((0.327, 0.704), (0.673, 0.704))
-    """Its corners."""
+    """The corners of the mouth."""
     box: float = Field(default=0.997, gt=0)
-    """Mean of width and height of the face's box."""
+    """Mean of the width and height of the face's bounding box."""
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """All five, in the detector's order."""
+        """All five landmarks, in the detector's order."""
         return (*self.eyes, self.nose, *self.mouth)
 
 
 class Images(_Grown):
-    """What the model sees: square uint8 crops, normalised on the device."""
+    """The input of the model: square uint8 crops, normalised on the device."""
 
     later = ("body",)
 
     size: int = Field(default=224, ge=16)
     """Side of the square input, pixels."""
     frame: Frame = Frame()
-    """How the crops were cut that it was trained on; a face in a photograph is cut out alike."""
+    """How the crops that the model was trained on were cut; a face in a photograph is cut out the same way."""
     body: bool = False
-    """Whether it sees the body below each face too, three further channels; see cilf.images.body."""
+    """Whether the input also has the body below each face, in three further channels; see cilf.images.body."""
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     """Per channel, after scaling to 0..1. The default is CLIP's."""
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
     @property
     def channels(self) -> int:
-        """Of a crop: the face's colours, and those of the body."""
+        """Number of channels of a crop: the colours of the face, and those of the body."""
         return 6 if self.body else 3
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a crop, [S, S, C]."""
+        """Shape of a crop, [S, S, C]."""
         return self.size, self.size, self.channels
 
 
@@ -136,9 +138,9 @@ class Prompts(_Frozen):
         ),
         min_length=1,
     )
-    """Averaged in text space; `{age}` is replaced, by the class's name where it has one."""
+    """Averaged in text space; `{age}` is replaced by the age, or by the class's name if it has one."""
     numbers: Literal["digits", "words"] = "digits"
-    """How an age is spelled in a template; names are put in as they are."""
+    """How an age is spelled in a template; names are inserted as they are."""
     context: int = Field(default=0, ge=0)
     """Learned context tokens put before each prompt (CoOp); 0 for none."""
     conditioned: bool = False
@@ -149,7 +151,7 @@ class Prompts(_Frozen):
     def _holds_an_age(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
         for template in templates:
             if "{age}" not in template or set("{}") & set(template.replace("{age}", "")):
-                raise ValueError(f"a template holds {{age}} and no other braces, got {template!r}")
+                raise ValueError(f"a template must contain {{age}} and no other braces, got {template!r}")
         return templates
 
 
@@ -158,7 +160,7 @@ class Fourier(_Frozen):
 
     mixer: Literal["fpe", "amplitude_phase", "gfnet", "attention", "conv"] = "fpe"
     depth: int = Field(default=4, ge=0)
-    """Blocks."""
+    """Number of blocks."""
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     """Share of rows for which a block's branch is skipped in training."""
     film: bool = True
@@ -166,15 +168,15 @@ class Fourier(_Frozen):
 
 
 class Model(_Grown):
-    """Everything that builds the network; together with the weights it determines every number.
+    """The settings that build the network; together with the weights they determine every number.
 
-    `fourier` and `dropout` are CILF-CIAE's alone, and `prompts` are its and `clip`'s.
+    `fourier` and `dropout` apply to CILF-CIAE only, and `prompts` to CILF-CIAE and the system `clip` only.
     """
 
     later = ("system",)
 
     system: SystemSettings | None = None
-    """Another system of the field, and how it is set; none: CILF-CIAE."""
+    """Another age estimation system and its settings; null: CILF-CIAE."""
     ages: Ages = Ages()
     clip: Clip = Clip()
     images: Images = Images()
@@ -183,13 +185,13 @@ class Model(_Grown):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the head's hidden units left out in training."""
     mirrored: bool = False
-    """Each view of an image counts together with its mirror image, the mean of both posteriors: twice the work for
+    """Whether the posterior of each view of an image is averaged with that of its mirror image: twice the work, for
     a smaller error than a network of twice the size would give."""
 
     @model_validator(mode="after")
     def _looks_at_bodies(self) -> Model:
         if self.images.body and not isinstance(self.system, MiVolo):
-            raise ValueError("images.body: of all systems, mivolo alone looks at bodies")
+            raise ValueError("images.body: only the system mivolo looks at bodies; leave `body` out")
         return self
 
     @model_validator(mode="after")
@@ -198,17 +200,17 @@ class Model(_Grown):
             system, prompts = self.system, self.prompts
             if isinstance(system, OrdinalClip | L2rClip) and system.context == AGE_CONTEXT:
                 raise ValueError(
-                    "system.context speaks of ages, and ages.names name other ranks: say what stands before a name, "
-                    "for example 'a photo taken in the'"
+                    "system.context is about ages, but ages.names are other ranks: give the words that come before a "
+                    "name, for example 'a photo taken in the'"
                 )
             if system is None or isinstance(system, PlainClip):
                 if prompts.templates == Prompts().templates:
                     raise ValueError(
-                        "prompts.templates speak of ages, and ages.names name other ranks: say what they are, for "
-                        "example 'a photo taken in the {age}'"
+                        "prompts.templates are about ages, but ages.names are other ranks: give templates for them, "
+                        "for example 'a photo taken in the {age}'"
                     )
                 if prompts.numbers == "words":
-                    raise ValueError("prompts.numbers: ages.names are put in as they are; leave `numbers` out")
+                    raise ValueError("prompts.numbers: ages.names are inserted as they are; leave `numbers` out")
         return self
 
 
@@ -216,7 +218,8 @@ class Card(_Frozen):
     """A whole `model.json`."""
 
     format: Literal[1, 2] = 2
-    """2: CILF-CIAE's posterior is an image's nearness to the prompts; 1: of another network, or of another system."""
+    """2: the posterior of CILF-CIAE is an image's similarity to the prompts. 1: the card of CILF-CIAE's earlier
+    network, or of another system."""
     name: str
     summary: str
     licence: str
@@ -230,7 +233,7 @@ class Card(_Frozen):
 
 
 class ModelFolderError(ValueError):
-    """A folder is not a model, or not one this version can read."""
+    """A folder is not a model folder, or not one that this version can read."""
 
 
 def read_card(folder: Path) -> Card:
@@ -246,8 +249,8 @@ def read_card(folder: Path) -> Card:
         given = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
         if _is_earlier(given):
             raise ModelFolderError(
-                f"{folder} holds a CILF-CIAE model of an earlier version, whose network was another one: train it "
-                "again, or label with the version that made it"
+                f"{folder} holds a CILF-CIAE model from an earlier version of CILF, which used another network: train "
+                "it again, or label with the version that made it"
             )
         return Card.model_validate(given)
     except ModelFolderError:

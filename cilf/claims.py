@@ -1,4 +1,4 @@
-"""Files that one of several processes gets to write: what a lock is made of where there is only a store."""
+"""Atomic creation and replacement of files, by one of several processes: the basis of locks on a plain store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cilf.storage import Location, read, write
 
 
 def create(target: Location, data: bytes) -> bool:
-    """Write a file that is not there yet; of several who try at once, one gets True."""
+    """Write a file only if it does not exist yet; of several callers at the same time, one gets True."""
     if target.scheme == "file":
         path = Path(target.path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,11 +29,11 @@ def create(target: Location, data: bytes) -> bool:
 
 
 def replace_if(target: Location, old: bytes, data: bytes) -> bool:
-    """Overwrite a file that still holds `old`; of several who try at once, one gets True."""
+    """Overwrite a file only if it still holds `old`; of several callers at the same time, one gets True."""
     if target.scheme == "file":
         lock = Path(target.path).with_name(f".{Path(target.path).name[:200]}.lock")
         with suppress(FileNotFoundError), lock.open("w") as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX)  # ends with its process, whatever ends that
+            fcntl.flock(opened, fcntl.LOCK_EX)  # released when the process ends, however it ends
             if read(target) == old:
                 write(target, data)
                 return True
@@ -51,7 +51,8 @@ def replace_if(target: Location, old: bytes, data: bytes) -> bool:
 
 
 def _put_if(target: Location, data: bytes, **condition: str) -> bool:
-    """Conditional PUT. Stores without conditions keep the last of two writers; reading back tells who it was."""
+    """Conditional PUT. Stores without conditions keep the data of the last writer; reading it back shows who that
+    was."""
     if target.scheme == "s3":
         bucket, _, key = target.path.partition("/")
         try:
@@ -68,7 +69,8 @@ def _put_if(target: Location, data: bytes, **condition: str) -> bool:
 
 
 def _refused(error: BaseException) -> bool:
-    """Whether a store said that the condition of a PUT does not hold (412), or that somebody else is at it (409)."""
+    """Whether a store rejected a PUT because its condition does not hold (412) or another write is in progress
+    (409)."""
     seen: BaseException | None = error
     while seen is not None:
         response = getattr(seen, "response", None) or {}

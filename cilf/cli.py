@@ -1,4 +1,4 @@
-"""The `cilf` command. Each job is a sub-command, loaded when it is asked for.
+"""The `cilf` command. Each job is a sub-command, whose code is imported when it is called.
 
 A new job needs a frozen dataclass in cilf.config, a function that takes it and returns an exit code, and a
 line in `JOBS`.
@@ -33,30 +33,30 @@ JOBS = {
     "list": ("cilf.manifest:list_objects", "List every object under INPUT... once, into Parquet files in MANIFEST."),
     "label": ("cilf.labelling:label", "Label every object under INPUT: one row per object in OUTPUT."),
     "compact": ("cilf.labelling:compact", "Merge the many small label files in OUTPUT into few large ones."),
-    "publish": ("cilf.publishing:publish", "Make TABLE, Iceberg or Delta, equal the labels in OUTPUT, in one commit."),
+    "publish": ("cilf.publishing:publish", "Make TABLE (Iceberg or Delta) equal the labels in OUTPUT, in one commit."),
     "nightly": ("cilf.nightly:nightly", "List, label what is new, compact and report, as the YAML file CONFIG says."),
     "train": ("cilf.training:train", "Train a model as RECIPE says and write it into OUTPUT."),
-    "evaluate": ("cilf.evaluation:evaluate", "MAE, CS(5), intervals and judgement of MODEL on labelled faces."),
-    "card": ("cilf.model_card:card", "Put RESULTS of `cilf evaluate` on MODEL's card, and write it as card.md."),
+    "evaluate": ("cilf.evaluation:evaluate", "Measure MODEL on labelled faces: MAE, CS(5), intervals, judgement."),
+    "card": ("cilf.model_card:card", "Add RESULTS of `cilf evaluate` to MODEL's card, and write it as card.md."),
     "data check": (
         "cilf.datasets.check:check",
-        "What is in the FOLDER of the public data set NAME, and what is wrong.",
+        "Check the FOLDER of the public data set NAME: what is in it, and what is wrong.",
     ),
-    "data split": ("cilf.protocols:split", "The folds of an evaluation protocol, and who is on both sides of them."),
-    "lopo": ("cilf.lopo:lopo", "Leave one person out: each judged by heads on MODEL's frozen features."),
+    "data split": ("cilf.protocols:split", "Write the folds of an evaluation protocol, and the leakage of each."),
+    "lopo": ("cilf.lopo:lopo", "Leave one person out: measure heads on MODEL's frozen features."),
     "report": ("cilf.report:report", "Write OUTPUT/report.html: what was labelled, what drifted, what needs review."),
-    "bench": ("cilf.bench:bench", "How close this machine gets to its own limits."),
-    "demo": ("cilf.demo:demo", "Label photographs of people of all ages, and show the estimates beside what is known."),
+    "bench": ("cilf.bench:bench", "Measure how close this machine gets to its own limits."),
+    "demo": ("cilf.demo:demo", "Label photographs of people of all ages, and show the estimates and the known ages."),
 }
-"""Name of each sub-command: the function that does it, and its line in `cilf --help`. The first of two words is a group
-of GROUPS."""
+"""Name of each sub-command: the function that runs it, and its line in `cilf --help`. The first of two words is a group
+from GROUPS."""
 
 GROUPS = {"data": "Public data sets of facial age."}
 """Name of each group of sub-commands, and its line in `cilf --help`."""
 
 
 class _Options(Yaml):
-    """A YAML file of options, flat: the keys are the options' names."""
+    """A flat YAML file of options: its keys are the names of the options."""
 
     def _load_config(self, path: Path) -> dict[str, Any]:
         import yaml
@@ -69,7 +69,7 @@ class _Options(Yaml):
 
 def _app() -> App:
     app = App(name="cilf", help=cilf.__doc__, version=cilf.__version__, result_action="return_value")
-    # cyclopts would exit without a word.
+    # cyclopts would exit without a message.
     app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
     for group, line in GROUPS.items():
         app.command(App(name=group, help=line))
@@ -86,7 +86,7 @@ def _app() -> App:
         Parameters
         ----------
         config
-            YAML file with options of the command; the command line wins over it.
+            YAML file with options of the command; the command line overrides it.
         """
         app.config = () if config is None else (_Options(config, use_commands_as_keys=False, must_exist=True),)
         return app(tokens)
@@ -95,13 +95,13 @@ def _app() -> App:
 
 
 def options(job: str, places: Sequence[str], settings: Mapping[str, Any], source: str) -> Any:
-    """The options that a job would run with, checked as those of a command line are.
+    """The options that a job would run with, validated as a command line is.
 
     Args:
         job: one of JOBS.
         places: its positional arguments.
         settings: other options by name.
-        source: where the settings stand, for messages.
+        source: where the settings come from, for messages.
 
     Raises:
         UsageError: something is missing, unknown or wrong.
@@ -119,8 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run `cilf` with these arguments (default: the process's own) and return the exit code.
 
     0: done. 1: the job failed. 2: wrong usage, or a plan that cannot work. 75 (EX_TEMPFAIL of sysexits.h): another
-    run is doing this, try later. 130: interrupted. What the user can act on is one message on stderr; the traceback of
-    anything else goes to a file that the message names.
+    run is doing this, try later. 130: interrupted. A failure that the user can act on is one message on stderr; the
+    traceback of any other goes to a file that the message names.
     """
     with readers_may_leave():
         return _main(sys.argv[1:] if arguments is None else arguments)
@@ -142,16 +142,16 @@ def _main(arguments: list[str]) -> int:
     except JobError as error:
         return _fail(command, str(error), FAILED)
     except KeyboardInterrupt:
-        return _fail(command, "interrupted; the same command again goes on where it was", INTERRUPTED)
+        return _fail(command, "interrupted; run the same command again to resume", INTERRUPTED)
     except Exception as error:
         return _fail(command, f"{type(error).__name__}: {error} (traceback {_traceback()})", FAILED)
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """What `ray job stop`, Kubernetes and `timeout` send ends a job as Ctrl-C does: it gives back what it has.
+    """Let SIGTERM, which `ray job stop`, Kubernetes and `timeout` send, end a job as Ctrl-C does, so that it cleans up.
 
-    An exception after either, such as that of a library whose import broke off, counts as the interrupt that it is.
+    An exception after either signal, such as that of a library whose import was cut short, counts as the interrupt.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -164,7 +164,7 @@ def _interruptible() -> Iterator[None]:
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
-        if number == signal.SIGTERM or handler is signal.default_int_handler:  # a shell's background ignores Ctrl-C
+        if number == signal.SIGTERM or handler is signal.default_int_handler:  # jobs in a shell's background ignore it
             signal.signal(number, interrupt)
     try:
         yield
@@ -178,11 +178,11 @@ def _interruptible() -> Iterator[None]:
 
 
 def _traceback() -> str:
-    """Where the traceback of the exception in hand is, for a message."""
+    """Write the traceback of the current exception, and return where it is, for a message."""
     try:
         with tempfile.NamedTemporaryFile("w", prefix="cilf-", suffix=".log", delete=False) as log:
             traceback.print_exc(file=log)
-    except OSError:  # There is no room for it, which may be what is wrong.
+    except OSError:  # The disk may be full, which may be the failure itself.
         traceback.print_exc()
         return "above"
     return f"in {log.name}"

@@ -1,4 +1,4 @@
-"""Ray: found or started, and kept quiet."""
+"""Joining or starting Ray, without its messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cilf.startup import open_streams
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is to run on."""
+    """The resources of a Ray cluster."""
 
     cpus: float
     gpus: float
@@ -31,15 +31,15 @@ class Cluster:
 
 
 def this_machine() -> Cluster:
-    """The cluster that a local Ray would be."""
+    """The cluster that Ray on this machine would be."""
     return Cluster(cpus=cpus(), gpus=0, nodes=1)
 
 
 @contextmanager
 def running(address: str | None) -> Iterator[Cluster]:
-    """Ray, quiet: an existing cluster, or one on this machine that ends with the context.
+    """Ray without its messages: an existing cluster, or one on this machine that ends with the context.
 
-    A Ray that this process has started before is used and left alone.
+    A Ray that this process has started before is used, and keeps running.
 
     Raises:
         UsageError: there is no cluster at `address`.
@@ -47,7 +47,7 @@ def running(address: str | None) -> Iterator[Cluster]:
     """
     # Workers run at niceness 15 by default, which starves them on a machine that does anything else.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # Its backend prints an error for every actor with arguments that may be restarted (ray#53727); ours are small.
+    # Ray's backend prints an error for every restartable actor with arguments (ray#53727); our arguments are small.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
@@ -63,7 +63,7 @@ def running(address: str | None) -> Iterator[Cluster]:
 
 
 def _obey_environment() -> None:
-    """Ray has read this variable when it was imported, which may have been before CILF."""
+    """Apply RAY_ENABLE_UV_RUN_RUNTIME_ENV, which Ray reads when it is imported; that may have been before CILF."""
     from ray._private import ray_constants
 
     if os.environ.get("RAY_ENABLE_UV_RUN_RUNTIME_ENV") == "0":
@@ -71,19 +71,19 @@ def _obey_environment() -> None:
 
 
 def living() -> frozenset[str]:
-    """Ids of the nodes that are there."""
+    """Ids of the nodes that are alive."""
     import ray
 
     return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])
 
 
 def check_everywhere(url: str) -> None:
-    """Make sure that every node reads a file that this process has just written, where there are several.
+    """Make sure that all other nodes can read a file that this process has just written.
 
-    Otherwise each would write to a disk of its own, and find nothing of what the others have written.
+    Otherwise each node would write to a disk of its own, and find none of the files of the others.
 
     Raises:
-        UsageError: some do not.
+        UsageError: a node cannot read it.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -101,16 +101,16 @@ def check_everywhere(url: str) -> None:
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError:
-            continue  # it has just gone
+            continue  # the node has just gone
         if reason:
             raise UsageError(
                 f"node {node['NodeManagerAddress']} cannot read {url} ({reason}): on several machines, INPUT and "
-                "OUTPUT are URLs, or paths on a file system that all of them share"
+                "OUTPUT must be URLs, or paths on a file system that all machines share"
             )
 
 
 def _reads(url: str) -> str | None:
-    """None, or why not."""
+    """None if this node can read the file, else the reason why not."""
     from cilf.storage import locate, read
 
     try:
@@ -152,9 +152,10 @@ def _joined(address: str, **settings: Any) -> Iterator[None]:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Ctrl-C and SIGTERM, first ones, wait for the end of the context: half of a Ray can neither work nor be ended.
+    """Delay the first Ctrl-C or SIGTERM until the end of the context: a half-started Ray can neither work nor be ended.
 
-    Whoever handled them still does: Ray's own handler of SIGTERM exits without a word, its processes killed first.
+    Both are passed to the handlers of before, as Ray's own handler of SIGTERM kills its processes and exits without a
+    message.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -182,7 +183,7 @@ def _interrupts_later() -> Iterator[None]:
 
 
 def _knock(address: str | None) -> None:
-    """Ray itself tries an address where nobody listens for more than five minutes."""
+    """Raise OSError if nothing listens at the address, which Ray itself would try for more than five minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -190,7 +191,7 @@ def _knock(address: str | None) -> None:
 
 @contextmanager
 def _stderr_hidden() -> Iterator[None]:
-    """Nothing reaches the terminal, not even from C++: Ray announces there that its log level has been set."""
+    """Discard all output to stderr, even from C++: Ray announces there that its log level has been set."""
     saved = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -205,12 +206,12 @@ def _configure() -> None:
     import ray
 
     context = ray.data.DataContext.get_current()
-    # Reads the footers of Parquet files in a pool of actors, which costs more to start than our small shards to read.
+    # It reads Parquet footers in a pool of actors, which takes longer to start than our small shards take to read.
     context.use_datasource_v2 = False
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
     context.print_on_execution_start = False
-    # What goes wrong comes back as an exception; the logs would only say it again, at length.
+    # Failures come back as exceptions; the logs would only repeat them, at length.
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")

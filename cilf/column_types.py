@@ -1,6 +1,6 @@
-"""Types of columns that users bring: which type holds the values of two others, and arrays as another type.
+"""Types of the columns of users: the type that holds the values of two others, and the conversion of arrays to it.
 
-Two files of one column seldom have quite the same type. JSON lines have `{"iso": null}` one night and `{"iso": 100}`
+A column seldom has exactly the same type in two files. JSON lines have `{"iso": null}` one night and `{"iso": 100}`
 the next; a column of whole numbers gets its first 0.5.
 """
 
@@ -15,7 +15,7 @@ _SAME: tuple[Callable[[pa.DataType], bool], ...] = (
     lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
     lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
 )
-"""Types of the same values, which differ in memory only."""
+"""Families of types that hold the same values and differ only in memory."""
 
 _PROMOTED: tuple[Callable[[pa.DataType], bool], ...] = (
     lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
@@ -31,13 +31,13 @@ _DIGITS = {pa.int8(): 3, pa.uint8(): 3, pa.int16(): 5, pa.uint16(): 5, pa.int32(
 
 
 def united(first: pa.DataType, second: pa.DataType) -> pa.DataType:
-    """The narrowest type that holds the values of both: `first` itself where it does.
+    """The narrowest type that holds the values of both: `first` itself if it does.
 
-    Null goes with everything, a number with a wider one, a struct with one of other fields, at any depth. Whether each
-    value fits exactly, such as an integer above 2^53 into a double, the cast tells.
+    Null unites with every type, a number with a wider one, a struct with one of other fields, at any depth. Only the
+    cast checks whether each value fits exactly, such as an integer above 2^53 into a double.
 
     Raises:
-        TypeError: there is none, as of integers and text.
+        TypeError: there is no such type, for example for integers and text.
     """
     if first == second or pa.types.is_null(second):
         return first
@@ -71,16 +71,16 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 
 def has_bytes(kind: pa.DataType) -> bool:
-    """Whether the values are structs with a field `bytes` of such, as Hugging Face writes images."""
+    """Whether the values are structs with a field `bytes` of bytes, as Hugging Face writes images."""
     return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and is_bytes(kind.field("bytes").type)
 
 
 _NO_FIELDS = "{}"
-"""How a struct without fields, which Parquet does not have, stands in a column of text."""
+"""The text that replaces a struct without fields, which Parquet does not support."""
 
 
 def with_values(kind: pa.DataType) -> pa.DataType:
-    """A type without null and empty structs in it, which few readers can read: string in their place."""
+    """The type with string in the place of null and of empty structs, which few readers can read."""
     if pa.types.is_struct(kind) and kind.num_fields:
         return pa.struct([field.with_type(with_values(field.type)) for field in kind])
     if pa.types.is_map(kind):
@@ -91,7 +91,7 @@ def with_values(kind: pa.DataType) -> pa.DataType:
 
 
 def known(values: pa.Array) -> pa.DataType:
-    """The type of an array, with null wherever it has no value: what is known of the column from these rows."""
+    """The type of an array, with null wherever it has no values: what its rows show about the column."""
     kind = values.type
     if values.null_count == len(values):
         return pa.null()
@@ -107,9 +107,9 @@ def known(values: pa.Array) -> pa.DataType:
 
 
 def known_of_both(first: pa.DataType, second: pa.DataType) -> pa.DataType:
-    """What is known of a column from two arrays of its values, of each of which it is known.
+    """What two arrays together show about their column, given the `known` type of each.
 
-    Text stands for structs without fields only if it does in both.
+    Text stands for structs without fields only if it does so in both.
     """
     if first == second or pa.types.is_null(second):
         return first
@@ -132,10 +132,10 @@ def _of_no_fields(values: pa.Array) -> bool:
 
 
 def fitted(values: pa.Array, kind: pa.DataType, cut: bool = False) -> pa.Array:
-    """An array as another type, of which it has the values: fields of structs by name, null where there is none.
+    """An array as another type that can hold its values: fields of structs by name, null where a field is missing.
 
     Args:
-        cut: whether digits of a time that the type has no place for may go.
+        cut: whether digits of a time may be cut off for which the type has no room.
 
     Raises:
         pyarrow.ArrowException: a value does not fit.
@@ -161,7 +161,7 @@ def fitted(values: pa.Array, kind: pa.DataType, cut: bool = False) -> pa.Array:
 
 
 def fitted_table(table: pa.Table, fields: Iterable[pa.Field], cut: bool = False) -> pa.Table:
-    """The columns of `fields`, in this order and these types; null where the table has none.
+    """The columns of `fields`, in this order and with these types; null where the table lacks one.
 
     Raises:
         pyarrow.ArrowException: a value does not fit.
@@ -190,15 +190,16 @@ def _struct(first: pa.StructType, second: pa.StructType) -> pa.StructType:
         except TypeError as error:
             raise TypeError(f"{field.name}: {error}") from error
     if twice := twins(fields):
-        raise TypeError(f"its fields {' and '.join(twice)} differ by case alone")
+        raise TypeError(f"its fields {' and '.join(twice)} differ by case only")
     common = {field.name for field in first if not field.nullable} & {f.name for f in second if not f.nullable}
     return pa.struct([field.with_nullable(name not in common) for name, field in fields.items()])
 
 
 def twins(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that most readers of tables take for one, if there are such: `Camera` and `camera`, or the same twice.
+    """Two of the names that most readers of tables take for the same, such as `Camera` and `camera`, or one name twice;
+    None if there are none.
 
-    DuckDB, Spark, Delta and Iceberg compare names in lower case, so that `straße` and `STRASSE` are two.
+    DuckDB, Spark, Delta and Iceberg compare names in lower case, so `straße` and `STRASSE` are different.
     """
     seen: dict[str, str] = {}
     for name in names:
@@ -209,7 +210,7 @@ def twins(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def without_encoding(kind: pa.DataType) -> pa.DataType:
-    """The type of the values that a dictionary, a view or an extension type holds; other types as they are."""
+    """The type of the values that a dictionary, a view or an extension type holds; other types are returned as is."""
     if isinstance(kind, pa.BaseExtensionType):
         return kind.storage_type
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
@@ -276,7 +277,7 @@ def _fitted_list(values: pa.Array, kind: pa.DataType, cut: bool) -> pa.Array:
 
 
 def _entries(values: pa.MapArray) -> pa.ListArray:
-    """A map as the list of its pairs."""
+    """Maps as lists of their key-value pairs."""
     return values.cast(pa.list_(pa.struct(_fields_of_entries(values.type))))
 
 

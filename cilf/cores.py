@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use."""
+"""The number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def cores() -> int:
-    """Cores that this process may run on at the same time: at least 1.
+    """Number of cores that this process may use at the same time: at least 1.
 
-    The smaller of its affinity and of the CPU quota of its control group, as `docker run --cpus`, Kubernetes and
-    systemd set it. Part of a core counts as one.
+    The smaller of its CPU affinity and the CPU quota of its control group, which `docker run --cpus`, Kubernetes and
+    systemd set. A fraction of a core counts as one core.
     """
     quota = min(_quotas(), default=math.inf)
     allowed = len(os.sched_getaffinity(0))
@@ -24,7 +24,7 @@ def cores() -> int:
 
 
 def _quotas() -> Iterator[float]:
-    """The quotas of this process's control group and of those around it, in cores."""
+    """CPU quotas of this process's control group and of its parents, in cores."""
     for folder in _folders():
         with suppress(OSError, ValueError):  # Not this version of control groups, or no quota.
             quota, period = (folder / "cpu.max").read_text().split()
@@ -36,9 +36,9 @@ def _quotas() -> Iterator[float]:
 
 
 def _folders() -> Iterator[Path]:
-    """The folders of this process's control group and of those around it.
+    """Folders of this process's control group and of its parents.
 
-    In a container the path that the kernel tells may be the host's, of which nothing but the root is there.
+    In a container the kernel may report the path on the host, of which only the root exists inside the container.
     """
     with suppress(OSError):
         for line in _MEMBERSHIP.read_text().splitlines():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 INTERRUPTED = "interrupted"
-"""How records say that Ctrl-C or SIGTERM ended something."""
+"""The text in records for what Ctrl-C or SIGTERM has ended."""
 
 
 class UsageError(Exception):
@@ -11,7 +11,7 @@ class UsageError(Exception):
 
 
 class StoreError(UsageError):
-    """A store failed, rather than what was asked of it. What is under way by then has failed as a job."""
+    """A store failed, while the request was right. If a job is under way by then, it has failed (see JobError)."""
 
 
 class BusyError(UsageError):
@@ -19,15 +19,15 @@ class BusyError(UsageError):
 
 
 class JobError(Exception):
-    """A job that was rightly asked for and could not be finished. Exit code 1."""
+    """A job with a valid plan could not be finished. Exit code 1."""
 
 
 class StageError(Exception):
-    """A stage raised in its worker, for a reason that is no single object's. Its text is the traceback there."""
+    """A stage raised in its worker, for a reason that no single object causes. The text is the worker's traceback."""
 
 
 def in_words(error: BaseException) -> str:
-    """An exception in a record that people read."""
+    """The text of an exception for records that people read."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -1,4 +1,4 @@
-"""The centre: uint8 images in, judged ages out. Knows nothing of Ray or storage.
+"""The core of CILF: uint8 images in, ages with expected errors out. Independent of Ray and storage.
 
 from cilf.estimator import Estimator
 estimator = Estimator(folder)
@@ -33,12 +33,12 @@ from cilf.models.second import SecondNetwork
 T = TypeVar("T")
 Precision = Literal["float32", "bfloat16", "float16"]
 
-_CHUNK = 16  # images that a CPU thread computes at once; of more, the first layers' maps are fresh pages each time
+_CHUNK = 16  # images per chunk of a CPU thread; with more, the first layers' maps need fresh memory pages each time
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """One entry per image, numpy arrays [N]."""
+    """Estimates for N images: numpy arrays [N]."""
 
     age: np.ndarray
     """float32, years."""
@@ -50,27 +50,27 @@ class Estimates:
     expected_error: np.ndarray
     """float32, years."""
     corrections: np.ndarray
-    """int32: second looks, 0 or 1."""
+    """int32: number of second looks, 0 or 1."""
     accepted: np.ndarray
     """bool: the expected error is at most the model's ε."""
 
 
 class Estimator:
-    """A model folder, ready to estimate.
+    """A model, loaded from its folder and ready to estimate ages.
 
-    On a CPU a batch is cut into small chunks, and each thread computes the next: threads that share every operation
-    wait for each other at the end of each, which costs a quarter on an idle machine and more on a busy one. Calls
-    from several threads share these, so that none waits for the end of another's batch.
+    On a CPU a batch is split into small chunks, and each thread computes the next one: threads that share every
+    operation wait for each other at the end of each, which costs a quarter of the speed on an idle machine and more on
+    a busy one. Calls from several threads share one pool, so that none waits for the end of another call's batch.
 
     Args:
         folder: a model folder, with its correction calibrated.
-        device: as torch names it; default the GPU where there is one, else the CPU.
+        device: name of a torch device; default the GPU if there is one, else the CPU.
         precision: number format of the network; FFTs and the correction are float32 in any case.
-        compiled: with torch.compile, for any number of images.
-        threads: on a CPU, how many compute; default as many as torch has.
+        compiled: whether to use torch.compile, for any number of images.
+        threads: number of threads on a CPU; default as many as torch and the cores allow.
 
     Raises:
-        ModelFolderError: no model, a damaged one, or one without calibrated correction.
+        ModelFolderError: the folder has no model, a damaged one, or one without calibrated correction.
     """
 
     def __init__(
@@ -104,14 +104,13 @@ class Estimator:
 
     @property
     def images(self) -> Images:
-        """What it takes: the size of the crops, and what they show."""
+        """The input: the size of the crops, and what they show."""
         return self.card.model.images
 
     def __call__(self, images_NHWC: np.ndarray) -> Estimates:
-        """Estimate, judge and correct a batch, uint8 [N, S, S, C] in RGB; the caller bounds N.
+        """Estimate, judge and correct the ages of a batch, uint8 [N, S, S, C] in RGB; the caller limits N.
 
-        C is 3; of a model that looks at bodies too it is 6, the face and then the body, which is black where it is
-        hidden.
+        C is 3, or 6 for a model that also looks at bodies: the face, then the body, which is black where it is hidden.
 
         Raises:
             ValueError: images of another shape or type.
@@ -141,7 +140,7 @@ class Estimator:
         return self.corrector.label(self.look(images_NHWC), ask)
 
     def look(self, images_NHWC: Tensor) -> Look:
-        """What the network says of each image, before anything is judged.
+        """The outputs of the network for each image, before they are judged and corrected.
 
         Args:
             images_NHWC: uint8 [N, S, S, C] on the estimator's device.
@@ -154,7 +153,7 @@ class Estimator:
         return Look.concatenated(looks)
 
     def look_again(self, images_NHWC: Tensor) -> Tensor:
-        """The second network's age posteriors of images as in `look`, float32 [N, K]."""
+        """Age posteriors of the second network, float32 [N, K], for images as `look` takes them."""
         second = self.second
         assert second is not None
         looks = self._in_chunks(
@@ -163,7 +162,7 @@ class Estimator:
         return torch.cat(looks)
 
     def _in_chunks(self, images_NHWC: Tensor, size: int, of: Callable[[Tensor], T]) -> list[T]:
-        """What a function makes of normalised pixels: at once on a GPU, by all threads on a CPU."""
+        """Results of a function of normalised pixels: in one call on a GPU, in chunks on all threads of a CPU."""
         if self.device.type == "cuda":
             return [of(self.normalise(images_NHWC))]
         return list(self._pool.map(lambda chunk: of(self.normalise(chunk)), images_NHWC.split(size)))
@@ -171,14 +170,14 @@ class Estimator:
 
 @torch.inference_mode()
 def first_look(model: Network, pixels_BCHW: Tensor, dtype: torch.dtype) -> Look:
-    """What the network says of images: posterior, other ages that it holds, embedding; and what the images are like.
+    """The outputs of the network for images: posteriors, its further ages and embeddings; and the images' quality.
 
-    A mirrored model says the mean of what it sees in an image and in its mirror image.
+    A mirrored model returns the mean over each image and its mirror image.
 
     Args:
         model: in eval mode.
         pixels_BCHW: normalised, float32.
-        dtype: float32, or what autocast computes in.
+        dtype: float32, or the type in which autocast computes.
     """
     mirrored = model.spec.mirrored
     flat = torch.cat([pixels_BCHW, pixels_BCHW.flip(3)]) if mirrored else pixels_BCHW
@@ -191,12 +190,12 @@ def first_look(model: Network, pixels_BCHW: Tensor, dtype: torch.dtype) -> Look:
     embedding = None if embedding is None else others.pop()
     ages = [model.ages.mean(p) for p in others]
     if mirrored:
-        ages.append(model.ages.mean(both[0][0]))  # as far as it is from the mean, the mirror image is on the other side
+        ages.append(model.ages.mean(both[0][0]))  # the mirror image's age is as far from the mean, on the other side
     return Look(posterior, torch.stack(ages, dim=1) if ages else None, quality(pixels_BCHW), embedding)
 
 
 @torch.inference_mode()
 def second_look(network: SecondNetwork, pixels_BCHW: Tensor, dtype: torch.dtype) -> Tensor:
-    """The second network's age posteriors, float32 [B, K]; arguments as those of `first_look`."""
+    """Age posteriors of the second network, float32 [B, K]; arguments as in `first_look`."""
     with torch.autocast(pixels_BCHW.device.type, dtype, enabled=dtype != torch.float32):
         return network(pixels_BCHW.contiguous(memory_format=torch.channels_last))

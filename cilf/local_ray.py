@@ -1,4 +1,4 @@
-"""A Ray of our own on this machine: closed to everybody else, and at home wherever there is room for it."""
+"""A private Ray on this machine: closed to other users, with its files wherever there is room for them."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from cilf.errors import JobError
 from cilf.ray_failures import is_late
 
 _LONGEST_SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""Below RAY_TMPDIR. The last number is the largest id of a process."""
+"""The longest path of a socket below RAY_TMPDIR. Its last number is the largest process id."""
 
 _TOKEN = secrets.token_hex(32)
 
 
 def cpus() -> int:
-    """How many a local Ray has. At least two are claimed: one core is enough to work on."""
+    """Number of CPUs of a local Ray. At least two are claimed, even on one core, which is enough to work."""
     return max(2, cores())
 
 
 @contextmanager
 def local_ray(**settings: Any) -> Iterator[None]:
-    """Ray with the CPUs of this machine, for as long as the context lasts; nothing is left of it afterwards.
+    """Ray with the CPUs of this machine, for as long as the context lasts; nothing of it remains afterwards.
 
-    It listens on the loopback interface alone, takes a token that nobody else knows, and keeps its files in a folder
+    It listens on the loopback interface only, requires a token that nobody else knows, and keeps its files in a folder
     that only this user can read.
 
     Args:
-        **settings: further ones of `ray.init`.
+        **settings: further arguments of `ray.init`.
 
     Raises:
         JobError: there is no folder for its files.
-        Exception: whatever Ray raises where it does not start.
+        Exception: whatever Ray raises if it does not start.
     """
     import ray
 
@@ -53,7 +53,7 @@ def local_ray(**settings: Any) -> Iterator[None]:
 def _start(folder: str, settings: dict[str, Any]) -> None:
     import ray
 
-    # Ray gives its processes 30 s to come up, and no setting more. On a busy machine that is not enough every time.
+    # Ray gives its processes 30 s to start, which no setting can raise. On a busy machine that is not always enough.
     for last in (False, False, True):
         try:
             with _environment(folder), _loopback(), _no_dashboard() as dashboard, _batch_scheduling():
@@ -66,7 +66,7 @@ def _start(folder: str, settings: dict[str, Any]) -> None:
 
 
 def _logs(folder: str) -> str:
-    """What its servers said last, which may be a cause that Ray's exception leaves out."""
+    """The last log lines of Ray's servers, which may name a cause that Ray's exception leaves out."""
     logs = Path(folder) / "ray" / "session_latest" / "logs"
     files = [logs / f"{server}.{kind}" for server in ("gcs_server", "raylet") for kind in ("err", "out")]
     return "\n".join(file.read_text(errors="replace")[-2000:] for file in files if file.is_file())
@@ -74,7 +74,7 @@ def _logs(folder: str) -> str:
 
 @contextmanager
 def _folder() -> Iterator[str]:
-    """A new private folder for Ray's files, deleted in the end: in the first place where Ray's sockets work."""
+    """A new private folder for Ray's files, in the first place where Ray's sockets work; it is deleted in the end."""
     refusals = []
     for place in _places():
         try:
@@ -89,7 +89,7 @@ def _folder() -> Iterator[str]:
             yield folder
             return
     raise JobError(
-        f"Ray finds no folder for its files ({'; '.join(refusals)}): set RAY_TMPDIR to a folder that can be written "
+        f"no folder can hold Ray's files ({'; '.join(refusals)}): set RAY_TMPDIR to a folder that can be written "
         "to, with a path of at most 25 characters"
     )
 
@@ -103,7 +103,7 @@ def _places() -> list[str]:
 
 
 def _refusal(folder: str) -> str | None:
-    """Why a socket cannot be there: its path is too long, or the file system has none."""
+    """Why a folder cannot hold a socket: the path is too long, or the file system supports none. None if it can."""
     path = Path(folder) / ("s" * len(_LONGEST_SOCKET))
     with socket.socket(socket.AF_UNIX) as tried:
         try:
@@ -115,7 +115,7 @@ def _refusal(folder: str) -> str | None:
 
 
 def _has_token() -> bool:
-    """Whether Ray finds a token. A process keeps the first that it finds, also for clusters that it joins later."""
+    """Whether Ray finds a token. A process keeps the first one it finds, even for clusters that it joins later."""
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return True
     try:
@@ -126,19 +126,19 @@ def _has_token() -> bool:
 
 @contextmanager
 def _environment(folder: str) -> Iterator[None]:
-    """What Ray's processes are started with; this process's own environment is then as it was."""
+    """The environment in which Ray's processes are started; afterwards this process's own one is restored."""
     ours = {
         "RAY_TMPDIR": folder,
-        # Ray ends workers that have been idle for a second where there are more than cores, and starts others a moment
-        # later: of small blocks on two cores that took half of the time.
+        # If there are more workers than cores, Ray ends those that have been idle for a second, and starts others a
+        # moment later: with small blocks on two cores that took half of the time.
         "RAY_idle_worker_killing_time_threshold_ms": "600000",
-        # Each process looks up the machine's address by itself.
+        # Each process determines the machine's address by itself; see _loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        # Training workers would ask for the address of this machine's name, of a name server if need be.
+        # Training workers would resolve this machine's name, from a name server if need be.
         "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),
     }
     if not _has_token():
-        # Ray would leave one in the home directory, which may be missing or not be ours to write to.
+        # Ray would write one into the home directory, which may be missing or read-only.
         ours["RAY_AUTH_TOKEN"] = _TOKEN
     before = {name: os.environ.get(name) for name in (*ours, "RAY_AUTH_MODE")}  # Ray sets that one.
     os.environ.update(ours)
@@ -153,9 +153,9 @@ def _environment(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _loopback() -> Iterator[None]:
-    """This process's Ray takes 127.0.0.1 for the machine's address, as it does on Windows and macOS.
+    """Make the Ray of this process use 127.0.0.1 as the machine's address, as it does on Windows and macOS.
 
-    On Linux it looks for an interface by a connection to a public address, and then listens on all of them.
+    On Linux it would find an interface by connecting to a public address, and then listen on all interfaces.
     """
     from ray._private import ray_constants
 
@@ -170,8 +170,8 @@ def _loopback() -> Iterator[None]:
 def _no_dashboard() -> Iterator[dict[str, Any]]:
     """Settings with which Ray starts no dashboard.
 
-    Without `include_dashboard` it starts one for usage statistics alone, which asks three clouds' metadata services
-    where it runs, even if statistics are off. It goes without where the port is taken.
+    Even with `include_dashboard` off, Ray starts one for usage statistics alone, which asks the metadata services of
+    three clouds where it runs, even if statistics are off. It does without one if the port is taken.
     """
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -180,10 +180,10 @@ def _no_dashboard() -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _batch_scheduling() -> Iterator[None]:
-    """Processes started here wait their turn when they wake up, instead of taking a core from one that computes.
+    """Start processes that wait their turn when they wake up, instead of taking a core from one that computes.
 
-    Each process of Ray wakes up a hundred times a second to see whether there is a signal. On two cores what idles
-    that way took an eighth of the model's speed, and a third less when it waits.
+    Each process of Ray wakes up a hundred times a second to check for signals. On two cores these idle processes cost
+    an eighth of the model's speed, and a third less when they wait.
     """
     try:
         policy = os.sched_getscheduler(0)

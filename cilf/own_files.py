@@ -1,4 +1,4 @@
-"""Which files a command may replace: those that it has written itself, and nobody else's."""
+"""Checks that a command only replaces files that it has written itself."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cilf.storage import Location, read
 
 
 def check_results(output: Location, names: Sequence[str], *keys: str) -> None:
-    """Make sure that results take the place of nothing but earlier results of the same command.
+    """Make sure that results only replace earlier results of the same command.
 
     Args:
         names: the files; the first is the record of the others, a JSON object with `keys`.
 
     Raises:
-        UsageError: files of these names are there, and are of something else.
+        UsageError: files with these names exist, and something else has written them.
     """
     there = [name for name in names if (output / name).fs.exists((output / name).path)]
     if there and not is_record(output / names[0], *keys):
-        raise UsageError(f"OUTPUT {output.url} has {', '.join(there)} of something else; name another folder")
+        raise UsageError(f"OUTPUT {output.url} has {', '.join(there)} from something else: name another folder")
 
 
 def is_record(file: Location, *keys: str) -> bool:
@@ -36,7 +36,7 @@ def is_record(file: Location, *keys: str) -> bool:
 
 
 def columns_of(file: Location) -> list[str]:
-    """The names of the columns of a Parquet file; none where this is no such file."""
+    """The names of the columns of a Parquet file; empty if the file is missing or not Parquet."""
     try:
         with file.fs.open(file.path, "rb") as opened:
             return list(pq.read_schema(opened).names)

@@ -1,4 +1,4 @@
-"""What made a number: run ids, the fingerprint of a model, the versions in use."""
+"""Where numbers come from: run ids, the fingerprint of a model, the versions in use."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from cilf.card import WEIGHTS_FILE, read_card
 
 
 def stamp() -> str:
-    """This moment as run ids begin: UTC to the second. It sorts before the ids of all runs that start now or later."""
+    """The current time as at the start of run ids: UTC to the second. It sorts before the ids of runs that start now or
+    later."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def new_run_id() -> str:
-    """A name for this run that sorts by time: its stamp, and a random ending."""
+    """An id for this run that sorts by time: its stamp, followed by random digits."""
     return f"{stamp()}-{secrets.token_hex(3)}"
 
 
 def fingerprint(folder: Path, numbers: Mapping[str, object]) -> str:
-    """12 hex digits over the weights and everything else that changes a number.
+    """12 hex digits of a hash over the weights and everything else that changes a number.
 
-    Of the card only what builds and corrects the model counts, so that a better summary does not make a new
+    Only the parts of the card that build and correct the model count, so that a better summary does not make a new
     model. `numbers` are the settings outside the model folder that change a result: precision, face mode,
     version of the decoder.
 

@@ -1,14 +1,14 @@
-"""Why Ray did not start or could not be joined, and what to do about it."""
+"""Messages for a Ray that did not start or could not be joined: the cause, and what to do about it."""
 
 from __future__ import annotations
 
 import errno
 import re
 
-_SPACE = "no space is left for its files: make some, or set RAY_TMPDIR to a folder on another disk"
-_PERMISSION = "it may not write its files: set RAY_TMPDIR to a folder that can be written to"
+_SPACE = "no space is left for its files: free some, or set RAY_TMPDIR to a folder on another disk"
+_PERMISSION = "it has no permission to write its files: set RAY_TMPDIR to a folder that can be written to"
 _FILES = "too many files are open: raise the limit, as with `ulimit -n 65536`"
-_PROCESSES = "no further process or thread may start: raise the limit of the user (`ulimit -u`) or of the container"
+_PROCESSES = "no more processes or threads can start: raise the limit of the user (`ulimit -u`) or of the container"
 _LATE = "its processes were not ready in time: the machine may be overloaded, so try again when it is less busy"
 _MEMORY = "there is too little memory: end other programs, or give this machine or container more"
 
@@ -33,19 +33,19 @@ _STARTING = {
     r"/dev/shm size|space in /dev/shm": "its object store does not fit: free or enlarge /dev/shm (in Docker with "
     "`--shm-size=2g`), or raise the limit of memory (`ulimit -v`)",
     r"Cannot allocate memory|amount of memory on this node|memory store|object store memory": _MEMORY,
-    r"Address already in use": "a port is taken that it was told to use: unset RAY_GCS_SERVER_PORT and the like",
+    r"Address already in use": "a port that it was told to use is taken: unset RAY_GCS_SERVER_PORT and the like",
     r"home directory": "it finds no home directory: set HOME to a folder",
     r"[Aa]uth\w* token|AuthToken": "it cannot use the token it was given: unset RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH "
     "and RAY_AUTH_MODE",
-    r"Package size": "it was told to copy a folder to its workers that is too large: unset RAY_RUNTIME_ENV_HOOK and "
+    r"Package size": "the folder that it was told to copy to its workers is too large: unset RAY_RUNTIME_ENV_HOOK and "
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV",
     r"Check failed: .*": r"one of its processes crashed: \g<0>",
     r"[Tt]imed out|overloaded|DEADLINE_EXCEEDED": _LATE,
 }
-"""Causes that Ray tells as text only, with templates of `re.Match.expand`; the first that fits counts."""
+"""Causes that Ray only reports as text: patterns, with messages for `re.Match.expand`; the first match counts."""
 
 _JOINING = {
-    r"[Aa]uth\w* token|AuthToken": "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+    r"[Aa]uth\w* token|AuthToken": "it requires a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
     "RAY_AUTH_TOKEN_PATH to the cluster's",
     r"[Vv]ersion mismatch": "it runs another version of Ray or Python: install the same one here",
 }
@@ -57,12 +57,12 @@ def not_started(error: BaseException) -> str:
 
 
 def not_joined(error: BaseException) -> str:
-    """The same of a cluster that could not be joined."""
+    """Why a cluster could not be joined, in one line, with the remedy where the cause is known."""
     return _with_remedy(error, {}, _JOINING)
 
 
 def is_late(error: BaseException) -> bool:
-    """Whether Ray did not start because it took too long, as far as is known: another try may help."""
+    """Whether Ray took too long to start, or failed for an unknown reason: another try may help."""
     return _remedy(_chain(error), _BY_NUMBER, _STARTING) in (_LATE, None)
 
 
@@ -80,7 +80,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _remedy(chain: list[BaseException], by_number: dict[int, str], by_text: dict[str, str]) -> str | None:
     first = chain[-1]
     if isinstance(first, ImportError):
-        return f"the package {first.name} is missing: install CILF's requirements anew"
+        return f"the package {first.name} is missing: install CILF's requirements again"
     if isinstance(first, OSError) and first.errno in by_number:
         return by_number[first.errno]
     text = "\n".join([str(first), *(note for error in chain for note in getattr(error, "__notes__", []))])
@@ -89,6 +89,6 @@ def _remedy(chain: list[BaseException], by_number: dict[int, str], by_text: dict
 
 
 def _bottom(error: BaseException) -> str:
-    """The last line: Ray puts the traceback of one error in the text of another."""
+    """The last line of an error's text: Ray puts the traceback of one error in the text of another."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1].strip()[:500]

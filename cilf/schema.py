@@ -1,7 +1,7 @@
 """The Arrow schemas of everything CILF reads and writes. Every stage casts to one of them.
 
-Explicit types are not decoration: a block whose rows all failed would otherwise carry columns of type null,
-which do not unify with those of its neighbours.
+Explicit types are necessary: a block whose rows all failed would otherwise have columns of type null, which do not
+unify with those of other blocks.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import pyarrow as pa
 
 VERSION = 2
-"""Raised when a column changes its meaning or type; stored in the metadata of every label file."""
+"""Bump this when a column changes its meaning or type; stored in the metadata of every label file."""
 
 STATUSES = ("ok", "no_face", "unreadable", "too_large", "missing", "unavailable", "crashed")
 
 BROKEN = "broken"
-"""Status of rows between the stages whose stage itself failed. They are never written: the run stops with their reason.
-An exception of our own code or of the machine would come back for every object; only a dead process is an object's
-fault."""
+"""Status, between the stages, of rows whose stage itself failed. They are never written: the run stops with their
+reason. An exception in our own code or from the machine would recur for every object; only the death of a process is
+blamed on an object."""
 
 MANIFEST = pa.schema(
     [
@@ -27,10 +27,10 @@ MANIFEST = pa.schema(
         pa.field("modified", pa.timestamp("us", tz="UTC")),
     ]
 )
-"""One row per object and object version: what there is to label."""
+"""One row per version of an object: what is to be labelled."""
 
 BOX = pa.struct([(name, pa.float32()) for name in ("left", "top", "right", "bottom", "detection")])
-"""Where a face is, pixels of the upright image, and how sure its detection is, 0..1."""
+"""Bounding box of a face, pixels of the upright image, and the confidence of its detection, 0..1."""
 
 FACE = pa.struct(
     [
@@ -44,7 +44,7 @@ FACE = pa.struct(
         pa.field("accepted", pa.bool_()),
     ]
 )
-"""A box and what the model says about it, in years."""
+"""A bounding box and the model's estimates for it, in years."""
 
 _IDENTITY = [MANIFEST.field(name) for name in ("id", "uri", "etag", "bytes")]
 _OUTCOME = [
@@ -63,18 +63,18 @@ FETCHED = pa.schema(
         _STATUS,
         *_OUTCOME,
         pa.field("boxes", pa.list_(BOX)),
-        # Faces of one image one after another, each S*S*C uint8 (RGB, rows first); empty without faces.
+        # The faces of one image, concatenated, each S*S*C uint8 (RGB, row-major); empty without faces.
         pa.field("crops", pa.large_binary()),
         *_SECONDS[:2],
     ]
 )
-"""Between the fetch stage and the model."""
+"""Rows between the fetch stage and the model."""
 
 _BATCH_SIZE = pa.field("batch_size", pa.int32())
 
 JUDGED = pa.schema([*_IDENTITY, _STATUS, *_OUTCOME, pa.field("faces", pa.list_(FACE)), *_SECONDS, _BATCH_SIZE])
-"""Between the model and the sink, with the seconds that each stage spent on the row, and how many crops went through
-the model at once."""
+"""Rows between the model and the sink, with the seconds that each stage spent on the row, and the number of crops per
+batch of the model."""
 
 LABELS = pa.schema(
     [
@@ -90,7 +90,7 @@ LABELS = pa.schema(
 """One row per labelled object. The model's fingerprint is the partition, `model=…`, not a column of the file."""
 
 THUMBNAILS = pa.field("thumbnails", pa.list_(pa.binary()))
-"""On request, beside the labels: the crops of a row's faces as JPEG files, in the order of `faces`."""
+"""An optional column of the labels: the crops of a row's faces as JPEG files, in the order of `faces`."""
 
 CORRECTED = pa.schema(
     [
@@ -101,7 +101,7 @@ CORRECTED = pa.schema(
         *(field for field in BOX if field.name != "detection"),
     ]
 )
-"""A face whose age a reviewer has given, as a row to learn from; its box in pixels of the upright image."""
+"""Training rows: faces whose age a reviewer has given, with the box in pixels of the upright image."""
 
 COUNTS = pa.schema(
     [
@@ -113,24 +113,24 @@ COUNTS = pa.schema(
         ("reason", pa.string()),
     ]
 )
-"""What the sink reports for each block it has committed: sums by status, and of what is BROKEN one reason."""
+"""The sink's report on each block that it has committed: sums by status, and one reason of the BROKEN rows."""
 
 FILE = "cilf_file"
-"""The column of cilf.labelling.database's view of the labels that names the file of a row."""
+"""The column that names the file of a row, in cilf.labelling.database's view of the labels."""
 
 RESERVED = frozenset(
     {*LABELS.names, *FETCHED.names, *JUDGED.names, "model", THUMBNAILS.name, FILE} - set(MANIFEST.names)
 )
-"""Names, in lower case, that a column carried through from a user's manifest may not have in any case."""
+"""Names, in lower case, that a column carried through from a user's manifest may not have, whatever its case."""
 
 
 def carried(table_schema: pa.Schema) -> list[pa.Field]:
-    """The fields of a manifest that are the user's own and go through to the labels."""
+    """The user's own fields of a manifest, which are carried through to the labels."""
     return [field for field in table_schema if field.name not in MANIFEST.names]
 
 
 def extend(schema: pa.Schema, fields: list[pa.Field]) -> pa.Schema:
-    """`schema` with the user's own fields behind it."""
+    """`schema` followed by the user's own fields."""
     return pa.schema([*schema, *fields], metadata=schema.metadata)
 
 

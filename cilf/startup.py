@@ -1,4 +1,4 @@
-"""What a command settles about its own process before it does anything."""
+"""Preparation of a command's process before it does anything else."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from cilf.errors import UsageError
 
 
 def settle() -> None:
-    """Standard streams, a folder for temporary files, and no file of a library outside our own cache.
+    """Prepare the standard streams and a folder for temporary files, and keep library files in our own cache.
 
     Raises:
-        UsageError: temporary files can be written nowhere.
+        UsageError: temporary files cannot be written anywhere.
     """
     open_streams()
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise UsageError(f"{error.strerror}: set TMPDIR to a folder that can be written to") from error
-    with suppress(OSError):  # matplotlib then makes a folder for this process alone.
+    with suppress(OSError):  # matplotlib then makes a folder for this process only.
         os.environ.setdefault("MPLCONFIGDIR", str(cache("matplotlib")))
 
 
 def open_streams() -> None:
-    """Connect standard streams that are closed (`cilf … 2>&-`) with the null device.
+    """Connect standard streams that are closed (`cilf … 2>&-`) to the null device.
 
-    Otherwise the next files that are opened get their numbers, what is printed goes there, and Ray does not start.
+    Otherwise the next files that are opened get their numbers, output is printed into them, and Ray does not start.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
@@ -48,7 +48,7 @@ def open_streams() -> None:
 
 
 class _Unread(io.FileIO):
-    """A stream whose reader may have left (`cilf … | head -1`): what is written then is dropped."""
+    """A stream whose reader may have closed it (`cilf … | head -1`): what is written afterwards is dropped."""
 
     def write(self, data: Any) -> int:
         try:
@@ -59,11 +59,11 @@ class _Unread(io.FileIO):
 
 @contextmanager
 def readers_may_leave() -> Iterator[None]:
-    """While the context lasts, nobody has to read what this process prints: its job goes on, and ends well."""
+    """Let the process finish normally, while the context lasts, even if the readers of its output have gone."""
     streams = ((sys.stdout, sys.__stdout__, redirect_stdout), (sys.stderr, sys.__stderr__, redirect_stderr))
     with ExitStack() as held:
         for stream, original, redirect in streams:
-            if stream is original and isinstance(stream, io.TextIOWrapper):  # what a caller has redirected stays so
+            if stream is original and isinstance(stream, io.TextIOWrapper):  # a caller's redirections stay in place
                 unread = _unread(stream)
                 held.enter_context(redirect(unread))
                 held.callback(unread.flush)

@@ -1,10 +1,10 @@
-"""A URL -> a filesystem and a path. Nobody else opens a URL.
+"""A URL -> a filesystem and a path. All other modules open URLs through this one.
 
-Plain paths and file:// are local; s3:// is any S3-compatible store, reached as the usual AWS variables say
-(AWS_ENDPOINT_URL, AWS_PROFILE, roles); gs:// needs gcsfs. Paths are taken as they stand: nothing is
-percent-decoded, encoded or globbed, so every key that a store allows survives.
+Plain paths and file:// are local; s3:// is any S3-compatible store, configured by the usual AWS variables
+(AWS_ENDPOINT_URL, AWS_PROFILE, roles); gs:// needs gcsfs. Paths are used as they are: nothing is
+percent-decoded, encoded or globbed, so every key that a store allows works.
 
-Reading objects in bulk is cilf.images.s3's, with another client at the same places.
+Objects are read in bulk by cilf.images.s3, with another client for the same URLs.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Patience:
-    """How hard a store is tried before it counts as failing."""
+    """How often and how long requests are tried before a store counts as failed."""
 
     attempts: int
-    """Of each request by the client itself, which waits at random up to 1, 2, 4, 8, 16, 20, 20 ... s between them."""
+    """Attempts of the client for each request; it waits a random time up to 1, 2, 4, 8, 16, 20, 20 ... s in between."""
     answer_s: float
-    """Seconds without a byte until an attempt is given up."""
+    """Seconds without a byte after which an attempt is given up."""
     connect_s: float = 5
-    """Seconds until an attempt to connect is given up."""
+    """Seconds after which an attempt to connect is given up."""
 
 
 WORKING = Patience(attempts=10, answer_s=30)
-"""While a job runs: a store that is away for 20 s is sat out; one that refuses is given up after about a minute."""
+"""While a job runs: an outage of 20 s is survived; a store that refuses requests is given up after about a minute."""
 CHECKING = Patience(attempts=2, answer_s=10)
 """While a plan is being checked: a wrong address is reported soon."""
 ONCE = Patience(attempts=1, answer_s=30)
-"""For a caller that tries again by itself."""
+"""For a caller that retries by itself."""
 
 CONNECTIONS = 64
 """Requests in flight to one store from one process."""
@@ -63,11 +63,11 @@ class Location:
     """file, s3 or gs."""
     fs: AbstractFileSystem
     path: str
-    """As `fs` takes it: absolute, or bucket/key; without a slash at its end."""
+    """The path as `fs` takes it: absolute, or bucket/key; without a slash at the end."""
 
     @property
     def url(self) -> str:
-        """How rows name this place: an absolute path, or scheme://bucket/key."""
+        """The URI of this place in rows: an absolute path, or scheme://bucket/key."""
         return self.path if self.scheme == "file" else f"{self.scheme}://{self.path}"
 
     def __truediv__(self, name: str) -> Location:
@@ -79,10 +79,10 @@ class Location:
 
 
 def locate(url: str, patience: Patience = WORKING) -> Location:
-    """Where a folder or file is. Nothing is opened yet.
+    """The location of a folder or file. Nothing is opened yet.
 
     Raises:
-        UsageError: no such kind of URL here.
+        UsageError: this kind of URL is not supported.
     """
     scheme, path = split(url)
     if scheme == "file":
@@ -98,7 +98,7 @@ def filesystem(scheme: str, patience: Patience = WORKING) -> AbstractFileSystem:
     """The fsspec filesystem for a kind of URL.
 
     Raises:
-        UsageError: no such kind of URL here.
+        UsageError: this kind of URL is not supported.
     """
     import fsspec
 
@@ -110,8 +110,8 @@ def filesystem(scheme: str, patience: Patience = WORKING) -> AbstractFileSystem:
             config_kwargs={"retries": retries, "max_pool_connections": CONNECTIONS, **timeouts},
             use_listings_cache=False,
         )
-        # s3fs tries again on top of botocore, by itself five times, which is minutes on a dead address. But a body that
-        # breaks off is beyond botocore, and of thousands of label files one will.
+        # s3fs retries on top of botocore, by default five times, which takes minutes for a dead address. But botocore
+        # does not retry a body that breaks off, and with thousands of label files one will.
         s3.retries = 2 if patience.attempts > 2 else 1
         return s3
     if scheme in ("file", "gs"):
@@ -123,7 +123,7 @@ def filesystem(scheme: str, patience: Patience = WORKING) -> AbstractFileSystem:
 
 
 def problem(error: BaseException, url: str) -> str:
-    """What went wrong at `url`, in one line that says what to do."""
+    """A one-line message on what went wrong at `url` and what to do."""
     name, text = type(error).__name__, " ".join(str(error).split())
     if name in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"):
         advice = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role"
@@ -138,11 +138,11 @@ def problem(error: BaseException, url: str) -> str:
 
 
 def lies_inside(place: Location, folder: Location) -> bool:
-    """Whether a place is a folder or lies below it, by whatever links and mounts; neither has to be there."""
+    """Whether a place is a folder or lies below it, through any links and mounts; neither needs to exist."""
     if place.scheme != "file" or folder.scheme != "file":
         return f"{place.url}/".startswith(f"{folder.url.rstrip('/')}/")
     real, outer = (Path(os.path.realpath(local.path)) for local in (place, folder))
-    # Of one folder that is mounted twice, or whose name has upper and lower case, only its number tells.
+    # A folder that is mounted twice, or whose name differs by case, can only be recognised by its inode.
     return any(above == outer or _is_same(above, outer) for above in (real, *real.parents))
 
 
@@ -154,12 +154,12 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def check_output(output: Location, name: str = "OUTPUT") -> None:
-    """Make sure that files can be written and deleted under `output`, which messages call `name`, by doing so to one.
+    """Make sure that files can be written and deleted under `output`, which messages call `name`, by trying it.
 
-    A local folder is made where it is missing; a bucket never is.
+    A missing local folder is created; a missing bucket is not.
 
     Raises:
-        UsageError: they cannot.
+        UsageError: files cannot be written or deleted there.
     """
     probe = output / f".cilf-probe-{secrets.token_hex(6)}"
     try:
@@ -168,15 +168,15 @@ def check_output(output: Location, name: str = "OUTPUT") -> None:
         raise UsageError(f"cannot write to {name}: {problem(error, output.url)}") from error
     try:
         remove(probe)
-    except Exception as error:  # Leases and what is unfinished have to go again, or no run would end well.
+    except Exception as error:  # Leases and unfinished files have to be deleted, or no run could finish.
         raise UsageError(f"cannot use {name}: CILF also needs to delete there: {problem(error, probe.url)}") from error
 
 
 def write(target: Location, data: bytes) -> None:
     """Write a whole file so that no reader ever sees a part of it.
 
-    An object store does that by itself. Locally the bytes go to a hidden file in the same folder that then
-    takes the name.
+    An object store does that by itself. Locally the bytes are written to a hidden file in the same folder, which is
+    then renamed.
     """
     if target.scheme != "file":
         target.fs.pipe_file(target.path, data)
@@ -192,10 +192,10 @@ def write(target: Location, data: bytes) -> None:
 
 
 def write_all(folder: Location, files: Mapping[str, bytes]) -> None:
-    """Write files by their names, each whole.
+    """Write files, given by name, each as a whole.
 
     Raises:
-        UsageError: nothing can be written there.
+        UsageError: a file cannot be written.
     """
     try:
         for name, data in files.items():
@@ -210,7 +210,7 @@ def remove(target: Location) -> None:
 
 
 def remove_folder(folder: Location) -> None:
-    """Delete a folder of files and no further folders; in a store a folder is gone with its last file."""
+    """Delete a folder that holds only files; in a store, a folder disappears with its last file."""
     if folder.scheme == "file":
         shutil.rmtree(folder.path)
     else:
@@ -219,15 +219,15 @@ def remove_folder(folder: Location) -> None:
 
 
 def files(folder: Location, suffix: str) -> list[Location]:
-    """The files directly in `folder` whose names end in `suffix` and do not start with a dot, by name.
+    """The files directly in `folder` whose names end in `suffix` and do not start with a dot, sorted by name.
 
-    None where there is no such folder.
+    Returns an empty list if the folder does not exist.
     """
     return [file for file, _ in files_and_sizes(folder, suffix)]
 
 
 def files_and_sizes(folder: Location, suffix: str) -> list[tuple[Location, int]]:
-    """The same, and how large each is in bytes. One listing tells it."""
+    """The result of `files` with the size of each file in bytes, from a single listing."""
     try:
         listed = folder.fs.ls(folder.path, detail=True)
     except FileNotFoundError:
@@ -237,7 +237,7 @@ def files_and_sizes(folder: Location, suffix: str) -> list[tuple[Location, int]]
 
 
 def folders(folder: Location) -> list[Location]:
-    """The folders directly in `folder`, by name; none where there is no such folder."""
+    """The folders directly in `folder`, sorted by name. Returns an empty list if the folder does not exist."""
     try:
         listed = folder.fs.ls(folder.path, detail=True)
     except FileNotFoundError:
@@ -257,9 +257,9 @@ def is_bundled(model: str) -> bool:
 
 
 def model_folder(model: str) -> Path:
-    """A local folder for a bundled model's name, a path or a URL.
+    """The local folder of a model, given as the name of a bundled one, a path or a URL.
 
-    A URL is downloaded once per version of its files and machine, to ~/.cache/cilf/models or as cilf.cache says.
+    A URL is downloaded once per machine and version of its files, to ~/.cache/cilf/models (see cilf.cache).
 
     Raises:
         UsageError: there is no such model.
@@ -318,7 +318,7 @@ def _version(file: Location) -> Any:
 
 
 def read(target: Location) -> bytes | None:
-    """A small file as it stands now, or None where there is none."""
+    """The current contents of a small file, or None if it does not exist."""
     try:
         return bytes(target.fs.cat_file(target.path))
     except FileNotFoundError:

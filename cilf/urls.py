@@ -1,4 +1,4 @@
-"""URLs and paths, as people and other programs write them, in text alone: nothing is opened here."""
+"""URLs and paths, as people and other programs write them, handled as text only: nothing is opened here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def split(url: str) -> tuple[str, str]:
     """
     found = _SCHEME.match(url)
     if found is None and url[:1].isspace() and _SCHEME.match(url.lstrip()):
-        return split(url.strip())  # A path may begin with blanks; what is a URL without them was meant as one.
+        return split(url.strip())  # A path may begin with blanks, but what is a URL without them is meant as one.
     if found is None:
         local = _LOCAL.match(url)
         return "file", url[local.end() - 1 :] if local else url
@@ -33,13 +33,13 @@ def split(url: str) -> tuple[str, str]:
 
 
 def check_local(url: str) -> None:
-    """Make sure that what is no URL of a store is a path of this machine.
+    """Make sure that a text that is not the URL of a store is a path on this machine.
 
     Raises:
         UsageError: it is not.
     """
     if _WINDOWS.match(url):
-        raise UsageError(f"{url} is a path of Windows: expected one of this machine, such as /data/photos")
+        raise UsageError(f"{url} is a Windows path: expected a path on this machine, such as /data/photos")
     if _FILE_HOST.match(url):
         raise UsageError(f"{url} names another machine: expected file:///path")
     if _ONE_SLASH.match(url):

@@ -1,4 +1,4 @@
-"""Numbers in words, for messages and pages."""
+"""Formatting of numbers, for messages and pages."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_what_an_interrupt_breaks_off_is_an_interrupt(number, error, interruptib
 
     monkeypatch.setattr("cilf.labelling.label", interrupted)
     assert cli.main(["label", "a", "b"]) == cli.INTERRUPTED
-    assert capsys.readouterr().err == "cilf label: interrupted; the same command again goes on where it was\n"
+    assert capsys.readouterr().err == "cilf label: interrupted; run the same command again to resume\n"
 
 
 def test_a_second_interrupt_ends_what_the_first_one_cleans_up(interruptible, monkeypatch, capsys):

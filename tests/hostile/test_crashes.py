@@ -105,7 +105,7 @@ def test_a_terminated_run_gives_back_what_it_has(start, corpus, tmp_path):
     run.process.terminate()
     report = run.end()
     assert run.process.returncode == INTERRUPTED, report
-    assert "interrupted; the same command again goes on where it was" in report
+    assert "interrupted; run the same command again to resume" in report
     assert list((tmp_path / "out" / "leases").glob("*.json")) == []
     assert any("raylet/raylet" in command for command in ray.values())
     deadline = time.monotonic() + 20

@@ -230,7 +230,7 @@ def test_a_run_that_was_interrupted_says_so(photograph, tmp_path, model_folder, 
     photos, out = fill(tmp_path / "photos", {"a.jpg": photograph(1)}), tmp_path / "out"
     command = ["label", str(photos), str(out), "--model", str(model_folder), "--faces", "none"]
     assert cli.main(command) == cli.INTERRUPTED
-    assert "goes on where it was" in capsys.readouterr().err
+    assert "the same command again to resume" in capsys.readouterr().err
     (record,) = (json.loads(file.read_text()) for file in (out / "runs").iterdir())
     assert record["error"] == "interrupted"
 

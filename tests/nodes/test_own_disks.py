@@ -28,6 +28,6 @@ def test_an_output_that_a_node_does_not_share_is_refused(nodes, own_disk, corpus
     job = nodes.submit("jobs/label.py", str(corpus(10)), str(tmp_path / "out"), "--faces", "none")
     assert job.end() == 1
     assert f"cannot read {tmp_path / 'out' / 'leases'}" in job.said
-    assert "a file system that all of them share" in job.said
+    assert "a file system that all machines share" in job.said
     assert label_files() == []
     assert list((tmp_path / "out" / "leases").iterdir()) == []

@@ -206,7 +206,7 @@ def test_an_interrupt_ends_a_run_soon_and_says_so(number, faces, recipe_file, tm
     _, error = driver.communicate(timeout=60)
     assert time.monotonic() - sent < 15
     assert driver.returncode == 130
-    assert "interrupted; the same command again goes on where it was" in error
+    assert "interrupted; run the same command again to resume" in error
 
 
 def _descendants(name: str) -> list[int]:
