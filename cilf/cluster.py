@@ -154,8 +154,8 @@ def _joined(address: str, **settings: Any) -> Iterator[None]:
 def _interrupts_later() -> Iterator[None]:
     """Delay the first Ctrl-C or SIGTERM until the end of the context: a half-started Ray can neither work nor be ended.
 
-    Both are passed to the handlers of before, as Ray's own handler of SIGTERM kills its processes and exits without a
-    message.
+    The earlier handlers then handle it, not the ones that Ray installs: Ray's handler of SIGTERM kills Ray's processes
+    and exits without a message.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -23,7 +23,7 @@ def check_results(output: Location, names: Sequence[str], *keys: str) -> None:
     """
     there = [name for name in names if (output / name).fs.exists((output / name).path)]
     if there and not is_record(output / names[0], *keys):
-        raise UsageError(f"OUTPUT {output.url} has {', '.join(there)} from something else: name another folder")
+        raise UsageError(f"OUTPUT {output.url} has {', '.join(there)} from something else: choose another folder")
 
 
 def is_record(file: Location, *keys: str) -> bool:

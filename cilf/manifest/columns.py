@@ -15,21 +15,21 @@ from cilf.column_types import is_list, twins
 from cilf.errors import UsageError
 
 DEEPEST = 30
-"""Levels of lists and structs. Each takes up to three of the hundred that Arrow reads from Parquet."""
+"""Levels of lists and structs. Each takes up to three of the hundred levels that Arrow reads from Parquet."""
 _LARGEST_DECIMAL = 38
-"""Digits; readers take more for floating point, or not at all."""
+"""Digits; readers read larger decimals as floating point, or not at all."""
 _PER_SECOND = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _INVISIBLE = "\ufeff\u200b"
-"""What editors leave at the beginning of a file."""
+"""Characters that editors leave at the beginning of a file."""
 
 
 def check(columns: pa.Schema, url: str) -> None:
-    """Make sure that the columns of a manifest's file can go through to the labels.
+    """Make sure that the columns of a manifest's file can be carried through to the labels.
 
-    Names are compared as DuckDB, Spark, Delta and Iceberg compare them, without case.
+    Names are compared without case, as DuckDB, Spark, Delta and Iceberg compare them.
 
     Raises:
-        UsageError: there is no column `uri`, or one that some reader cannot read or tell from another one.
+        UsageError: there is no column `uri`, or there is one that some reader cannot read or distinguish from another.
     """
     if "uri" not in columns.names:
         raise UsageError(f"{url} has no column `uri`{_instead(columns.names, url)}")
@@ -38,13 +38,13 @@ def check(columns: pa.Schema, url: str) -> None:
         if name not in schema.MANIFEST.names and name.lower() in schema.MANIFEST.names:
             advice = f"rename it to `{name.lower()}` if that is what it holds, and to something else if not"
             raise UsageError(
-                f"{url} has a column `{name}`, which readers take for the labels' `{name.lower()}`: {advice}"
+                f"{url} has a column `{name}`, which readers confuse with the labels' `{name.lower()}`: {advice}"
             )
     _check_different(columns.names, url)
 
 
 def check_own(own: Sequence[pa.Field], url: str) -> None:
-    """Make sure that columns beyond schema.MANIFEST can go through to the labels.
+    """Make sure that columns beyond schema.MANIFEST can be carried through to the labels.
 
     Raises:
         UsageError: they cannot.
@@ -70,10 +70,10 @@ def _instead(names: Sequence[str], url: str) -> str:
 def _check_names(field: pa.Field, path: str, url: str, depth: int) -> None:
     """Check the names of a column and of what is nested in it."""
     if not field.name:
-        advice = "name it, or leave it out (of pandas' index: `index=False`)"
+        advice = "name it, or leave it out (if it is the index of pandas: `index=False`)"
         raise UsageError(f"{url} has a column without a name{_inside(path)}: {advice}")
     if field.name != field.name.strip(_INVISIBLE).strip() or any(unicodedata.category(c) == "Cc" for c in field.name):
-        advice = "a name may not begin or end with a blank or hold control characters; rename it"
+        advice = "a name may not begin or end with a blank or contain control characters; rename it"
         raise UsageError(f"{url} has a column {field.name!r}{_inside(path)}: {advice}")
     if depth > DEEPEST:
         raise UsageError(f"{url} has a column nested deeper than {DEEPEST} levels: {path.partition('.')[0]}")
@@ -100,15 +100,15 @@ def _check_different(names: Iterable[str], url: str, path: str = "") -> None:
         first, second = twice
         inside = f" in `{path}`" if path else ""
         found = f"two columns `{first}`" if first == second else f"the columns `{first}` and `{second}`"
-        raise UsageError(f"{url} has {found}{inside}, which readers take for one: rename one of them")
+        raise UsageError(f"{url} has {found}{inside}, which readers take for the same column: rename one of them")
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
-    """The type, at any depth, that all readers have for what is held in another one.
+    """The type that all readers support for the values of another one, at any depth.
 
-    Views, large and fixed sizes, dictionaries, runs and extensions become what they hold. Times are in microseconds,
-    and in UTC where they have a zone. Durations are seconds, float64. Times of day, UUIDs and decimals of more than 38
-    digits are text.
+    Views, large and fixed-size types, dictionaries, run-end encodings and extensions become the type of their values.
+    Times become microseconds, in UTC if they have a time zone. Durations become seconds, float64. Times of day, UUIDs
+    and decimals of more than 38 digits become text.
     """
     if isinstance(kind, pa.BaseExtensionType):
         return _plain_extension(kind)
@@ -148,7 +148,7 @@ def _plain_value(kind: pa.DataType) -> pa.DataType:
 
 
 def fitted(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column as a plain type with values, made of its own by `plain`, `with_values` and what widens it.
+    """A column as another type, which `plain`, `with_values` and widening have made of its own.
 
     Raises:
         pyarrow.ArrowInvalid: a value does not fit.
@@ -188,7 +188,7 @@ def _fitted_struct(column: pa.StructArray, kind: pa.DataType) -> pa.Array:
 
 
 def _fitted_list(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    # Arrow takes lists apart only where it can copy what they hold, and views it cannot.
+    # Arrow's flatten copies the values of lists, which it cannot do for views.
     values, empty = fitted(column.values, kind.value_type), column.is_null()
     if pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
         offsets, sizes = pa.array(column.offsets.to_numpy()), pa.array(column.sizes.to_numpy())
@@ -204,5 +204,5 @@ def _fitted_list(column: pa.Array, kind: pa.DataType) -> pa.Array:
 def _fitted_values(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_duration(column.type) and pa.types.is_floating(kind):
         return pc.divide(column.cast(pa.int64()).cast(kind, safe=False), _PER_SECOND[column.type.unit])
-    # Only of nanoseconds may something be cut off.
+    # Only nanoseconds may lose digits.
     return column.cast(kind, safe=not (pa.types.is_timestamp(column.type) and column.type.unit == "ns"))

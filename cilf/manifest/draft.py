@@ -1,9 +1,9 @@
-"""A listing in the making, inside the folder that it is for.
+"""A draft: an unfinished listing, in the folder where the finished one will be.
 
-It stands beside the listing of before, in files whose names no reader of Parquet takes for data. `_draft.json` says
-what is in them and what is left to list; it is written after each of them, so that whatever ends the process, the next
-one goes on from there. Once all is listed, the files take their names, `_manifest.json` is replaced, and those of the
-listing before go.
+It is stored next to the previous listing, in files whose names no reader of Parquet takes for data. `_draft.json` says
+what is in them and what is left to list; it is written after each of them, so that the next process can resume from
+there, however this one ends. Once everything is listed, the files get their final names, `_manifest.json` is replaced,
+and the files of the previous listing are deleted.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _OUR_DRAFTS = re.compile(rf"_{_OURS.pattern}\{_SUFFIX}")
 
 @dataclass
 class State:
-    """What `_draft.json` holds."""
+    """The contents of `_draft.json`."""
 
     command: dict[str, Any]
-    """What is listed. Another command starts a draft of its own."""
+    """What is to be listed. Another command starts a new draft."""
     listing: str = field(default_factory=new_run_id)
     left: dict[str, Any] = field(default_factory=dict)
-    """What is left of each INPUT that is begun; see cilf.manifest.listing.read."""
+    """What is left to list of each INPUT that has been started; see cilf.manifest.listing.read."""
     parts: list[dict[str, Any]] = field(default_factory=list)
     """Name and number of objects of each file."""
     bytes: int = 0
@@ -54,12 +54,12 @@ class State:
 
     @property
     def objects(self) -> int:
-        """In all files."""
+        """Number of objects in all files."""
         return sum(part["objects"] for part in self.parts)
 
 
 def read_state(folder: Location) -> State | None:
-    """Of the draft in a folder; None where there is none that this version understands."""
+    """The state of the draft in a folder; None if there is none that this version understands."""
     found = read(folder / _STATE)
     if found is None:
         return None
@@ -68,10 +68,12 @@ def read_state(folder: Location) -> State | None:
 
 
 class Draft:
-    """A draft in the folder that it is for, as `state` says.
+    """A draft in the folder of its listing.
 
     Args:
-        may_write: raises where another process has taken over, before anything of its draft is written.
+        folder: the folder.
+        state: the state to continue from.
+        may_write: raises if another process has taken over; called before anything is written.
     """
 
     def __init__(self, folder: Location, state: State, may_write: Callable[[], None]) -> None:
@@ -81,7 +83,7 @@ class Draft:
         self._saved = time.monotonic()
 
     def ids(self) -> np.ndarray:
-        """Of the objects in it, int64."""
+        """The ids of the objects in its files, int64."""
         with ThreadPoolExecutor(_THREADS) as threads:
             found = list(threads.map(self._ids, self.state.parts))
         return np.concatenate([np.empty(0, np.int64), *found])
@@ -93,16 +95,16 @@ class Draft:
 
     @property
     def objects(self) -> int:
-        """In its files, and not written yet."""
+        """Number of objects in its files and in memory."""
         return self.state.objects + sum(map(len, self._rows))
 
     @property
     def seconds(self) -> float:
-        """That listing has taken, over all processes that did it."""
+        """Seconds that the listing has taken so far, over all processes that worked on it."""
         return time.monotonic() - self._begun
 
     def save(self) -> None:
-        """Write what is in it so far, and then what `state` says of it."""
+        """Write the objects that are not in files yet, and then the state."""
         self._may_write()
         if self._rows:
             table = pa.concat_tables(self._rows)
@@ -116,14 +118,14 @@ class Draft:
         write(self.folder / _STATE, json.dumps(asdict(self.state)).encode())
 
     def add(self, table: pa.Table) -> None:
-        """Some more objects. What `state.left` says has to leave them out already."""
+        """Add objects. `state.left` must not contain them any more."""
         if len(table):
             self._rows.append(table)
         if sum(map(len, self._rows)) >= shards.SHARD_ROWS or time.monotonic() - self._saved > _SAVE_EVERY_S:
             self.save()
 
     def publish(self, record: dict[str, Any]) -> None:
-        """Put it, complete, in the place of the listing of before. Can be repeated after any interruption."""
+        """Replace the previous listing by this complete one. Can be repeated after any interruption."""
         self._may_write()
         with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(self._name, self.state.parts))
@@ -141,5 +143,5 @@ class Draft:
 
     def _name(self, part: dict[str, Any]) -> None:
         data = read(self._unnamed(part))
-        if data is not None:  # else an earlier attempt came so far
+        if data is not None:  # else an earlier attempt has done it
             write(self.folder / part["name"], data)

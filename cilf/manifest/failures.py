@@ -1,4 +1,4 @@
-"""What users are told on stderr, and failures of a store in words."""
+"""Messages to users on stderr, and messages for failures of a store."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cilf.storage import Location, problem
 
 
 def tell(line: str) -> None:
-    """Say something on stderr."""
+    """Print a line on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def told(what: str, place: Location) -> Iterator[None]:
-    """Turn whatever goes wrong at `place` into a UsageError that begins with `what` could not be done: a StoreError,
-    unless Arrow could not make sense of what stands there."""
+    """Turn any failure at `place` into a UsageError whose message begins with `what`, which says what could not be
+    done: a StoreError, unless Arrow could not read the contents."""
     try:
         yield
     except UsageError:
@@ -32,7 +32,7 @@ def told(what: str, place: Location) -> Iterator[None]:
 
 @contextmanager
 def under_way(what: str) -> Iterator[None]:
-    """Of a job whose plan was found good: a store that fails now fails the job."""
+    """Turn a StoreError into a JobError: in a job whose plan has been checked, a store that fails now fails the job."""
     try:
         yield
     except StoreError as error:

@@ -1,4 +1,5 @@
-"""The folder that `cilf list` writes: Parquet files, and `_manifest.json` that says which of them count."""
+"""The folder that `cilf list` writes: Parquet files, and `_manifest.json`, which names those that belong to the
+listing."""
 
 from __future__ import annotations
 
@@ -23,29 +24,29 @@ RECORD = "_manifest.json"
 
 
 def read_record(folder: Location) -> dict[str, Any] | None:
-    """What `_manifest.json` says; None where there is none of ours."""
+    """The contents of `_manifest.json`; None if there is none that CILF has written."""
     try:
         found = json.loads(read(folder / RECORD) or b"")
     except (ValueError, NotADirectoryError, PermissionError):
-        return None  # A role may list a prefix and read nothing in it.
+        return None  # A role may be allowed to list a prefix, but not to read from it.
     return found if isinstance(found, dict) and found.keys() >= {"complete", "listing", "parts"} else None
 
 
 def open_folder(folder: Location) -> Manifest | None:
-    """The manifest in a folder that `cilf list` has written; None where it has not.
+    """The manifest in a folder that `cilf list` has written; None for any other folder.
 
-    Its ids are taken as they are.
+    Its ids are used as they are.
 
     Raises:
-        UsageError: the store cannot be reached, the listing is not complete, or of another version of CILF; and while
-            its parts are read, a file that is missing or damaged.
+        UsageError: the store cannot be reached, or the listing is not complete or was written by another version of
+            CILF; while its parts are read, also if a file is missing or damaged.
     """
     with told("cannot read INPUT", folder):
         record = read_record(folder)
     if record is None:
         return None
     if not record["complete"]:
-        raise UsageError(f"{folder.url} is a listing that was not finished: run the same cilf list again")
+        raise UsageError(f"{folder.url} is an unfinished listing: run the same cilf list again")
     if record["schema"] != schema.VERSION:
         raise UsageError(f"{folder.url} was written by another version of CILF: list it again")
     carried: list[pa.Field] = []
@@ -64,6 +65,6 @@ def _tables(file: Location, objects: int, carried: list[pa.Field]) -> Iterator[p
     with told(UNREADABLE, file), file.fs.open(file.path, "rb") as opened:
         parquet = pq.ParquetFile(opened)
         if parquet.metadata.num_rows != objects:
-            raise UsageError(f"{file.url} holds {parquet.metadata.num_rows} objects, and {RECORD} says {objects}")
+            raise UsageError(f"{file.url} holds {parquet.metadata.num_rows} objects, but {RECORD} says {objects}")
         for batch in parquet.iter_batches(TABLE_ROWS):
             yield pa.table([fitted(batch[field.name], field.type) for field in wanted], schema=wanted)

@@ -1,4 +1,4 @@
-"""A file of a manifest, whichever its format: its columns, and its rows in them."""
+"""The columns and rows of a manifest's file, in any of its formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JSON = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 
 def columns(file: Location) -> pa.Schema:
-    """The columns of a file. CSV and JSON lines are read to their end for it, as a line there may be wrong.
+    """The columns of a file. CSV and JSON lines are read to the end for this, as any line may be wrong.
 
     Raises:
         UsageError: a line is wrong.
@@ -48,6 +48,6 @@ def rows(file: Location, known: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 
 def _stream(file: Location) -> pa.NativeFile:
-    """The bytes of a file, no longer packed."""
+    """The decompressed bytes of a file."""
     opened = file.fs.open(file.path, "rb")
     return pa.input_stream(opened, compression="gzip" if file.path.lower().endswith(".gz") else None)

@@ -1,4 +1,4 @@
-"""What an object's version is called, as a number that anyone can compute, and which numbers have come before."""
+"""Ids of object versions, which anyone can compute, and the detection of ids that have occurred before."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def contains(sorted_ids: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Which of `ids` are in `sorted_ids`: bool, like `ids`."""
     found = np.zeros(len(ids), dtype=bool)
     if len(sorted_ids):
-        order = np.argsort(ids)  # In order, one search goes on where the last one was: six times faster.
+        order = np.argsort(ids)  # Sorted, each search continues where the last one ended, which is six times faster.
         place = np.minimum(np.searchsorted(sorted_ids, ids[order]), len(sorted_ids) - 1)
         found[order] = sorted_ids[place] == ids[order]
     return found
 
 
 class Seen:
-    """The ids that have come by: 8 bytes each, and as much again for moments.
+    """A set of the ids seen so far. It takes 8 bytes per id, and for short times twice as much.
 
-    They are kept in sorted runs, each more than twice as long as the next one, so that an id is merged into a longer
-    run a few times only, however many there are.
+    The ids are kept in sorted runs, each more than twice as long as the next one, so that an id is merged into a longer
+    run only a few times, however many ids there are.
     """
 
     def __init__(self, ids: np.ndarray | None = None) -> None:
-        """Args: ids: int64, all different, that have come by already."""
+        """Args: ids: int64, all different, that count as seen."""
         self._runs = [] if ids is None else [np.sort(ids)]
         self.repeats = 0
-        """How many ids have been found to be repeats."""
+        """Number of ids that were repeats."""
 
     def new(self, ids: np.ndarray) -> np.ndarray:
-        """Which of `ids` have not come by before, within `ids` either: bool. From now on they have."""
+        """Which of `ids` are new, also within `ids` itself: bool. They then count as seen."""
         different, place = np.unique(ids, return_index=True)
         unknown = np.ones(len(different), dtype=bool)
         for run in self._runs:
@@ -64,6 +64,6 @@ class Seen:
 
     def _add(self, run: np.ndarray) -> None:
         while self._runs and len(self._runs[-1]) <= 2 * len(run):
-            # The stable sort finds the two sorted halves and merges them.
+            # The stable sort detects the two sorted halves and merges them.
             run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
         self._runs.append(run)

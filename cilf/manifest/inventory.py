@@ -1,7 +1,7 @@
-"""S3 Inventory: the lists of a bucket that S3 itself writes once a day, as manifests.
+"""S3 Inventory as manifests: lists of a bucket's objects that S3 itself writes once a day.
 
-An inventory is a `manifest.json` that names data files, CSV or Parquet, in the bucket that takes the inventories. It
-lists a bucket of any size without a single LIST request, but as it was some hours ago.
+An inventory is a `manifest.json` that names data files, CSV or Parquet, in the bucket where inventories are stored. It
+lists a bucket of any size without a single LIST request, but in the state of some hours ago.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from cilf.storage import Location, filesystem, read
 
 _NAME = "manifest.json"
 _FIELDS = {"sourceBucket", "destinationBucket", "fileFormat", "fileSchema", "files"}
-# Names of columns without their case and underscores, in which CSV and Parquet differ.
+# Names of columns in lower case and without underscores, as CSV and Parquet differ in both.
 _DESCRIBING = ("etag", "size", "lastmodifieddate")
 _COLUMNS = {"key", *_DESCRIBING, "islatest", "isdeletemarker"}
 
 
 def open_inventory(source: Location) -> Manifest | None:
-    """The inventory whose `manifest.json` this is; None where it is anything else.
+    """The inventory that a `manifest.json` describes; None if the file is anything else.
 
     Only the latest versions of objects are listed. The MD5 of every data file is checked before it is used.
 
     Raises:
-        UsageError: an inventory that cannot be read: ORC, without keys, or not there; and while its parts are read,
-            a data file that is missing or damaged.
+        UsageError: the inventory cannot be read, because it is ORC, has no keys or does not exist; while its parts are
+            read, also if a data file is missing or damaged.
     """
     description = _description(source)
     if description is None:
@@ -77,7 +77,7 @@ def _description(source: Location) -> dict[str, Any] | None:
 def _tables(
     source: Location, description: dict[str, Any], file: dict[str, Any], names: list[str]
 ) -> Iterator[pa.Table]:
-    """The objects in one data file; `names` are the columns of a CSV file, which has none of its own."""
+    """The objects in one data file; `names` are the columns of a CSV file, which does not contain them."""
     data = _place(source, description, file)
     with told(UNREADABLE, data), tempfile.TemporaryDirectory(prefix="cilf-") as folder:
         local = Path(folder) / data.path.rpartition("/")[2]
@@ -95,7 +95,8 @@ def _tables(
 
 
 def _place(source: Location, description: dict[str, Any], file: dict[str, Any]) -> Location:
-    """Where a data file is: where S3 put it, or for a copy of an inventory, beside its manifest as S3 has them."""
+    """The location of a data file: where S3 put it, or for a copy of an inventory, relative to its manifest as on
+    S3."""
     copy: Location = source.parent.parent / "data" / file["key"].rpartition("/")[2]
     if source.scheme != "s3" and copy.fs.exists(copy.path):
         return copy
@@ -108,7 +109,7 @@ def _check_md5(local: Path, wanted: str | None, data: Location) -> None:
     with local.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if wanted and found != wanted.lower():
-        raise UsageError(f"{data.url} is damaged: its MD5 is {found}, and the inventory's manifest says {wanted}")
+        raise UsageError(f"{data.url} is damaged: its MD5 is {found}, but the inventory's manifest says {wanted}")
 
 
 def _csv(file: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
@@ -131,7 +132,8 @@ def _parquet(file: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _latest(uris: list[str], columns: dict[str, pa.Array], url: str, before: int) -> pa.Table:
-    """schema.MANIFEST without `id`: the latest versions that are no delete markers, in rows that so many are before."""
+    """The latest versions that are not delete markers, as schema.MANIFEST without `id`; `before` is the number of rows
+    before these."""
     count = len(uris)
     found = [pa.array(uris, pa.string()), *(columns.get(name, pa.nulls(count)) for name in _DESCRIBING)]
     ours = [converted(column, name, url, before) for column, name in zip(found, UNIDENTIFIED.names, strict=True)]

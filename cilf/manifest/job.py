@@ -1,4 +1,4 @@
-"""`cilf list` from its options to its exit code: check the plan, list what there is into a draft, publish that."""
+"""`cilf list` from its options to its exit code: check the plan, list the objects into a draft, publish the draft."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(options: ListOptions) -> int:
     if len(options.places) < 2:
         only = f"{options.places[0]} alone is given" if options.places else "neither is given"
         raise UsageError(
-            f"it takes at least two places: INPUT... MANIFEST, what to list and the folder for the listing; {only}"
+            f"expected at least two places: INPUT... MANIFEST, what to list and the folder for the listing; {only}"
         )
     with told("cannot write to MANIFEST", locate(options.manifest)):
         begun = read_state(locate(options.manifest, CHECKING))
@@ -55,7 +55,7 @@ def run(options: ListOptions) -> int:
             if isinstance(error, UsageError) and not isinstance(error, StoreError):
                 raise UsageError(f"{done}: {error}") from error
             cause = error if isinstance(error, StoreError | JobError) else problem(error, target.url)
-            advice = "once that is mended, the same command again goes on from there"
+            advice = "once that is fixed, run the same command again to resume"
             raise JobError(f"{done}: {cause} ({advice})") from error
     state = draft.state
     dropped = f", {counted(state.repeats, 'duplicate')} left out" if state.repeats else ""
@@ -68,7 +68,7 @@ def run(options: ListOptions) -> int:
 
 
 def _inputs(options: ListOptions, begun: State | None) -> list[Input]:
-    """The INPUTs, opened and each once. Prefixes that are begun are known to be good."""
+    """The INPUTs, opened, each once. Prefixes whose listing has been started are not checked again."""
     known = begun.command["inputs"] if begun else {}
     walked = {url for url in (begun.left if begun else ()) if known.get(url, "") is None}
 
@@ -86,13 +86,13 @@ def _inputs(options: ListOptions, begun: State | None) -> list[Input]:
     for prefix in prefixes:
         if lies_inside(target, prefix):
             raise UsageError(f"MANIFEST {target.url} lies inside INPUT {prefix.url}: its own files would be listed too")
-    if options.include:  # Globs begin at each prefix, so they may fit below one and not from above it.
+    if options.include:  # Globs are relative to each prefix, so they may match below one but not from above it.
         return list(inputs.values())
 
     above = tuple(f"{prefix.url.rstrip('/')}/" for prefix in prefixes)
 
     def is_covered(found: Input) -> bool:
-        # A walk from above goes by local folders that are links; what it does meet twice is left out as a duplicate.
+        # A walk from above passes local folders that are links; what it does find twice is left out as a duplicate.
         below = found.source.url.startswith(above)
         return below and found.manifest is None and found.source.scheme != "file"
 
@@ -100,17 +100,17 @@ def _inputs(options: ListOptions, begun: State | None) -> list[Input]:
 
 
 def _columns(inputs: Iterable[Input]) -> pa.Schema:
-    """What will be written: schema.MANIFEST and all columns that any of the INPUTs carries.
+    """The columns of the listing: schema.MANIFEST and all columns that any of the INPUTs carries.
 
     Raises:
-        UsageError: two of them carry different columns of the same name, or of names that only differ by case.
+        UsageError: two INPUTs carry different columns of the same name, or of names that differ only by case.
     """
     carried: dict[str, pa.Field] = {}
     for source, manifest in inputs:
         for field in manifest.carried if manifest else ():
             if carried.setdefault(field.name, field).type != field.type:
                 types = f"{carried[field.name].type} and {field.type}"
-                raise UsageError(f"column {field.name} of {source.url} differs from another INPUT's: {types}")
+                raise UsageError(f"column {field.name} of {source.url} differs from that of another INPUT: {types}")
     check_own(list(carried.values()), "the list of all INPUTs")
     return schema.extend(schema.MANIFEST, list(carried.values()))
 
@@ -119,12 +119,12 @@ def _check_target(target: Location) -> None:
     """Make sure that MANIFEST holds a listing or nothing, and can be written to.
 
     Raises:
-        UsageError: it holds something else, or cannot.
+        UsageError: it holds something else, or cannot be written to.
     """
     with told("cannot write to MANIFEST", target):
         is_listing = read_record(target) is not None
         if not is_listing and (walking_s3 if target.scheme == "s3" else walking).holds_objects(target):
-            raise UsageError(f"MANIFEST {target.url} is not empty and holds no listing: choose another place")
+            raise UsageError(f"MANIFEST {target.url} is not empty and holds no listing: choose another folder")
         check_output(target, "MANIFEST")
         if not is_listing:
             unfinished: dict[str, Any] = {"complete": False, "schema": schema.VERSION, "listing": None, "parts": []}
@@ -132,19 +132,19 @@ def _check_target(target: Location) -> None:
 
 
 def _command(options: ListOptions, inputs: Iterable[Input]) -> dict[str, Any]:
-    """What makes one listing another than the one before."""
+    """The parts of a command that decide whether it resumes a listing or starts a new one."""
     versions = {source.url: manifest.version if manifest else None for source, manifest in inputs}
     return {"inputs": versions, "include": list(options.include)}
 
 
 def _draft(target: Location, command: dict[str, Any], may_write: Callable[[], None]) -> Draft:
-    """The draft that is there for this command, or a new one."""
+    """The existing draft for this command, or a new one."""
     state = read_state(target)
     if state is None or state.command != command:
         if state is not None:
-            tell("starting anew: the listing that was begun here was of something else, or that has changed")
+            tell("starting again: the unfinished listing here has other inputs, or they have changed")
         return Draft(target, State(command), may_write)
-    tell(f"going on with the listing that was begun, {counted(state.objects, 'object')} in")
+    tell(f"resuming the unfinished listing after {counted(state.objects, 'object')}")
     return Draft(target, state, may_write)
 
 
@@ -169,7 +169,7 @@ def _list(inputs: Sequence[Input], include: Include, wanted: pa.Schema, draft: D
 
 
 def _widened(table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """With the columns of other INPUTs too, which are null here."""
+    """Add the columns that only other INPUTs have, as null."""
     columns = [
         table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type) for field in wanted
     ]

@@ -1,4 +1,4 @@
-"""What is wrong with JSON lines that Arrow cannot read, or cannot read exactly: which line, which key."""
+"""Faults in JSON lines that Arrow cannot read, or cannot read exactly, by line and key."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cilf.errors import UsageError
 from cilf.manifest.columns import DEEPEST
 
 _EXACT = 2**53
-"""Floating point holds all whole numbers up to here."""
+"""Floating point represents all whole numbers up to this one exactly."""
 _DIGITS = 20
 _SHOWN = 60
-"""Characters of a value in a message."""
+"""Characters of a value to show in a message."""
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
 
 
 class Examination:
-    """Lines that are looked at one after another, against what the lines before have under each key.
+    """Checks lines one after another, and compares their values with those of earlier lines under the same key.
 
     Args:
-        url: of the file.
+        url: the file's URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,16 +36,16 @@ class Examination:
         )
 
     def look_at(self, block: bytes, line: int) -> None:
-        """Look at whole lines of UTF-8, of which `line` is the first.
+        """Check whole lines of UTF-8; `line` is the number of the first.
 
         Raises:
-            UsageError: the first thing that is wrong.
+            UsageError: the first fault.
         """
         for self._line, text in enumerate(re.split(r"\r\n?|\n", block.decode()), line):
             if text.strip():
                 value = self._parsed(text)
                 if not isinstance(value, dict):
-                    self._fail(f"is no object: {_shown(value)}")
+                    self._fail(f"is not an object: {_shown(value)}")
                 self._look("", value, 0)
 
     def _parsed(self, text: str) -> Any:
@@ -54,7 +54,7 @@ class Examination:
         except RecursionError:
             self._fail_of_depth()
         except json.JSONDecodeError as error:
-            self._fail(f"is no JSON: {error.msg} at character {error.pos + 1}: {_shown(text[error.pos :])}")
+            self._fail(f"is not JSON: {error.msg} at character {error.pos + 1}: {_shown(text[error.pos :])}")
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -75,7 +75,7 @@ class Examination:
         return float(text)
 
     def _look(self, path: str, value: Any, depth: int) -> None:
-        """At a value under a key, and what is in it."""
+        """Check a value under a key, and the values inside it."""
         if depth > DEEPEST:
             self._fail_of_depth()
         if value is None:
@@ -90,8 +90,8 @@ class Examination:
         kind = _KINDS[type(value)]
         before, line = self._kinds.setdefault(path, (kind, self._line))
         if kind != before:
-            advice = "write null for what is not there" if value != value else "write all of them alike"
-            self._fail(f"has {kind} under {path!r}, {_shown(value)}, and line {line} has {before}: {advice}")
+            advice = "write null for missing values" if value != value else "use the same type in all lines"
+            self._fail(f"has {kind} under {path!r}, {_shown(value)}, but line {line} has {before}: {advice}")
         if isinstance(value, str) and not value.isascii():
             self._check_text(path, value)
         if type(value) is float:
@@ -101,13 +101,13 @@ class Examination:
         if path in self._fractions and path in self._large:
             number, self._line = self._large[path]
             broken = f"line {self._fractions[path]} has a number with a fraction"
-            self._fail(f"has {number} under {path!r}, and {broken}, beside which it loses digits: write them as text")
+            self._fail(f"has {number} under {path!r}, but {broken}, so it would lose digits: write both as text")
 
     def _check_text(self, path: str, value: str) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            self._fail(f"has half of a surrogate pair under {path!r}, which is no text: {_shown(ascii(value))}")
+            self._fail(f"has half of a surrogate pair under {path!r}, which is not text: {_shown(ascii(value))}")
 
     def _fail_of_depth(self) -> NoReturn:
         self._fail(f"is nested deeper than {DEEPEST} levels")

@@ -1,4 +1,4 @@
-"""JSON lines. Their columns and types are what all lines together have, so a file is read twice."""
+"""JSON lines. The columns and types depend on all lines together, so a file is read twice."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from cilf.manifest.json_faults import Examination
 from cilf.manifest.lines import MARK, breaks, check_utf8
 
 _BLOCK = 1 << 24
-"""Bytes of whole lines whose types are found at once."""
+"""Bytes of whole lines whose types are determined at once."""
 _LONGEST = 1 << 28
-"""Bytes of a line."""
+"""Bytes of the longest line."""
 _MANY = 30
-"""Brackets in a line, at most. Lines nested some ten thousand levels deep crash Arrow."""
+"""Most brackets in a line that is given to Arrow unchecked. Lines nested some ten thousand levels deep crash Arrow."""
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LARGE = re.compile(rb"[:\[,]\s*-?\d{16}")
-"""The beginning of a whole number that floating point may not hold."""
+"""The beginning of a whole number that floating point may not represent exactly."""
 
 
 def columns(stream: Callable[[], Any], url: str) -> pa.Schema:
-    """The columns of a file, of types that Arrow finds in all of its lines. Text stays text, also where it is a time.
+    """The columns of a file, with the types that Arrow finds in all of its lines. Text stays text, even if it is a
+    time.
 
     Args:
-        stream: gives the bytes from the first on, no longer packed; called again to look for what is wrong.
-        url: of the file.
+        stream: opens the decompressed bytes from the start; called again to find the fault in a line.
+        url: the file's URL.
 
     Raises:
-        UsageError: a line is no object, or the lines do not go together.
+        UsageError: a line is not an object, or the lines have no common types.
     """
     found, large = pa.schema([]), False
     with stream() as opened:
@@ -51,13 +52,13 @@ def columns(stream: Callable[[], Any], url: str) -> pa.Schema:
 
 
 def read(stream: Any, found: pa.Schema, url: str) -> Iterator[pa.RecordBatch]:
-    """The rows of a file, in the `columns` that were found in it."""
+    """The rows of a file, with the columns that `columns` has found in it."""
     for block, _ in _blocks(stream, url):
         yield from _parsed(block, found).to_batches()
 
 
 def _may_kill(block: bytes) -> bool:
-    """Whether Arrow may crash on this block: it begins with null, or a line has more than _MANY brackets."""
+    """Whether Arrow may crash on this block, because it begins with null or a line has more than _MANY brackets."""
     return block.lstrip().startswith(b"null") or max(map(_brackets, block.split(b"\n"))) > _MANY
 
 
@@ -66,7 +67,7 @@ def _brackets(line: bytes) -> int:
 
 
 def _has_large_number(block: bytes) -> bool:
-    # Looking for sixteen digits first takes a tenth of the time.
+    # With a search for sixteen digits first, it takes a tenth of the time.
     return b"0" * 16 in block.translate(_DIGITS) and _LARGE.search(block) is not None
 
 
@@ -76,13 +77,13 @@ def _parsed(block: bytes, known: pa.Schema | None) -> pa.Table:
 
 
 def _both(before: pa.Schema, more: pa.Schema) -> pa.Schema:
-    """The columns of two blocks, of types that hold both."""
+    """The columns of two blocks, with types that can hold the values of both."""
     written = pa.schema([pa.field(field.name, _as_written(field.type)) for field in more])
     return pa.unify_schemas([before, written], promote_options="permissive")
 
 
 def _as_written(kind: pa.DataType) -> pa.DataType:
-    """A type that Arrow found, with text where it took text for a time."""
+    """A type that Arrow found, with text wherever Arrow took text for a time."""
     if pa.types.is_list(kind):
         return pa.list_(_as_written(kind.value_type))
     if pa.types.is_struct(kind):
@@ -96,7 +97,7 @@ def _holds_fractions(kind: pa.DataType) -> bool:
 
 
 def _explain(stream: Callable[[], Any], url: str) -> None:
-    """Raise a UsageError for the first line that is wrong, if there is one."""
+    """Raise a UsageError for the first faulty line, if there is one."""
     examination = Examination(url)
     with stream() as opened:
         for block, line in _blocks(opened, url):
@@ -104,7 +105,7 @@ def _explain(stream: Callable[[], Any], url: str) -> None:
 
 
 def _blocks(stream: Any, url: str) -> Iterator[tuple[bytes, int]]:
-    """Whole lines that are not all blank, and the number of the first of them."""
+    """Blocks of whole lines that are not all blank, each with the number of its first line."""
     rest, line, more, first = stream.read(len(MARK)).removeprefix(MARK), 1, b"\n", True
     while more:
         more = stream.read(_BLOCK)
@@ -116,7 +117,7 @@ def _blocks(stream: Any, url: str) -> Iterator[tuple[bytes, int]]:
         if whole.strip():
             check_utf8(whole, line, url)
             if first and whole.lstrip().startswith(b"["):
-                advice = "expected an object for each photograph, each in a line of its own (jq -c '.[]' makes that)"
+                advice = "expected one object per photograph, each on its own line (jq -c '.[]' converts an array)"
                 raise UsageError(f"{url}: line {line} begins a JSON array: {advice}")
             yield whole, line
             first = False

@@ -1,4 +1,4 @@
-"""Keys of objects as S3 writes them in its answers and inventories, and the globs that choose among them."""
+"""Keys of objects as S3 writes them in its answers and inventories, and the globs that select among them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pyarrow as pa
 
 
 def decoded(keys: list[str]) -> list[str]:
-    """URL-encoded keys as they are in the bucket. Most hold nothing to decode, and looking is much faster."""
+    """Decode URL-encoded keys. Most have nothing to decode, and checking for that is much faster."""
     return [unquote_plus(key) if "%" in key or "+" in key else key for key in keys]
 
 
 class Include:
-    """Globs that choose among objects, and what has come of them so far.
+    """Globs that select objects, with counts of what they have matched so far.
 
-    As in a shell, `{jpg,png}` is either and `**/` any number of folders, none as well; `*` matches "/" too.
+    As in a shell, `{jpg,png}` matches either and `**/` any number of folders, including none; `*` also matches "/".
     """
 
     def __init__(self, globs: Sequence[str] = ()) -> None:
@@ -33,9 +33,9 @@ class Include:
         self._example = ""
 
     def fitting(self, table: pa.Table, below: int) -> pa.Table:
-        """The rows whose `uri` fits one of the globs from character `below` on; all of them where there is no glob.
+        """The rows whose `uri`, from character `below` on, matches one of the globs; all rows if there are no globs.
 
-        Of an object that is an INPUT itself the name has to fit.
+        If an object is itself an INPUT, its name has to match.
         """
         if not self._globs:
             return table
@@ -51,30 +51,30 @@ class Include:
         return chosen
 
     def may_hold(self, folder: str) -> bool:
-        """Whether anything can fit below a folder, whose key ends in a slash."""
-        folder = folder.lower()  # Of what would fit in other case the user is told.
+        """Whether any object below a folder, whose key ends in a slash, can match."""
+        folder = folder.lower()  # Objects that would match in other case are counted for `remark`.
         return not self._globs or any(folder.startswith(start) or start.startswith(folder) for start in self._starts)
 
     def remark(self) -> str | None:
-        """What the user should know: that nothing has fitted, and why that may be."""
+        """A message that nothing has matched, and why that may be; None if something has."""
         if self._fitting or not self._globs:
             return None
         globs = " ".join(f"--include '{glob}'" for glob in self._globs)
         if not self._seen:
-            return f"no object fits {globs}"
-        none = f"none of {self._seen:,} objects fits" if self._seen > 1 else "the one object does not fit"
+            return f"no object matches {globs}"
+        none = f"none of {self._seen:,} objects matches" if self._seen > 1 else "the only object does not match"
         if self._in_other_case:
-            return f"{none} {globs}: {self._in_other_case:,} would in other case, such as {self._example}"
-        return f"{none} {globs}, which is matched against all of a key, such as {self._example}"
+            return f"{none} {globs}: {self._in_other_case:,} would match in other case, such as {self._example}"
+        return f"{none} {globs}, which must match the whole key, such as {self._example}"
 
 
 def without_braces(globs: Sequence[str]) -> list[str]:
-    """Globs of `*`, `?` and brackets alone that together fit what these do."""
+    """Globs with only `*`, `?` and brackets that together match the same keys."""
     return [choice for glob in globs for choice in _choices(glob.replace("**/", "{,*/}"))]
 
 
 def _choices(glob: str) -> Iterator[str]:
-    """The globs that one with braces stands for. Braces without a comma stand for themselves, and so does `[{]`."""
+    """The globs that one with braces expands to. Braces without a comma are literal, and so is `[{]`."""
     braces = re.search(r"(?<!\[)\{([^{}]*,[^{}]*)\}", glob)
     if braces is None:
         yield glob

@@ -1,4 +1,4 @@
-"""Places in text, for messages that name them."""
+"""Line numbers in text, for messages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ MARK = b"\xef\xbb\xbf"
 
 
 def breaks(text: bytes) -> int:
-    """How many lines end in it: with LF, CR or both."""
+    """Number of line ends in a text: LF, CR or both."""
     return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
 
 
 def check_utf8(text: bytes, line: int, url: str) -> None:
-    """Make sure that text, of which `line` is the first, is UTF-8.
+    """Make sure that a text, whose first line has the number `line`, is UTF-8.
 
     Raises:
         UsageError: it is not.
@@ -24,5 +24,5 @@ def check_utf8(text: bytes, line: int, url: str) -> None:
     except UnicodeDecodeError as error:
         line += breaks(text[: error.start])
         raise UsageError(
-            f"{url}: line {line} is no UTF-8 (byte 0x{text[error.start]:02x}): save the file as UTF-8"
+            f"{url}: line {line} is not UTF-8 (byte 0x{text[error.start]:02x}): save the file as UTF-8"
         ) from error

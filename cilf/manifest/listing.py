@@ -1,4 +1,4 @@
-"""What there is to label: prefixes that are walked and manifests that are read, as tables of objects."""
+"""The objects to label, as tables: from prefixes, which are walked, and from manifests, which are read."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cilf.storage import Location
 __all__ = ["Input", "check_input", "identified", "is_manifest", "objects", "open_input", "read", "write_manifest"]
 
 
-_UNPACK = "unpack it, and give the folder that holds its photographs"
-_LIST = "make it a manifest, as CSV, JSON lines or Parquet with a column `uri`"
+_UNPACK = "unpack it, and give the folder with its photographs"
+_LIST = "convert it to a manifest: CSV, JSON lines or Parquet with a column `uri`"
 _ARCHIVES = (".tgz", ".tbz2", ".txz", ".tzst", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
 _LISTS = (
     *(".tsv", ".txt", ".lst", ".list", ".xlsx", ".xls", ".ods", ".avro", ".orc", ".feather", ".arrow", ".ipc"),
@@ -35,10 +35,10 @@ _OF_MANY = {
     **dict.fromkeys(_LISTS, _LIST),
     **dict.fromkeys(_ARCHIVES, _UNPACK),
     **dict.fromkeys(
-        (".json", ".json.gz"), "make it a manifest, as JSON lines (.jsonl), an object with a key `uri` in each line"
+        (".json", ".json.gz"), "convert it to a manifest: JSON lines (.jsonl), an object with a key `uri` on each line"
     ),
 }
-"""What files that hold more than one object are called, and what to do with them."""
+"""Endings of files that hold more than one object, and what to do with such a file."""
 
 
 class Input(NamedTuple):
@@ -50,8 +50,8 @@ class Input(NamedTuple):
 
 
 def is_manifest(source: Location) -> bool:
-    """Whether INPUT is a list of objects: by its own name, tars included, as a folder that `cilf list` has written, or
-    as the manifest.json of an S3 Inventory. A folder of photographs that happens to hold a Parquet file is a folder of
+    """Whether INPUT is a list of objects: named like one, tars included, a folder that `cilf list` has written, or the
+    manifest.json of an S3 Inventory. A folder of photographs that happens to hold a Parquet file is a folder of
     photographs.
 
     Raises:
@@ -63,7 +63,7 @@ def is_manifest(source: Location) -> bool:
 
 
 def open_input(source: Location) -> Input:
-    """INPUT, with the manifest that it is opened.
+    """INPUT with its manifest, opened.
 
     Raises:
         UsageError: it is a manifest that cannot be used.
@@ -75,21 +75,21 @@ def open_input(source: Location) -> Input:
 
 
 def check_input(source: Location) -> None:
-    """Make sure that INPUT is there and can be read, without listing it.
+    """Make sure that INPUT exists and can be read, without listing it.
 
     Raises:
-        UsageError: it is not or cannot, or is one file of many objects that is no manifest.
+        UsageError: it does not exist, cannot be read, or is one file of many objects but not a manifest.
     """
     manifest = open_input(source).manifest
     if manifest is not None:
         if is_named_manifest(source):
-            next(manifest.parts[0](), None)  # Of what is wrong with URIs, most is wrong with the first.
+            next(manifest.parts[0](), None)  # Most faults in URIs already show in the first ones.
         return
     with told(walking_s3.UNLISTED, source):
         is_glob = bool(set("*?[{") & set(source.path.rpartition("/")[2]))
         for suffix, advice in _OF_MANY.items():
             if source.path.lower().endswith(suffix) and (is_glob or source.fs.isfile(source.path)):
-                raise UsageError(f"INPUT {source.url} would be taken for one photograph: {advice}")
+                raise UsageError(f"INPUT {source.url} would be read as one photograph: {advice}")
         if source.scheme == "file" and not Path(source.path).exists():
             raise UsageError(f"INPUT {source.path} does not exist{_choosing(source) if is_glob else ''}")
         unread: list[str] = []
@@ -103,8 +103,8 @@ def _holds_objects(source: Location, say: Callable[[str], None]) -> bool:
 
 
 def _choosing(source: Location) -> str:
-    """What to do about `photos/*.jpg`."""
-    return f"; to choose among those of a folder, say {source.parent.url} --include '{source.path.rpartition('/')[2]}'"
+    """Advice for an INPUT such as `photos/*.jpg`."""
+    return f"; to select files in a folder, use {source.parent.url} --include '{source.path.rpartition('/')[2]}'"
 
 
 def objects(
@@ -113,14 +113,14 @@ def objects(
     say: Callable[[str], None] = tell,
     apart: Location | None = None,
 ) -> Iterator[pa.Table]:
-    """Everything to label under `source`: tables of schema.MANIFEST, with the user's own columns behind it.
+    """Everything to label under `source`: tables of schema.MANIFEST, followed by the user's own columns.
 
-    Each object once. `include` are globs; for a prefix they are matched against the key below it, for a manifest
-    against the whole URI. `say` is told what is left out because it cannot be read, and when nothing fits; `apart` is a
-    folder that is left out.
+    Each object occurs once. `include` are globs; for a prefix they are matched against the key below it, for a manifest
+    against the whole URI. `say` is called with a message for what is left out because it cannot be read, and when
+    nothing matches; `apart` is a folder that is left out.
 
     Raises:
-        UsageError: the source cannot be read, or is no manifest although its name says so.
+        UsageError: the source cannot be read, or is not a manifest although its name says so.
     """
     include = include if isinstance(include, Include) else Include(include)
     found, seen = open_input(source), Seen()
@@ -133,7 +133,7 @@ def objects(
 
 
 def identified(table: pa.Table) -> pa.Table:
-    """A table of schema.MANIFEST with its column `id`, which is made where it is not there."""
+    """A table of schema.MANIFEST with its column `id`, which is added if it is missing."""
     if "id" in table.column_names:
         return table
     return table.add_column(0, schema.MANIFEST.field("id"), pa.array(object_ids(table)))
@@ -146,15 +146,15 @@ def read(
     say: Callable[[str], None] = tell,
     apart: Location | None = None,
 ) -> Iterator[pa.Table]:
-    """What INPUTs hold and `include` does not rule out, in tables of schema.MANIFEST, `id` only where it is known.
+    """The objects of INPUTs that `include` selects, in tables of schema.MANIFEST, with `id` only where it is known.
 
-    Prefixes on S3 are walked side by side, everything else one after another.
+    Prefixes on S3 are walked in parallel, all other INPUTs one after another.
 
     Args:
-        inputs: no prefix in a store among them that is below another one.
+        inputs: the INPUTs; no prefix in a store may lie below another one.
         include, say, apart: see objects.
-        left: what is left of each INPUT, by its URL, as JSON; brought up to date with every table, which it leaves
-            out. Not there: all of it is left. None: nothing is.
+        left: what is left to list of each INPUT, by its URL, as JSON; updated before every table, to what comes
+            after it. Missing: all of it is left. None: nothing is.
 
     Raises:
         UsageError: an INPUT cannot be read.
@@ -184,7 +184,7 @@ def _below(prefix: Location) -> int:
 
 
 def _rows(manifest: Manifest, place: tuple[int, int] | None) -> Iterator[tuple[pa.Table, tuple[int, int]]]:
-    """Tables of a manifest from a place on, and the place behind each: the number of a part, and of a row in it."""
+    """Tables of a manifest from a place on, and the place after each: the number of a part, and of a row in it."""
     first, done = place or (0, 0)
     for number, part in enumerate(manifest.parts[first:], first):
         row = 0

@@ -1,4 +1,4 @@
-"""The members of a tar: where each is, and what its links lead to."""
+"""The members of a tar: the position of each, and the targets of links."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from cilf.images.packed import LARGEST_HEADERS
 
-_LINKS_IN_A_ROW = 40  # as Linux has it
+_LINKS_IN_A_ROW = 40  # as in Linux
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,19 @@ class Entry:
 
     name: str
     start: int
-    """First byte of its data."""
+    """Offset of its data, bytes."""
     stored: int
-    """Bytes of it in the tar."""
+    """Bytes that it takes in the tar."""
     size: int
-    """Bytes that it has once it is unpacked."""
+    """Bytes that it has when it is unpacked."""
     headers: int | None = None
     """See cilf.images.packed.Member."""
     link: str | None = None
-    """Name of what it leads to."""
+    """Name of the link's target; None for a file."""
 
 
 def entry(member: tarfile.TarInfo, behind: int) -> Entry:
-    """Describe a member, behind which the next one starts at `behind`.
+    """Describe a member; the next one starts at `behind`.
 
     Raises:
         tarfile.ReadError: its headers are impossibly long.
@@ -48,10 +48,10 @@ def entry(member: tarfile.TarInfo, behind: int) -> Entry:
 
 
 def followed(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries, with each link in the place of what it leads to.
+    """The entries, with each link replaced by its target, under the link's name.
 
-    A link to a folder is left out: what is in the folder is there by itself. One that leads nowhere stays a link, of no
-    bytes.
+    A link to a folder is left out, as the files in the folder are entries themselves. A link without a target remains a
+    link of zero bytes.
     """
     ordered = list(entries)
     files = {_plain(found.name): found for found in ordered if found.link is None}
@@ -67,7 +67,7 @@ def followed(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def _target(name: str, links: dict[str, str]) -> str:
-    """Where a name leads by links, to itself or to folders above it."""
+    """The name that a name leads to, through links at itself or at folders above it."""
     for _ in range(_LINKS_IN_A_ROW):
         above = next((place for place in (*_above(name), name) if place in links), None)
         if above is None:
@@ -77,7 +77,7 @@ def _target(name: str, links: dict[str, str]) -> str:
 
 
 def _above(name: str) -> Iterator[str]:
-    """The folders on the way to a name, from the outermost on."""
+    """The folders above a name, outermost first."""
     return (name[:place] for place, character in enumerate(name) if character == "/" and place)
 
 

@@ -1,7 +1,7 @@
-"""What is in tars, WebDataset's or others, and in Parquet files with a column of images, as manifests.
+"""Images in tars, of WebDataset or others, and in Parquet files with a column of images, as manifests.
 
-Of a tar the headers of its members are looked for, which in a store takes a request of 1 MB wherever one stands, and of
-a Parquet file how many rows it has.
+In a tar only the headers of its members are read, which in a store takes a request of 1 MB at each of them, and of a
+Parquet file only the number of rows.
 """
 
 from __future__ import annotations
@@ -30,25 +30,26 @@ _BESIDE = (
     *(".json", ".jsonl", ".txt", ".caption", ".cls", ".cls2", ".id", ".index", ".inx", ".csv", ".tsv", ".xml", ".yaml"),
     *(".yml", ".npy", ".npz", ".pt", ".pth", ".pyd", ".pkl", ".pickle", ".ten", ".tb", ".mp", ".msg", ".msgpack"),
 )
-"""What WebDataset has beside an image, under the image's name: labels, captions, embeddings."""
+"""Endings of the files that WebDataset stores next to an image, under its name: labels, captions, embeddings."""
 
 _IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "jpeg", "png", "webp", "image_bytes")
 
-_AHEAD = 16  # tars that are read at once: a store answers one request after another with a few MB/s only
-_BLOCK = 1 << 20  # bytes that a store is asked for where a header stands: of small images several have theirs there
-_LARGEST_HEADER, _LARGEST = 1 << 20, 1 << 60  # bytes; whatever claims more is damaged or means harm
+_AHEAD = 16  # tars to read at once: with one request after another, a store only gives a few MB/s
+_BLOCK = 1 << 20  # bytes of a request at a header: they contain the headers of several small images
+_LARGEST_HEADER, _LARGEST = 1 << 20, 1 << 60  # bytes; a tar that claims more is damaged or malicious
 
 _Unopened = (PermissionError, FileNotFoundError, IsADirectoryError)
-"""What is one file's own fault. A store that gives no answer is not."""
+"""Errors that concern one file only, unlike a store that does not answer."""
 
 
 def open_packed(source: Location) -> Manifest | None:
     """The objects in a tar, in a Parquet file with images, or in several (`folder/*.tar`, `folder/*.parquet`); None
-    where it is neither.
+    if it is neither.
 
-    A Parquet file holds images if it has no column `uri`, and a column of encoded bytes named `image` or the like, or
-    one of structs with the field `bytes`, as Hugging Face writes them. Nothing else goes through to the labels. A file
-    that changes makes all of its objects new ones; one that is damaged or cannot be opened is an object itself.
+    A Parquet file holds images if it has no column `uri`, and has a column of encoded bytes named `image` or the like,
+    or one of structs with the field `bytes`, as Hugging Face writes them. Other columns and files are not carried
+    through to the labels. If a file changes, all of its objects are new ones; a file that is damaged or cannot be
+    opened is an object itself.
 
     Raises:
         UsageError: there is no such file, or the store cannot be read.
@@ -67,7 +68,7 @@ def open_packed(source: Location) -> Manifest | None:
 
 
 def is_tar(source: Location) -> bool:
-    """Whether this is a tar, or several, by name. A folder with such a name is a folder.
+    """Whether this is a tar, or several, by its name. A folder with such a name is a folder.
 
     Raises:
         UsageError: the store cannot be reached.
@@ -82,7 +83,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 class _Ahead:
-    """Parts of a manifest, of which some threads make the next ones while the last is worked at."""
+    """Parts of a manifest; while one is used, threads read the next ones."""
 
     def __init__(self, parts: Sequence[Callable[[], pa.Table]]) -> None:
         self._parts = parts
@@ -97,7 +98,8 @@ class _Ahead:
 
 
 class _Headers:
-    """A tar of which nobody reads more than headers: one that claims to be as long as the tar would take its memory."""
+    """A tar of which only headers are read. A header that claims the length of the tar is refused, as it would be read
+    into memory."""
 
     def __init__(self, opened: IO[bytes]) -> None:
         self._opened = opened
@@ -110,9 +112,10 @@ class _Headers:
 
 
 def _members(tar: ManifestFile) -> pa.Table:
-    """What is in a tar but for what WebDataset has beside images. A link is what it leads to.
+    """The members of a tar, without the files that WebDataset stores next to images. Links are replaced by their
+    targets.
 
-    Of a tar that is damaged somewhere there are those before that place, and a row for the tar itself.
+    If a tar is damaged, there are rows for the members before the damage, and one for the tar itself.
     """
     found: list[Entry] = []
     damaged = False
@@ -131,18 +134,18 @@ def _members(tar: ManifestFile) -> pa.Table:
 
 
 def _contents(opened: _Headers) -> Iterator[Entry]:
-    """Files and links.
+    """The files and links in a tar.
 
     Raises:
-        one of DAMAGED: it is damaged behind the last one.
+        one of DAMAGED: the tar is damaged after the last one.
     """
     start: int | None = 0
-    while start is not None:  # Tars may stand one behind the other.
+    while start is not None:  # Several tars may be concatenated.
         opened.seek(start)
         archive, behind = tarfile.open(fileobj=opened, mode="r:"), start  # type: ignore[call-overload]  # noqa: SIM115
         while member := archive.next():
-            archive.members = []  # or it would keep all of them
-            if archive.offset <= behind or not 0 <= member.size < _LARGEST:  # a negative one would lead in circles
+            archive.members = []  # or it would keep all of them in memory
+            if archive.offset <= behind or not 0 <= member.size < _LARGEST:  # a negative size would loop forever
                 raise tarfile.ReadError("an impossible size")
             behind = archive.offset
             if member.isreg() or member.islnk() or member.issym():
@@ -151,7 +154,7 @@ def _contents(opened: _Headers) -> Iterator[Entry]:
 
 
 def _behind_zeros(opened: _Headers, start: int) -> int | None:
-    """Where something stands again behind the zeros that end a tar; None where nothing does."""
+    """The position of the next data after the zeros that end a tar; None if there is none."""
     opened.seek(start)
     if any(block := opened.read(tarfile.BLOCKSIZE)) or not block:
         raise tarfile.ReadError("no member and no end")
@@ -163,11 +166,11 @@ def _behind_zeros(opened: _Headers, start: int) -> int | None:
 
 
 def _image_columns(files: Sequence[ManifestFile]) -> list[str | None] | None:
-    """The column that holds images in each file, None for one that cannot be opened. None instead of a list where the
-    first file that is whole has no images, or a column `uri`.
+    """The column of images in each file, None for a file that cannot be opened. None instead of a list if the first
+    intact file has no images, or has a column `uri`.
 
     Raises:
-        UsageError: a later file that is whole has no images, or a column `uri`.
+        UsageError: a later intact file has no images, or has a column `uri`.
     """
     first = next((file for file in files if _schema(file)), None)
     wanted = _image_column(_schema(first)) if first else None
@@ -180,7 +183,7 @@ def _image_columns(files: Sequence[ManifestFile]) -> list[str | None] | None:
         if columns and column is None:
             raise UsageError(
                 f"{file.place.url} and {first.place.url} differ: only the latter has a column of images, `{wanted}`, "
-                f"and no column `uri` (columns of the former: {', '.join(columns.names)[:200]}); give them one by one"
+                f"and no column `uri` (columns of the former: {', '.join(columns.names)[:200]}); label them separately"
             )
     return found
 
@@ -190,7 +193,7 @@ def _schema(file: ManifestFile) -> pa.Schema | None:
 
 
 def _read(parquet: ManifestFile, read: Callable[[IO[bytes]], Any]) -> Any:
-    """What `read` makes of a Parquet file; None where it cannot be opened."""
+    """The result of `read` for a Parquet file; None if it cannot be opened."""
     place = parquet.place
     with told(UNREADABLE, place), suppress(pa.ArrowException, *_Unopened), place.fs.open(place.path, "rb") as opened:
         return read(opened)
@@ -198,7 +201,7 @@ def _read(parquet: ManifestFile, read: Callable[[IO[bytes]], Any]) -> Any:
 
 
 def _image_column(columns: pa.Schema, wanted: str = "image") -> str | None:
-    """The column that holds images: `wanted`, or else the only one; None where there is none, or a column `uri`."""
+    """The column of images: `wanted`, or else `image` or the only one; None if there is none, or a column `uri`."""
     found = [field.name for field in columns if _holds_images(field)]
     if "uri" in columns.names:
         return None
@@ -223,7 +226,7 @@ def _rows(parquet: ManifestFile, column: str | None) -> Iterator[pa.Table]:
 
 
 def _table(file: ManifestFile, uris: list[str], sizes: Sequence[int | None]) -> pa.Table:
-    # Names that are no UTF-8 cannot be a string column; escaped they at least get their row.
+    # Names that are not UTF-8 do not fit into a string column; escaped, they at least get a row.
     names = [uri.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for uri in uris]
     columns = [names, [file.etag] * len(uris), sizes, [file.modified] * len(uris)]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, UNIDENTIFIED, strict=True)]

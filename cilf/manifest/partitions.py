@@ -1,4 +1,4 @@
-"""Columns that stand in the names of folders, `camera=X/part-0.parquet`, as Hive, Spark and pyarrow write them."""
+"""Columns encoded in the names of folders, `camera=X/part-0.parquet`, as Hive, Spark and pyarrow write them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pyarrow as pa
 _NOTHING = "__HIVE_DEFAULT_PARTITION__"
 
 Partition = list[tuple[str, str | None]]
-"""Names and values, text; null where there is none."""
+"""Names and values of columns, as text; None for a missing value."""
 
 
 def partition(path: str, folder: str) -> Partition:
-    """What the folders between a folder and one of its files say."""
+    """The columns in the names of the folders between a folder and one of its files."""
     below = path[len(folder) :].strip("/").split("/")[:-1]
     pairs = [name.partition("=") for name in below if "=" in name.strip("=")]
     return [(unquote(name), None if value == _NOTHING else unquote(value)) for name, _, value in pairs]
 
 
 def extended(columns: pa.Schema, found: Partition) -> pa.Schema:
-    """The columns of a file and those of its folders. What a file has itself counts."""
+    """The columns of a file and those of its folders. A column in the file takes precedence."""
     return pa.schema([*columns, *(pa.field(name, pa.string()) for name, _ in found if name not in columns.names)])
 
 

@@ -1,4 +1,4 @@
-"""What is left to do: the manifest without what this model has labelled already."""
+"""Pending objects: those of the manifest that this model has not labelled yet."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from cilf.storage import Location, files, remove, write
 __all__ = ["Labelled", "contains", "forget", "labelled", "outdated", "without"]
 
 _THREADS = 32
-_WRITERS = 4  # each holds a file of up to 128 MB, which is rather more before it is compressed
-_BATCH = 16_384  # rows that are rewritten at once
-_SMALL = 1_000_000  # bytes; one request fetches so much of a file's end, which mostly is all of it
+_WRITERS = 4  # each holds a file of up to 128 MB, and rather more before it is compressed
+_BATCH = 16_384  # rows to rewrite at once
+_SMALL = 1_000_000  # bytes; one request fetches this much of a file's end, which is mostly the whole file
 
 Again = Callable[[pa.ChunkedArray, pa.ChunkedArray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The ids under one model's labels, both sorted int64."""
+    """The ids in one model's labels, both sorted int64."""
 
     done: np.ndarray
-    """Labelled for good."""
+    """Objects that are done."""
     unavailable: np.ndarray
-    """The store failed, or the caller of `labelled` wants them; to be tried again."""
+    """Objects to try again, because the store failed or the caller of `labelled` asks for it."""
 
 
 def labelled(labels: Location, again: Again | None = None) -> Labelled:
-    """Read which ids the files directly in `labels` hold. Only three columns are read, and 9 bytes per row kept.
+    """Read the ids in the files directly in `labels`. Only three columns are read, and 9 bytes per row kept.
 
     Args:
-        again: which rows are to be tried again, bool, by their status and reason, besides those that are unavailable.
+        again: from status and reason, the rows to try again, bool, in addition to those that are unavailable.
     """
     with ThreadPoolExecutor(_THREADS) as threads:
         found = list(threads.map(partial(_outcomes, again=again), files(labels, ".parquet")))
@@ -52,7 +52,7 @@ def labelled(labels: Location, again: Again | None = None) -> Labelled:
 
 
 def _outcomes(file: Location, again: Again | None) -> tuple[np.ndarray, np.ndarray]:
-    """The ids in a file, and whether each is to be tried again, bool."""
+    """The ids in a file, and whether to try each again, bool."""
     table = _columns(file, ["id", "status", *(["reason"] if again else [])])
     status = table["status"].cast(pa.string())
     failed = pc.equal(status, "unavailable").to_numpy()
@@ -81,15 +81,15 @@ def without(tables: Iterable[pa.Table], done: np.ndarray, limit: int | None = No
 
 
 def outdated(labels: Location, ids: np.ndarray, manifest: Location) -> np.ndarray:
-    """Find the rows of unavailable objects that `manifest` has in another version, so that nobody tries them again.
+    """Find the rows of unavailable objects of which `manifest` has another version, so that they are not tried again.
 
     Args:
-        labels: as of `labelled`.
-        ids: of rows there, sorted int64.
-        manifest: folder of Parquet shards: what is about to be labelled.
+        labels: as for `labelled`.
+        ids: ids of rows in it, sorted int64.
+        manifest: folder of Parquet shards with the objects about to be labelled.
 
     Returns:
-        Ids, sorted int64.
+        The ids of these rows, sorted int64.
     """
     if not len(ids):
         return ids
@@ -105,7 +105,7 @@ def outdated(labels: Location, ids: np.ndarray, manifest: Location) -> np.ndarra
 
 
 def _uris(file: Location, ids: np.ndarray) -> pa.Table | None:
-    """The rows of a file that have one of these ids, as id and uri."""
+    """The rows of a file with one of these ids, as id and uri; None if there are none."""
     old = contains(ids, _columns(file, ["id"])["id"].to_numpy())
     return _columns(file, ["id", "uri"]).filter(pa.array(old)) if old.any() else None
 
@@ -113,8 +113,8 @@ def _uris(file: Location, ids: np.ndarray) -> pa.Table | None:
 def forget(labels: Location, ids: np.ndarray) -> None:
     """Remove the rows with these ids (sorted int64) from the files in `labels`.
 
-    Called for the rows a run is about to replace, before it starts: so a reader never finds an object twice,
-    and a run that dies leaves objects without a row, which the next run labels like new ones.
+    This is called for the rows that a run is about to replace, before it starts, so that a reader never finds an object
+    twice. A run that dies leaves objects without a row, which the next run labels like new ones.
     """
     if len(ids):
         with ThreadPoolExecutor(_THREADS) as threads:
@@ -124,7 +124,7 @@ def forget(labels: Location, ids: np.ndarray) -> None:
 
 
 def _forget(file: Location, ids: np.ndarray) -> Location | None:
-    """Remove a file of nothing but these ids; one that holds some of them is handed on."""
+    """Remove a file that only has these ids. Returns a file that has some of them, which must be rewritten."""
     old = contains(ids, _columns(file, ["id"])["id"].to_numpy())
     if old.all():
         remove(file)
@@ -132,7 +132,7 @@ def _forget(file: Location, ids: np.ndarray) -> Location | None:
 
 
 def _rewrite(file: Location, ids: np.ndarray) -> None:
-    """Without these ids. A compacted file is written as it is read: with its thumbnails it is a gigabyte in memory."""
+    """Rewrite a file without these ids, batch by batch: a compacted file with thumbnails is a gigabyte in memory."""
     buffer = io.BytesIO()
     with reading(file), file.fs.open(file.path, "rb") as opened:
         rows = pq.ParquetFile(opened)

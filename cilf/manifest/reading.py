@@ -1,4 +1,4 @@
-"""Manifests that others have made: Parquet, CSV or JSON lines with a `uri` column."""
+"""Manifests made by users: Parquet, CSV or JSON lines with a `uri` column."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cilf.storage import Location
 
 UNREADABLE = "cannot read the manifest"
 _THREADS = 16
-"""Files that are looked at at once."""
+"""Files to examine at once."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Manifest:
     """A list of objects, in one file or several."""
 
     version: str
-    """Another one once any of its files changes."""
+    """A version of its contents, which changes when any of its files does."""
     carried: list[pa.Field]
-    """Its columns beyond schema.MANIFEST, which go through to the labels."""
+    """Its columns beyond schema.MANIFEST, which are carried through to the labels."""
     parts: Sequence[Callable[[], Iterator[pa.Table]]]
-    """Each reads one of its files: tables of schema.MANIFEST, `id` only where it is known to be right, and of
+    """Readers, one per file: they return tables of schema.MANIFEST, with `id` only if it is known to be right, and of
     `carried`."""
     distinct: bool = False
-    """Whether no object is in it twice."""
+    """Whether it is known to list no object twice."""
 
 
 def is_named_manifest(source: Location) -> bool:
@@ -55,18 +55,18 @@ def is_named_manifest(source: Location) -> bool:
 
 
 def open_manifest(source: Location) -> Manifest:
-    """A manifest that is named so: a file, a folder of Parquet files, or `folder/*.csv`.
+    """A manifest that is recognised by its name: a file, a folder of Parquet files, or `folder/*.csv`.
 
-    Relative URIs are taken from the manifest's folder. An etag makes a changed object new; a manifest may go
-    without. A column `id` must be ours, as in the files that `cilf list` writes. Of CSV and JSON lines, which have no
-    types of their own, text is carried as it is written: in CSV that is every column of the user's, in JSON lines
-    every string. Of Parquet types are carried as cilf.manifest.columns.plain has them, and the folders that files are
-    in, `camera=X`, are text.
+    Relative URIs are relative to the manifest's folder. The column `etag`, by which a changed object counts as new, is
+    optional. A column `id` must hold CILF's ids, as in the files that `cilf list` writes. In CSV and JSON lines, which
+    have no types of their own, text is carried as it is written: in CSV every column of the user, in JSON lines every
+    string. The types of Parquet are carried as cilf.manifest.columns.plain converts them, and columns from the names of
+    folders, `camera=X`, are text.
 
     Raises:
-        UsageError: no such file, no `uri` column, a column that the labels cannot have, files with different columns,
-            or a file that cannot be read, CSV and JSON lines to their end; and while the parts are read, a row
-            without URI or a value of a wrong type.
+        UsageError: there is no such file or no `uri` column, the labels cannot have a column, files have different
+            columns, or a file cannot be read, CSV and JSON lines to their end; while the parts are read, also if a row
+            has no URI or a value has a wrong type.
     """
     files = manifest_files(source)
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -87,8 +87,8 @@ class ManifestFile:
 
 
 def manifest_files(source: Location) -> list[ManifestFile]:
-    """The files of what is named like a manifest, by path: one, those below a folder, or those whose names fit
-    `folder/*.parquet`. Where a file has such a name itself, it is that file.
+    """The files of a manifest, sorted by path: one file, those below a folder, or those whose names match a pattern
+    such as `folder/*.parquet`. A file with a `*` in its own name is that file.
 
     Raises:
         UsageError: there are none, or the store cannot be read.
@@ -100,7 +100,7 @@ def manifest_files(source: Location) -> list[ManifestFile]:
             check_is_no_table((path.rpartition("/")[2] for path in listed), source.parent)
             paths = sorted(path for path in listed if _fits(path, name) and listed[path]["type"] != "directory")
             if not paths:
-                raise UsageError(f"no file fits INPUT {source.url}")
+                raise UsageError(f"no file matches INPUT {source.url}")
         else:
             listed = _local_files(source) if source.scheme == "file" else source.fs.find(source.path, detail=True)
             if not listed and not source.fs.exists(source.path):
@@ -109,12 +109,12 @@ def manifest_files(source: Location) -> list[ManifestFile]:
                 check_is_no_table((path[len(source.path) :].lstrip("/") for path in listed), source)
             paths = [source.path] if source.path in listed else sorted(p for p in listed if _is_data(p, source))
             if not paths:
-                raise UsageError(f"{source.url} is named like a manifest and holds no Parquet file")
+                raise UsageError(f"{source.url} is named like a manifest but holds no Parquet file")
     return [_described(replace(source, path=path), listed[path]) for path in paths]
 
 
 def _fits(path: str, pattern: str) -> bool:
-    """Whether a file's name fits a pattern with `*`; hidden names have to be asked for, as in a shell."""
+    """Whether a file's name matches a pattern with `*`, which does not match the first character of hidden names."""
     name = path.rpartition("/")[2]
     fits = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL)
     return fits is not None and (not name.startswith((".", "_")) or pattern[0] == name[0])
@@ -125,7 +125,7 @@ def _described(place: Location, info: dict[str, Any]) -> ManifestFile:
         try:
             found = os.stat(place.path)  # noqa: PTH116
         except OSError:
-            return ManifestFile(place, None, None)  # a link that leads nowhere
+            return ManifestFile(place, None, None)  # a broken link
         return ManifestFile(place, local_version(found), found.st_mtime_ns // 1000)
     etag = info.get("ETag") or info.get("etag")
     modified = info.get("LastModified") or info.get("mtime")
@@ -133,14 +133,14 @@ def _described(place: Location, info: dict[str, Any]) -> ManifestFile:
 
 
 def version(files: Sequence[ManifestFile]) -> str:
-    """Another one once any of the files changes."""
+    """A version of a manifest, which changes when any of its files does."""
     described = "\0".join(f"{file.place.path} {file.etag or file.modified}" for file in files)
     return hashlib.sha256(described.encode(errors="surrogateescape")).hexdigest()
 
 
 def _local_files(source: Location) -> dict[str, Any]:
-    """What fsspec's `find` finds, and what links to folders lead to, each folder once. Folders that may not be read
-    raise, unless their names say that they hold no data: these are listed themselves."""
+    """The result of fsspec's `find`, and of following links to folders, with each folder once. A folder that cannot be
+    read raises, unless its name says that it holds no data: such a folder is listed itself."""
     found: dict[str, Any] = {}
     seen, waiting = set(), deque([source.path])
     while waiting:
@@ -153,25 +153,26 @@ def _local_files(source: Location) -> dict[str, Any]:
             if not os.path.isdir(path) or _is_hidden(path.rpartition("/")[2]):  # noqa: PTH112
                 found[path] = info
             elif info["islink"]:
-                waiting.appendleft(path)  # A folder that is inside keeps its own name.
+                waiting.appendleft(path)  # Links come last, so that a folder inside `source` keeps its own name.
             else:
                 waiting.append(path)
     return found
 
 
 def _is_data(path: str, folder: Location) -> bool:
-    """Whether a file below a folder is one of its Parquet files; others' logs and temporary files start as ours do."""
+    """Whether a file below a folder is one of its Parquet files. The logs and temporary files of other programs start
+    with a dot or `_`, as ours do."""
     below = path[len(folder.path) :].strip("/").split("/")
     return path.lower().endswith(".parquet") and not any(map(_is_hidden, below))
 
 
 def _is_hidden(name: str) -> bool:
-    """As Spark has it: `_camera=X` is a partition."""
+    """Whether a name is hidden by the rule of Spark: `_camera=X` is not, as it is a partition."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def _columns(source: Location, file: ManifestFile) -> pa.Schema:
-    """The columns of a file and of its folders, in the types that the file has."""
+    """The columns of a file and of its folders, with the types in the file."""
     with told(UNREADABLE, file.place):
         columns = extended(formats.columns(file.place), partition(file.place.path, source.path))
         check(columns, file.place.url)
@@ -179,17 +180,17 @@ def _columns(source: Location, file: ManifestFile) -> pa.Schema:
 
 
 def _carried(files: Sequence[ManifestFile], columns: Sequence[pa.Schema]) -> list[pa.Field]:
-    """The user's own columns, of types that hold what is in all files.
+    """The user's own columns, with types that can hold the values in all files.
 
     Raises:
-        UsageError: the files differ by more than that.
+        UsageError: the files have different columns, or a column without a common type.
     """
     first, common = files[0].place.url, pa.schema([])
     for file, found in zip(files, columns, strict=True):
         own = pa.schema([pa.field(field.name, plain(field.type)) for field in schema.carried(found)])
         if differing := {field.name for field in schema.carried(columns[0])}.symmetric_difference(own.names):
             names = ", ".join(sorted(differing))
-            raise UsageError(f"{file.place.url} and {first} differ: not both of them have the columns {names}")
+            raise UsageError(f"{file.place.url} and {first} differ: only one of them has the columns {names}")
         try:
             common = pa.unify_schemas([common, own], promote_options="permissive")
         except pa.ArrowException as error:
@@ -217,7 +218,7 @@ def _tables(source: Location, file: ManifestFile, columns: pa.Schema, carried: l
 
 
 def _table(batch: pa.RecordBatch, carried: list[pa.Field], file: Location, folder: Location, before: int) -> pa.Table:
-    """Rows of a file that has so many before them, as a manifest's."""
+    """Rows of a file as rows of a manifest; `before` is the number of rows before them."""
     wanted, columns = schema.extend(UNIDENTIFIED, carried), []
     for field in wanted:
         if field.name not in batch.schema.names:
@@ -235,16 +236,16 @@ def _own(column: pa.Array, field: pa.Field, file: Location) -> pa.Array:
     try:
         return fitted(column, field.type)
     except pa.ArrowException as error:
-        raise UsageError(f"{file.url}: column {field.name} holds what is no {field.type}: {error}") from error
+        raise UsageError(f"{file.url}: column {field.name} has a value that is not {field.type}: {error}") from error
 
 
 def _with_ids(table: pa.Table, found: pa.Array, file: Location) -> pa.Table:
-    """Add the column `id`, after checking that the file's own is the same."""
+    """Add the column `id`, after checking that the file's own column is equal to it."""
     ids = pa.array(object_ids(table))
     try:
         same = found.cast(ids.type).equals(ids)
     except pa.ArrowException:
         same = False
     if not same:
-        raise UsageError(f"{file.url} has a column `id`, which the labels have too; rename it")
+        raise UsageError(f"{file.url} has a column `id`, which the labels have too: rename it")
     return table.add_column(0, schema.MANIFEST.field("id"), ids)

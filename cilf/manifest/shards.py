@@ -25,9 +25,9 @@ def write_manifest(tables: Iterable[pa.Table], folder: Location) -> np.ndarray:
 
 
 def encoded(table: pa.Table) -> bytes:
-    """A Parquet file."""
+    """A table as the bytes of a Parquet file."""
     buffer = io.BytesIO()
-    # URIs and etags all differ: looking for repeats would only take time.
+    # URIs and etags are all different: a dictionary for them would only take time.
     own = [field.name for field in schema.carried(table.schema)]
     pq.write_table(table, buffer, compression="zstd", use_dictionary=own or False)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Folders of Parquet files that are tables: a log beside the files says which of their rows still count."""
+"""Folders of Parquet files that are tables: a log next to the files says which of their rows are current."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SIGNS = {
     "Iceberg": re.compile(r"(.*/)?metadata/[^/]+\.metadata\.json"),
     "Hudi": re.compile(r"(.*/)?\.hoodie(/.*)?"),
 }
-"""Kinds of tables, and what below their folder gives each away."""
+"""Kinds of tables, and the paths below their folder that identify each."""
 
 _READ_BY_DUCKDB = ("Delta", "Iceberg")
 _LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
 
 
 def check_is_no_table(below: Iterable[str], folder: Location) -> None:
-    """Refuse a folder that is a table, or lies inside one as a partition does, or Iceberg's `data`.
+    """Refuse a folder that is a table, or lies inside one, as a partition or Iceberg's `data` does.
 
     Args:
         below: paths of files and folders, relative to `folder`.
@@ -44,7 +44,7 @@ def check_is_no_table(below: Iterable[str], folder: Location) -> None:
 def _refused(folder: Location, table: Location, kind: str) -> UsageError:
     what = f"{folder.url} is" if folder == table else f"{folder.url} lies in {table.url}, which is"
     return UsageError(
-        f"{what} a table of {kind}, whose files also hold rows that were deleted or replaced since: "
+        f"{what} a table of {kind}, whose files also hold rows that have been deleted or replaced: "
         f"write its current rows into a Parquet file{_example(kind, table)}"
     )
 
@@ -56,10 +56,10 @@ def _example(kind: str, table: Location) -> str:
 
 
 def _above(folder: Location) -> Iterator[tuple[Location, str]]:
-    """The folders above one that may be tables, and the name inside of each that leads down to it.
+    """The folders above a folder that may be tables, each with the name in it that leads down to the folder.
 
-    On this machine these are all, with and without links. A store is only asked about what the names suggest: the
-    folder that has the partitions (`day=1`), and the one that has `data`.
+    On this machine these are all folders above it, with and without resolving links. In a store they are only the ones
+    that the names suggest: the folder with the partitions (`day=1`), and the one with `data`.
     """
     if folder.scheme == "file":
         for path in dict.fromkeys((folder.path, os.path.realpath(folder.path or "/"))):
@@ -78,8 +78,8 @@ def _parents(path: PurePath) -> Iterator[tuple[PurePath, str]]:
 
 
 def _kind(table: Location, inside: str) -> str | None:
-    """Which kind of table a folder is that has a folder `inside`; None where it is none or cannot be looked into."""
-    with suppress(PermissionError):  # Who may read a folder need not be allowed to look at what is above.
+    """The kind of table of a folder that has a folder `inside`; None if it is not a table or cannot be read."""
+    with suppress(PermissionError):  # A user who may read a folder need not have access to the one above.
         if inside == "data" and _holds_metadata(table / "metadata"):
             return "Iceberg"
         if table.scheme == "file" or "=" in inside:
@@ -88,6 +88,6 @@ def _kind(table: Location, inside: str) -> str | None:
 
 
 def _holds_metadata(folder: Location) -> bool:
-    # Of what is not there, s3fs would list the folder above.
+    # For a folder that does not exist, s3fs would list the one above.
     listed = folder.fs.ls(folder.path, detail=False) if folder.fs.exists(folder.path) else []
     return any(path.endswith(".metadata.json") for path in listed)

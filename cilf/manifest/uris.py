@@ -1,4 +1,4 @@
-"""What the URIs of a manifest or of labels name: each object by one name, whoever wrote it and however."""
+"""Normal form of the URIs of manifests and labels: one name per object, however it was written."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from cilf.storage import Location, filesystem
 from cilf.urls import check_local, split
 
 _PLAIN = r"(?s)^(/|((tar|parquet)\+)?(s3|gs)://[^/]+/.|(tar|parquet)\+file:///)"
-"""URIs that stay as they are,"""
+"""URIs that stay as they are, unless _ROUNDABOUT matches."""
 _ROUNDABOUT = r"(?s)^/(.*/)?\.{0,2}(/|$)"
-"""but for paths of this machine with `//`, `.` or `..`, or a slash at the end."""
+"""Paths on this machine with `//`, `.` or `..`, or a slash at the end."""
 
 
 def absolute(uris: pa.Array, folder: Location) -> pa.Array:
-    """Paths and URLs, string [N], of which relative paths are taken from a folder.
+    """Paths and URLs in normal form, string [N]; relative paths are relative to `folder`.
 
-    Each object has one name: s3a:// becomes s3://, file:// a path, and paths have no `.`, `..` or `//`. Keys in a store
-    may have them, and keep them.
+    Each object has one name: s3a:// becomes s3://, file:// becomes a path, and paths have no `.`, `..` or `//`. Keys in
+    a store may have them, and keep them.
 
     Raises:
         UsageError: one is null or empty, cannot be opened here, names no object, or leads out of a bucket.
     """
     if uris.null_count or pc.any(pc.equal(uris, "")).as_py():
-        raise UsageError("the manifest has a row without uri")
+        raise UsageError("the manifest has a row without a uri")
     if pc.any(pc.match_substring_regex(uris, r"^((tar|parquet)\+)?gs://")).as_py():
         filesystem("gs")
     plain = pc.match_substring_regex(uris, _PLAIN)
@@ -64,7 +64,7 @@ def _below(folder: Location, path: str) -> str:
     if folder.scheme == "file":
         return _direct((folder / path).path)
     bucket, *above = folder.path.split("/")
-    for name in path.split("/"):  # Others than these two are the key's own, empty ones too.
+    for name in path.split("/"):  # All names other than `..` and `.` belong to the key, even empty ones.
         if name == ".." and not above:
             raise UsageError(f"the uri {path} leads out of the bucket {bucket}")
         if name == "..":

@@ -1,5 +1,5 @@
-"""What stands in the columns of schema.MANIFEST in a manifest that others have made: text, sizes and times as they
-come."""
+"""Values in the columns of schema.MANIFEST of a user's manifest: text, sizes and times in whatever form they are
+written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cilf.manifest.columns import fitted, plain
 
 _TIME = schema.MANIFEST.field("modified").type
 _NOTHING = ("", "NA", "N/A", "NULL", "null", "None", "NaN", "nan", "NaT", "<NA>")
-"""How other programs write a number or a time that is not there."""
+"""Texts that other programs write for a missing number or time."""
 _WHOLE, _BROKEN = r"^[+-]?\d+$", r"^[+-]?\d+(\.\d*([eE][+-]?\d+)?|[eE][+-]?\d+)$"
 _DAYS = 10_000_000, 99_999_999
 """Numbers that may be days, such as 20240501."""
@@ -30,16 +30,16 @@ _EXPECTED = {
 
 
 def converted(column: pa.Array, name: str, url: str, before: int) -> pa.Array:
-    """A column of a manifest as the one of schema.MANIFEST.
+    """A column of a manifest, converted to the type of schema.MANIFEST.
 
     Args:
-        column: of any type.
+        column: the column, of any type.
         name: `uri`, `etag`, `bytes` or `modified`.
-        url: of the file.
-        before: how many rows of the file come before these.
+        url: the file's URL.
+        before: number of rows of the file before these.
 
     Raises:
-        UsageError: a value means nothing, or a row has no URI.
+        UsageError: a value cannot be converted, or a row has no URI.
     """
     convert = _CONVERT[name]
     try:
@@ -50,14 +50,14 @@ def converted(column: pa.Array, name: str, url: str, before: int) -> pa.Array:
         raise UsageError(f"{url}: {found}, not {_EXPECTED[name]}") from error
     if name == "uri" and pc.any(pc.fill_null(pc.equal(found, ""), True)).as_py():
         number = pc.index(pc.fill_null(pc.equal(found, ""), True), True).as_py()
-        raise UsageError(f"{url}: row {before + number + 1} is without uri")
+        raise UsageError(f"{url}: row {before + number + 1} has no uri")
     return found
 
 
 def _told(value: pa.Scalar) -> str:
     try:
         return repr(str(value.as_py()))[:80]
-    except (ValueError, OverflowError):  # a time that Python has none for
+    except (ValueError, OverflowError):  # a time that Python cannot represent
         return f"a {value.type} out of range"
 
 
@@ -78,13 +78,13 @@ def _text(column: pa.Array) -> pa.Array:
 
 
 def _etag(column: pa.Array) -> pa.Array:
-    return pc.utf8_trim(_text(column), '"')  # S3 has quotes around it, and listings leave them out.
+    return pc.utf8_trim(_text(column), '"')  # S3 puts quotes around it, and listings leave them out.
 
 
 def _size(column: pa.Array) -> pa.Array:
     column = _something(_plainly(column))
     if pa.types.is_string(column.type):
-        column = column.cast(pa.float64())  # Where values are missing, some write 12.0.
+        column = column.cast(pa.float64())  # Some programs write 12.0 if other values are missing.
     return _without_nan(column).cast(pa.int64())
 
 
@@ -100,7 +100,7 @@ def _time(column: pa.Array) -> pa.Array:
 
 
 def _time_of_text(column: pa.Array) -> pa.Array:
-    """Numbers, and times as ISO 8601 has them, which are UTC without a zone."""
+    """Times from text: numbers, and ISO 8601 times, which are UTC if they have no time zone."""
     whole, broken = pc.match_substring_regex(column, _WHOLE), pc.match_substring_regex(column, _BROKEN)
     numbers = _only(whole, column).cast(pa.int64()), _only(broken, column).cast(pa.float64())
     written = _only(pc.invert(pc.or_(whole, broken)), pc.utf8_trim_whitespace(column))
@@ -112,7 +112,7 @@ def _time_of_text(column: pa.Array) -> pa.Array:
 
 
 def _since_1970(number: pa.Array) -> pa.Array:
-    """Seconds, or what is too large for them (they would be of the year 5138): milli-, micro- or nanoseconds.
+    """Times from numbers: seconds, or if these are too large (from the year 5138 on), milli-, micro- or nanoseconds.
 
     Raises:
         ValueError: a number may be a day, such as 20240501, or all may be days and times, such as 20240501101112.
@@ -135,13 +135,14 @@ def _since_1970(number: pa.Array) -> pa.Array:
 
 
 def _are_clocks(number: pa.Array) -> bool:
-    """Whether all numbers but 0 look so. One alone may be milliseconds: 199912312359 is of 1976."""
+    """Whether all numbers other than 0 look like days and times. One alone may be milliseconds: 199912312359 is in
+    1976."""
     some = number.filter(pc.not_equal(number, 0)).cast(pa.int64(), safe=False).cast(pa.string())
     return len(some) > 0 and pc.all(pc.match_substring_regex(some, _CLOCK)).as_py()
 
 
 def _something(column: pa.Array) -> pa.Array:
-    """Without the words for nothing."""
+    """A column with null for the texts in _NOTHING."""
     if not pa.types.is_string(column.type):
         return column
     return _only(pc.invert(pc.is_in(column, pa.array(_NOTHING))), column)

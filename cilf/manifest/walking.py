@@ -1,4 +1,4 @@
-"""Walking a local folder, or a store that fsspec knows, in an order that is the same the next time."""
+"""Walking a local folder, or a store that fsspec supports, in an order that is the same every time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cilf.storage import Location
 _TABLE_ROWS = 10_000
 
 Place = str | list[str]
-"""Where a walk goes on: a path, and in a list behind it where the links lead that have been followed."""
+"""The position from which a walk resumes: a path, or a list of it and the targets of the links followed so far."""
 
 
 def walk(
@@ -27,18 +27,18 @@ def walk(
     say: Callable[[str], None] = tell,
     apart: Location | None = None,
 ) -> Iterator[tuple[pa.Table, Place]]:
-    """Everything below `source` that comes behind the place `after`: tables of schema.MANIFEST without `id`, and the
-    place at which each ends.
+    """Everything below `source` that comes after the place `after`: tables of schema.MANIFEST without `id`, each with
+    the place at which it ends.
 
     Args:
         source: a local folder or file, or a place in a store.
-        after: a place that another walk told; None: from the beginning.
-        include: folders that cannot hold what it lets through need not be looked into.
-        say: is told what is left out because it cannot be read.
+        after: a place that an earlier walk returned; None: from the beginning.
+        include: folders that cannot hold matching objects may be skipped.
+        say: called with a message for what is left out because it cannot be read.
         apart: a folder that is left out.
 
     Raises:
-        OSError: none of `source` can be read.
+        OSError: nothing of `source` can be read.
     """
     path, followed = (after, []) if isinstance(after, str | None) else (after[0], after[1:])
     local = LocalWalk(source.path, followed, include or Include(), say, apart)

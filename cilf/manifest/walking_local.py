@@ -22,22 +22,22 @@ class Found(NamedTuple):
     modified: Any
     """Microseconds since 1970, or a datetime."""
     path: str
-    """Where a walk that ended here goes on."""
+    """The path from which a walk that ended here resumes."""
 
 
 class LocalWalk:
-    """Every file below a folder, whatever its name; or the one file that `root` is.
+    """Walks every file below a folder, whatever its name, or the single file `root`.
 
-    Links are followed. A folder to which several ways lead counts once: below `root` under its own name, elsewhere
-    under that of the first link to it or to a folder above it. A link that leads nowhere is an object that will be
-    `missing`. The file system gives no etag: size and time of change, in nanoseconds, stand for it, so that a changed
-    file is labelled again.
+    Links are followed. A folder with several paths is walked once: below `root` under its own name, elsewhere under
+    that of the first link to it or to a folder above it. A broken link is an object that will be `missing`. The file
+    system has no etags: size and modification time, in nanoseconds, replace them, so that a changed file is labelled
+    again.
 
     Args:
         root: a path.
-        followed: what `followed` was where the walk stopped that this one goes on with.
-        include: folders that cannot hold what it lets through are not looked into.
-        say: is told of each folder that cannot be read.
+        followed: the value of `followed` where the walk that this one resumes has stopped.
+        include: folders that cannot hold matching objects are skipped.
+        say: called with a message for each folder that cannot be read.
         apart: a folder that is left out.
     """
 
@@ -53,12 +53,12 @@ class LocalWalk:
         self._real = os.path.realpath(root)
         self._apart = os.path.realpath(apart.path) if apart and apart.scheme == "file" else None
         self.followed = dict.fromkeys(followed)
-        """Where the links lead that have been followed."""
+        """Targets of the links followed so far."""
         self._numbers = {_number(folder) for folder in (root, *followed)} - {None}
-        """Device and inode of the root and of these folders: a mount may lead to them by another path."""
+        """Device and inode of the root and of these folders, to which a mount may lead by another path."""
 
     def files(self, after: str | None) -> Iterator[Found]:
-        """Those that come behind the path `after`, in the order of their names, folder by folder.
+        """The files after the path `after`, folder by folder, sorted by name.
 
         Raises:
             OSError: the root cannot be read.
@@ -67,12 +67,12 @@ class LocalWalk:
             begun = [] if after is None else after[len(self._root) :].lstrip("/").split("/")
             yield from self._below(self._root, self._real, begun)
         elif after is None:
-            os.stat(self._root)  # noqa: PTH116  # What cannot be reached is no object.
+            os.stat(self._root)  # noqa: PTH116  # A root that cannot be reached is an error, not an object.
             yield from filter(None, [_file(self._root)])
 
     def _below(self, folder: str, real: str, begun: list[str]) -> Iterator[Found]:
-        """Files below a folder, which without links is `real`; with `begun`, the names on the way to one of them, those
-        behind that one."""
+        """The files below a folder, whose path without links is `real`. `begun` holds the names on the path to one of
+        them; only the files after that one are returned."""
         if real == self._apart or not self._may_hold(folder, self._root):
             return
         for name, is_folder in self._entries(folder):
@@ -91,13 +91,14 @@ class LocalWalk:
                 yield from self._by_link(path, rest)
 
     def _entries(self, folder: str) -> list[tuple[str, bool]]:
-        """Names in order, and whether each is a folder itself; empty where the folder cannot be read or has gone."""
+        """Sorted names in a folder, and whether each is a folder itself, not a link; empty if the folder cannot be read
+        or has gone."""
         try:
             with os.scandir(folder) as entries:
-                # All names at once, but no more of an entry than is needed: folders of millions are common.
+                # All names at once, but only what is needed of each entry: folders with millions of files are common.
                 return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
         except OSError as error:
-            os.scandir(self._root).close()  # Should all of it be gone, a listing would pass for complete.
+            os.scandir(self._root).close()  # Raises if the root has gone: the listing would pass for complete.
             if folder == self._root:
                 raise
             if not isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -112,7 +113,7 @@ class LocalWalk:
             yield from self._below(path, real, begun)
 
     def _is_walked(self, real: str) -> bool:
-        """Whether what is in a folder is found without another link to it."""
+        """Whether the contents of a folder are found without following this link to it."""
         on_the_way = (real, *map(str, PurePath(real).parents))
         if any(place in self.followed for place in on_the_way):
             return True
@@ -123,7 +124,7 @@ class LocalWalk:
 
 
 def _number(folder: str) -> tuple[int, int] | None:
-    """What a folder is known by under all of its names; None where it cannot be reached."""
+    """Device and inode, which identify a folder under all of its names; None if it cannot be reached."""
     try:
         found = os.stat(folder)  # noqa: PTH116
     except OSError:
@@ -132,11 +133,11 @@ def _number(folder: str) -> tuple[int, int] | None:
 
 
 def _file(path: str) -> Found | None:
-    """A file, or a link that leads nowhere; None for a folder and for what is no file."""
-    # Names that are no UTF-8 cannot be a string column; escaped they at least get their row.
+    """A file or a broken link; None for a folder and anything else that is not a file."""
+    # Names that are not UTF-8 do not fit into a string column; escaped, they at least get a row.
     uri = os.fsencode(path).decode("utf-8", "backslashreplace")
     try:
-        found = os.stat(path)  # noqa: PTH116  # A Path for each would take longer than the walk.
+        found = os.stat(path)  # noqa: PTH116  # Creating a Path for each would take longer than the walk.
     except OSError:
         return Found(uri, None, None, None, path)
     if not stat.S_ISREG(found.st_mode):

@@ -1,9 +1,9 @@
 """Listing S3 prefixes with many requests at once.
 
 S3 lists keys in the order of their characters, 1000 at a time, and each request needs the answer to the one before.
-So what is left of a prefix is cut into spans of keys that are read side by side. Where a span is cut is found by
-asking for one key behind a guess: no folders are needed, a flat prefix of millions is cut as well. Every request names
-the input's own prefix, so a role that may list no other one suffices.
+So what is left of a prefix is cut into spans of keys that are read in parallel. The key at which a span is cut is found
+by asking for one key after a guess: this needs no folders, so a flat prefix of millions is cut as well. Every request
+names the input's own prefix, so a role needs permission to list only that one.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ REQUESTS = 32
 
 UNLISTED = "cannot list INPUT"
 
-_PAGE = 1000  # keys; S3 gives no more
+_PAGE = 1000  # keys; S3 returns no more
 _TABLE_ROWS = 10_000
 _COLUMNS = ("Key", "ETag", "Size", "LastModified")
 
 SpanLeft = tuple[str, str | None]
-"""A part of a prefix that is still to be listed: keys behind the first, up to and including the second."""
+"""A part of a prefix that is still to be listed: the keys after the first one, up to and including the second."""
 
 
 @dataclass(eq=False)
@@ -48,10 +48,10 @@ class _Span:
     after: str = ""
     upto: str | None = None
     token: str | None = None
-    """What S3 calls the next page."""
+    """S3's token for the next page."""
     pages: int = 0
     cut_at: int = 2
-    """Pages that have to be read before the span is long enough to be cut."""
+    """Number of pages after which the span is long enough to be cut."""
 
     @property
     def prefix(self) -> str:
@@ -67,11 +67,11 @@ class _Page:
 
 
 class S3Walk:
-    """Every object below some prefixes, or the one object that has the prefix's name where there are none below.
+    """Lists every object below some prefixes, or, if there are none below a prefix, the object of that name.
 
     Args:
-        sources: on S3, none of them below another one.
-        left: by URL, what is left of those that are begun.
+        sources: prefixes on S3, none of them below another one.
+        left: what is left to list of the prefixes that have been started, by URL.
     """
 
     def __init__(self, sources: Sequence[Location], left: dict[str, list[SpanLeft]]) -> None:
@@ -83,7 +83,7 @@ class S3Walk:
         self._cutting: dict[Future[Any], _Span] = {}
 
     def tables(self) -> Iterator[tuple[Location, pa.Table, list[SpanLeft]]]:
-        """The prefix, schema.MANIFEST without `id`, and what of the prefix is left behind this table.
+        """For each table its prefix, the table (schema.MANIFEST without `id`), and what is left of the prefix after it.
 
         Raises:
             UsageError: a prefix cannot be listed.
@@ -106,7 +106,7 @@ class S3Walk:
             self._paging[self._start(_page(self._fs, span))] = span
         for span in self._paging.values():
             if self._has_room() and span.pages >= span.cut_at and span not in self._cutting.values():
-                # Should that fail, later and later: near its end there is nothing left to cut off a span.
+                # If that fails, it is tried later and later: near its end, a span has nothing left to cut off.
                 span.cut_at = 2 * span.pages
                 self._cutting[self._start(_find_cut(self._fs, span))] = span
 
@@ -119,7 +119,7 @@ class S3Walk:
     def _take(self, span: _Span, future: Future[Any]) -> Iterator[tuple[Location, pa.Table, list[SpanLeft]]]:
         page: _Page = _answer(future, span.source)
         spans, read = self._spans[span.source.url], self._read[span.source.url]
-        # What a cut has taken from the span while this page was on its way is another span's.
+        # Keys that a cut has taken from the span while this page was being fetched belong to another span.
         own = len(page.keys) if span.upto is None else bisect_right(page.keys, span.upto)
         read.append(page.objects.slice(0, own))
         span.after = page.keys[own - 1] if own else span.after
@@ -136,7 +136,7 @@ class S3Walk:
     def _cut(self, span: _Span, future: Future[Any]) -> None:
         cut: str | None = _answer(future, span.source)
         spans = self._spans[span.source.url]
-        # The span may have been read beyond the cut meanwhile.
+        # Meanwhile the span may have been read beyond the cut.
         if cut is not None and span in spans and span.after < cut and (span.upto is None or cut < span.upto):
             rest = _Span(span.source, after=cut, upto=span.upto)
             span.upto, span.cut_at = cut, span.pages + 1
@@ -157,16 +157,16 @@ def _answer(future: Future[Any], source: Location) -> Any:
 
 
 async def _page(fs: AbstractFileSystem, span: _Span, size: int = 0) -> _Page:
-    """The next page of a span, of up to `size` keys (0: as many as there can be)."""
+    """The next page of a span, with up to `size` keys (0: as many as possible)."""
     go_on = {"ContinuationToken": span.token} if span.token else {"StartAfter": span.after} if span.after else {}
     answer = await _list(fs, span, span.prefix, MaxKeys=size or _PAGE, **go_on)
     listed = answer["Listed"]
     name = span.source.path.partition("/")[2]
     if not (listed["Key"] or go_on or answer.get("IsTruncated")) and name:
-        # Not a prefix; perhaps it is one object, whose key then is the first that starts so.
+        # Not a prefix, but perhaps an object: then its key is the first one with this beginning.
         try:
             listed = (await _list(fs, span, name, MaxKeys=1))["Listed"]
-        except PermissionError:  # The role may list the prefix only.
+        except PermissionError:  # The role may only list the prefix.
             listed = dict.fromkeys(_COLUMNS, ())
         if list(listed["Key"]) != [name]:
             listed = dict.fromkeys(_COLUMNS, ())
@@ -182,11 +182,12 @@ async def _page(fs: AbstractFileSystem, span: _Span, size: int = 0) -> _Page:
 
 
 async def _find_cut(fs: AbstractFileSystem, span: _Span) -> str | None:
-    """A key, there or not, that has keys of the span behind it; None where none was found.
+    """A key, existing or not, after which the span has more keys; None if none was found.
 
-    Keys that start like the last one read come before it, others behind. First such a start is made as short as leaves
-    any others, so that what differs first is parted: folders, dates, digits. Then the next character is moved on, about
-    half of the way to the last one there is.
+    Such a key is made from a beginning of the last key read: the keys with this beginning come before it, all others
+    after it. First the beginning is made as short as possible while keys remain after it, so that the cut is at the
+    first difference: folders, dates, digits. Then its last character is moved on, about half of the way to the last one
+    that occurs.
     """
 
     async def are_behind(guess: str | None) -> bool:
@@ -215,18 +216,18 @@ async def _find_cut(fs: AbstractFileSystem, span: _Span) -> str | None:
 
 
 def _behind(start: str) -> str | None:
-    """The first string behind all that start so; None where there is none."""
-    start = start.rstrip("\U0010ffff")  # The last character there is has no successor.
+    """The first string after all those with this beginning; None if there is none."""
+    start = start.rstrip("\U0010ffff")  # The last character of Unicode has no successor.
     return start[:-1] + _character(ord(start[-1]) + 1) if start else None
 
 
 def _character(number: int) -> str:
-    """The first character from a number on; surrogates are none."""
+    """The first character from a code point on; surrogates are not characters."""
     return chr(0xE000 if 0xD800 <= number < 0xE000 else number)
 
 
 async def _list(fs: AbstractFileSystem, span: _Span, prefix: str, **arguments: Any) -> dict[str, Any]:
-    """One LIST request: the answer as botocore gives it, and in `Listed` the columns of its objects, as text."""
+    """Send one LIST request. Returns botocore's answer, with the columns of its objects as text in `Listed`."""
     bucket = span.source.path.partition("/")[0]
     answer: dict[str, Any] = await fs._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **arguments)
     if answer.get("EncodingType") == "url":
@@ -236,7 +237,7 @@ async def _list(fs: AbstractFileSystem, span: _Span, prefix: str, **arguments: A
 
 @lru_cache
 def _lister(fs: AbstractFileSystem) -> AbstractFileSystem:
-    """A filesystem like `fs` that only lists, and faster."""
+    """A filesystem like `fs`, only for listing, which it does faster."""
     from aiobotocore.session import get_session
 
     session = get_session()
@@ -247,11 +248,11 @@ def _lister(fs: AbstractFileSystem) -> AbstractFileSystem:
 
 
 def _read_objects(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Take the objects out of an answer before botocore reads it, which takes 20 times as long for them."""
+    """Take the objects out of an answer before botocore parses it, which would take 20 times as long for them."""
     try:
         root = ElementTree.fromstring(response_dict["body"])
     except ElementTree.ParseError:
-        return  # botocore has words for it
+        return  # botocore raises a proper error for it
     space = root.tag[: root.tag.rfind("}") + 1]
     if root.tag != f"{space}ListBucketResult":
         return

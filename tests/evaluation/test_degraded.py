@@ -138,7 +138,7 @@ def test_the_command_writes_its_files_over_its_own_alone(face_file, reader, tmp_
     assert Image.open(out / "degraded.png").size == (2250, 1800)
     (out / "degraded.json").write_text("{}")
     assert cli.main(command) == 2
-    assert "of something else" in capsys.readouterr().err
+    assert "from something else" in capsys.readouterr().err
 
 
 def test_only_one_kind_of_measurement_at_a_time(face_file, capsys):

@@ -98,7 +98,7 @@ def test_only_an_earlier_search_is_overwritten(tmp_path, capsys, name):
     output.mkdir()
     (output / name).write_text('{"Anna": 3}')
     assert cli.main(command) == cli.WRONG_USAGE
-    assert f"{name} of something else" in capsys.readouterr().err
+    assert f"{name} from something else" in capsys.readouterr().err
     assert {file.name: file.read_text() for file in output.iterdir()} == {name: '{"Anna": 3}'}
     (output / name).unlink()
     assert [cli.main(command), cli.main(command)] == [0, 0]

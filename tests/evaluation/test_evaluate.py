@@ -181,7 +181,7 @@ def test_only_an_earlier_sweep_is_overwritten(model_folder, face_file, tmp_path,
     (tmp_path / "epsilon.csv").write_text("mine")
     command = ["evaluate", str(model_folder), str(face_file([20, 30], split=["val"] * 2)), "--epsilon-sweep"]
     assert main([*command, "--output", str(tmp_path)]) == 2
-    assert "epsilon.csv of something else" in capsys.readouterr().err
+    assert "epsilon.csv from something else" in capsys.readouterr().err
     assert (tmp_path / "epsilon.csv").read_text() == "mine"
 
 
@@ -193,5 +193,5 @@ def test_only_an_earlier_evaluation_is_overwritten(evaluation, tmp_path):
     check_is_ours(locate(str(tmp_path)))
     for mine in ("mine", "{}", "[1]"):
         (tmp_path / "evaluation.json").write_text(mine)
-        with pytest.raises(UsageError, match=r"evaluation\.md.* of something else"):
+        with pytest.raises(UsageError, match=r"evaluation\.md.* from something else"):
             check_is_ours(locate(str(tmp_path)))

@@ -249,8 +249,8 @@ def test_globs_that_fit_nothing_are_said(photograph, tmp_path, model_folder, cap
     command = ["label", str(photos), str(tmp_path / "out"), "--model", str(model_folder), "--include", "*.JPG", *mode]
     assert cli.main(command) == 0
     said = capsys.readouterr()
-    assert "none of 2 objects fits --include '*.JPG': 1 would in other case, such as a.jpg" in said.out
-    assert "none of 2 objects fits" in said.err
+    assert "none of 2 objects matches --include '*.JPG': 1 would match in other case, such as a.jpg" in said.out
+    assert "none of 2 objects matches" in said.err
     assert "nothing new" not in said.out
 
 

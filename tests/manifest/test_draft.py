@@ -205,7 +205,7 @@ def test_another_command_starts_anew(small, tmp_path, monkeypatch, capsys):
         with pytest.raises(Killed):
             cli.main(["list", *inputs, f"{tmp_path}/list"])
     assert cli.main(["list", *inputs[1:], f"{tmp_path}/list"]) == 0
-    assert "starting anew" in capsys.readouterr().err
+    assert "starting again" in capsys.readouterr().err
     assert read(tmp_path / "list") == [uri for uri in expected if not uri.startswith("s3://b/p/")]
 
 
@@ -241,7 +241,7 @@ def test_a_store_that_fails_is_exit_code_1(small, tmp_path, monkeypatch, capsys)
         assert cli.main(["list", *inputs, f"{tmp_path}/list"]) == cli.FAILED
     said = capsys.readouterr().err
     assert "no answer" in said
-    assert "the same command again goes on" in said
+    assert "run the same command again to resume" in said
     assert cli.main(["list", *inputs, f"{tmp_path}/list"]) == 0
     assert read(tmp_path / "list") == expected
 
@@ -275,5 +275,5 @@ def test_kill_9(tmp_path):
     assert globbed(tmp_path / "list") == []
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "going on with the listing that was begun" in done.stderr
+    assert "resuming the unfinished listing" in done.stderr
     assert read(tmp_path / "list") == globbed(tmp_path / "list") == expected

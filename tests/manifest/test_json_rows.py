@@ -24,7 +24,7 @@ def deep(levels: int) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (URI + '"n": 1}\n\n' + URI + '"n": "x"}\n', "line 3 has text under 'n', x, and line 1 has a number"),
+        (URI + '"n": 1}\n\n' + URI + '"n": "x"}\n', "line 3 has text under 'n', x, but line 1 has a number"),
         (URI + '"n": {"m": [1]}}\n' + URI + '"n": {"m": [true]}}\n', r"line 2 has true or false under 'n\.m\[\]'"),
         (URI + '"n": "x"}\n' + URI + '"n": NaN}\n', "line 2 has a number under 'n', NaN, .* write null"),
         (
@@ -32,7 +32,7 @@ def deep(levels: int) -> str:
             "line 1 has the number 9223372036854775808, .* 64 bits: write it as text",
         ),
         (URI + '"n": -9223372036854775809}\n', "line 1 has the number -9223372036854775809"),
-        (URI + '"n": [1, 12345678901234567, 1.5]}\n', r"line 1 has 12345678901234567 under 'n\[\]', .* loses digits"),
+        (URI + '"n": [1, 12345678901234567, 1.5]}\n', r"line 1 has 12345678901234567 under 'n\[\]', .* lose digits"),
         (
             URI + '"n": 12345678901234567}\n' + URI + '"n": 0.5}\n',
             "line 1 has 12345678901234567 .* line 2 has .*fraction",
@@ -42,15 +42,15 @@ def deep(levels: int) -> str:
         (URI + '"n": 1, "n": 2}\n', "line 1 has the key 'n' twice"),
         (URI + '"n": {"m": 1, "m": 2}}\n', "line 1 has the key 'm' twice"),
         (URI + '"n": "\\ud800"}\n', "line 1 has half of a surrogate pair under 'n'"),
-        (URI + '"n": 1}\n5\n', "line 2 is no object: 5"),
-        (URI + '"n": 1}\n[1]\n', r"line 2 is no object: \[1\]"),
-        ("null\n" + URI + '"n": 1}\n', "line 1 is no object: null"),
-        (URI + '"n": 1},\n' + URI + '"n": 1}\n', "line 1 is no JSON: Extra data at character 22: ,"),
-        (URI + '"n": 1}\n{"uri": "/b", "n"', "line 2 is no JSON"),
-        (URI + "\"n\": 'x'}\n", "line 1 is no JSON: Expecting value"),
-        ("\n[\n" + URI + '"n": 1}\n]\n', "line 1 begins a JSON array: expected an object for each photograph"),
-        ((URI + '"n": 1}\n\n' + URI + '"n": "é"}\n').encode("latin-1"), "line 3 is no UTF-8"),
-        ((URI + '"n": 1}\n').encode("utf-16"), "line 1 is no UTF-8 .* save the file as UTF-8"),
+        (URI + '"n": 1}\n5\n', "line 2 is not an object: 5"),
+        (URI + '"n": 1}\n[1]\n', r"line 2 is not an object: \[1\]"),
+        ("null\n" + URI + '"n": 1}\n', "line 1 is not an object: null"),
+        (URI + '"n": 1},\n' + URI + '"n": 1}\n', "line 1 is not JSON: Extra data at character 22: ,"),
+        (URI + '"n": 1}\n{"uri": "/b", "n"', "line 2 is not JSON"),
+        (URI + "\"n\": 'x'}\n", "line 1 is not JSON: Expecting value"),
+        ("\n[\n" + URI + '"n": 1}\n]\n', "line 1 begins a JSON array: expected one object per photograph"),
+        ((URI + '"n": 1}\n\n' + URI + '"n": "é"}\n').encode("latin-1"), "line 3 is not UTF-8"),
+        ((URI + '"n": 1}\n').encode("utf-16"), "line 1 is not UTF-8 .* save the file as UTF-8"),
         (deep(31), "line 1 is nested deeper than 30 levels"),
         (URI + '"n": 1}\n' + deep(100_000), "line 2 is nested deeper than 30 levels"),
         ("", r"no column `uri` \(its columns: none\)"),
@@ -105,5 +105,5 @@ def test_other_ends_of_lines(tmp_path):
 
 def test_an_array_by_another_name(tmp_path):
     (tmp_path / "m.json").write_text('[{"uri": "/a"}]')
-    with pytest.raises(UsageError, match=r"m\.json would be taken for one photograph: .*JSON lines"):
+    with pytest.raises(UsageError, match=r"m\.json would be read as one photograph: .*JSON lines"):
         check_input(locate(f"{tmp_path}/m.json"))

@@ -109,7 +109,7 @@ def test_nothing_fits(photos, tmp_path, capsys):
     said = capsys.readouterr()
     assert "listed 0 objects of 0 bytes" in said.out
     for stream in said:
-        assert "none of 3 objects fits --include '*.JPG': 2 would in other case, such as a.jpg" in stream
+        assert "none of 3 objects matches --include '*.JPG': 2 would match in other case, such as a.jpg" in stream
 
 
 def test_one_object_is_no_objects(photos, tmp_path, capsys):
@@ -133,11 +133,11 @@ def test_yaml(photos, tmp_path):
     ("arguments", "message"),
     [
         ([], "requires an argument"),
-        (["{photos}"], "it takes at least two places: INPUT... MANIFEST, .*photos alone is given"),
+        (["{photos}"], "expected at least two places: INPUT... MANIFEST, .*photos alone is given"),
         (["{photos}", "{tmp}/into photos/list"], "inside INPUT"),
         (["file://{photos}", "{tmp}/into photos"], "inside INPUT"),
         (["{tmp}/into photos", "{photos}/b/list"], "inside INPUT"),
-        (["{tmp}/3.txt", "{tmp}/list"], "one photograph: make it a manifest"),
+        (["{tmp}/3.txt", "{tmp}/list"], "one photograph: convert it to a manifest"),
         (["{tmp}/4.csv", "{tmp}/list"], "the uri https://x/y.jpg: cannot open https://"),
         (["https://x/y", "{tmp}/list"], "cannot open https://"),
         (["{photos}", "{tmp}/gone", "{tmp}/list"], "gone does not exist"),

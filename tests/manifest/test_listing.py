@@ -194,7 +194,7 @@ def test_a_file_of_many_objects_is_refused_with_advice(tmp_path, bucket, suffix)
     (tmp_path / f"list.{suffix}").write_text("a.jpg\nb.jpg\n")
     url = bucket({f"p/list.{suffix}": b"a.jpg\n"})
     for place in (f"{tmp_path}/list.{suffix}", f"{url}/p/list.{suffix}", f"{tmp_path}/*.{suffix}"):
-        with pytest.raises(UsageError, match=r"one photograph: (make it a manifest|unpack it)"):
+        with pytest.raises(UsageError, match=r"one photograph: (convert it to a manifest|unpack it)"):
             check_input(locate(place, CHECKING))
     # In a folder it is one of its objects.
     check_input(locate(str(tmp_path), CHECKING))
@@ -204,12 +204,12 @@ def test_a_file_of_many_objects_is_refused_with_advice(tmp_path, bucket, suffix)
 def test_a_glob_of_photographs(tmp_path, bucket):
     (tmp_path / "a.jpg").touch()
     for place in (str(tmp_path), f"{bucket({'a.jpg': b''})}/p"):
-        with pytest.raises(UsageError, match=rf"say {place} --include '\*\.jpg'"):
+        with pytest.raises(UsageError, match=rf"use {place} --include '\*\.jpg'"):
             check_input(locate(f"{place}/*.jpg", CHECKING))
 
 
 def test_nothing_fits_and_it_is_said(folder, capsys):
     assert sum(map(len, objects(locate(str(folder)), ("*.JPEG",)))) == 0
-    assert "none of 14 objects fits --include '*.JPEG'" in capsys.readouterr().err
+    assert "none of 14 objects matches --include '*.JPEG'" in capsys.readouterr().err
     assert sum(map(len, objects(locate(str(folder)), ("plain.*",)))) == 1
     assert capsys.readouterr().err == ""

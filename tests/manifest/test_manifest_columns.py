@@ -134,7 +134,7 @@ def test_files_of_types_that_do_not_go_together(tmp_path):
 
 def test_a_value_that_does_not_fit(tmp_path):
     pq.write_table(pa.table({"uri": ["/a"], "at": pa.array([2**60], pa.timestamp("ms"))}), tmp_path / "m.parquet")
-    with pytest.raises(UsageError, match=r"m\.parquet: column at holds what is no timestamp\[us\]"):
+    with pytest.raises(UsageError, match=r"m\.parquet: column at has a value that is not timestamp\[us\]"):
         list(objects(locate(f"{tmp_path}/m.parquet")))
 
 
@@ -162,12 +162,12 @@ OURS = [name for name in schema.LABELS.names if name not in schema.MANIFEST.name
         *((["uri", name], f"labels have too: {name}; rename") for name in ("Model", "MODEL", "Crops", "Cilf_File")),
         (["URI", "camera"], "no column `uri`, but 'URI': rename it to `uri`"),
         ([" uri", "camera"], "no column `uri`, but ' uri': rename it to `uri`"),
-        (["uri", "URI"], "column `URI`, which readers take for the labels' `uri`"),
+        (["uri", "URI"], "column `URI`, which readers confuse with the labels' `uri`"),
         *(
             (["uri", name], f"column `{name}`.*rename it to `{name.lower()}`")
             for name in ("ETag", "Bytes", "Modified", "ID")
         ),
-        (["uri", "Camera", "camera"], "the columns `Camera` and `camera`, which readers take for one"),
+        (["uri", "Camera", "camera"], "the columns `Camera` and `camera`, which readers take for the same column"),
         (["uri", "straße", "STRASSE", "Straße"], "the columns `straße` and `Straße`"),
         (["uri", ""], "a column without a name"),
         (["uri", " camera"], r"a column ' camera': a name may not begin or end with a blank"),

@@ -90,7 +90,7 @@ def test_several_tars_in_order(tmp_path, monkeypatch):
     (tmp_path / "8.tar").mkdir()
     assert read(listed(f"{tmp_path}/*.tar")) == [bytes([number]) for number in range(5)]
     assert read(listed(f"{tmp_path}/3*.tar")) == [b"\3"]
-    with pytest.raises(UsageError, match="no file fits"):
+    with pytest.raises(UsageError, match="no file matches"):
         check_input(locate(f"{tmp_path}/x*.tar"))
 
 

@@ -105,7 +105,7 @@ def test_in_a_store(tmp_path, bucket):
         (["Model=x/a.parquet"], {}, "columns that the labels have too: Model"),
         (["camera=x/a.parquet"], {"Camera": ["y"]}, "the columns `Camera` and `camera`"),
         (["camera=x/camera=y/a.parquet"], {}, "two columns `camera`"),
-        (["camera=x/a.parquet", "b.parquet"], {}, r"differ: not both of them have the columns camera"),
+        (["camera=x/a.parquet", "b.parquet"], {}, r"differ: only one of them has the columns camera"),
         (["camera=x/a.parquet", "Camera=y/b.parquet"], {}, r"differ: .* Camera, camera"),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_manifest_of_ours_is_read_again(tmp_path):
         ([{"uri": "a", "status": "x"}], "status"),
         ([{"uri": "a", "model": "x"}], "model"),
         ([{"uri": "a", "id": 17}], "`id`"),
-        ([{"uri": ""}], "without uri"),
+        ([{"uri": ""}], "has no uri"),
         ([{"uri": "a", "bytes": "many"}], "list.parquet"),
     ],
 )
@@ -269,7 +269,7 @@ def test_other_names_of_manifests(tmp_path, name, text):
 def test_one_file_of_many_objects_is_refused(tmp_path, bucket, name):
     (tmp_path / name).write_bytes(b"x")
     for place in (f"{tmp_path}/{name}", bucket({f"p/{name}": b"x"}) + f"/p/{name}"):
-        with pytest.raises(UsageError, match=r"taken for one photograph: (unpack it|make it a manifest)"):
+        with pytest.raises(UsageError, match=r"read as one photograph: (unpack it|convert it to a manifest)"):
             check_input(locate(place))
     (tmp_path / "folder.zip").mkdir()
     (tmp_path / "folder.zip" / "a").touch()

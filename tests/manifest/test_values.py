@@ -86,8 +86,8 @@ def test_other_times():
         ("bytes", [2**64 - 1], pa.uint64(), "row 7 is '18446744073709551615'"),
         ("etag", [b"\xff"], None, "row 7 is .*, not text"),
         ("etag", [{"a": 1}], None, "row 7 is .*, not text"),
-        ("uri", ["a", None], None, "row 8 is without uri"),
-        ("uri", ["a", ""], None, "row 8 is without uri"),
+        ("uri", ["a", None], None, "row 8 has no uri"),
+        ("uri", ["a", ""], None, "row 8 has no uri"),
     ],
 )
 def test_what_is_refused(name, values, kind, message):

@@ -89,7 +89,7 @@ def test_globs_that_name_a_link(tmp_path):
 def test_globs_of_a_folder_that_is_not_there(tmp_path, capsys):
     make(tmp_path, "2024/a.jpg 2025/b.jpg")
     assert listed(tmp_path, "2026/*") == []
-    assert "no object fits --include '2026/*'" in capsys.readouterr().err
+    assert "no object matches --include '2026/*'" in capsys.readouterr().err
 
 
 def test_folders_that_link_to_each_other_are_walked_once(tmp_path):

@@ -130,7 +130,7 @@ def test_people_that_cannot_be_used(model_folder, tmp_path, capsys, changes, mes
 def test_files_of_others_are_not_replaced(model_folder, fgnet, tmp_path, capsys, name):
     (tmp_path / name).write_text('{"systems": "mine"}')
     assert cli.main(["lopo", str(model_folder), str(fgnet), str(tmp_path)]) == cli.WRONG_USAGE
-    assert f"{name} of something else" in capsys.readouterr().err
+    assert f"{name} from something else" in capsys.readouterr().err
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {name: '{"systems": "mine"}'}
 
 

@@ -208,7 +208,7 @@ def test_tables_replace_only_tables_of_a_suite(suite, tmp_path, capsys):
     output.mkdir()
     (output / "faces.csv").write_text("mine")
     assert main(["evaluate", "--suite", str(path), str(output)]) == 2
-    assert "faces.csv of something else" in capsys.readouterr().err
+    assert "faces.csv from something else" in capsys.readouterr().err
     assert (output / "faces.csv").read_text() == "mine"
     (output / "faces.csv").unlink()
     runs = read_suite(path)
