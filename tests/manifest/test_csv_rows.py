@@ -82,7 +82,10 @@ LONE = 'uri,note\na.jpg,"oops\nb.jpg,x\nc.jpg,"y\nd.jpg,z\n'
         ('uri,note\na,b\nc,"d\ne,f\n', 'the quote in line 3 that begins the field "d is not closed'),
         ('uri,note\na,"x" \n', "closed in line 2, with text after it"),
         ('uri,note\n"a,x\n', "the quote in line 2 that begins the field .a,x is not closed"),
-        ('uri,note\r\n\r\n"a\r\n",x\r\nb\r\n', "line 5 has 1 field, but the line with the column names has 2 fields: 'b'"),
+        (
+            'uri,note\r\n\r\n"a\r\n",x\r\nb\r\n',
+            "line 5 has 1 field, but the line with the column names has 2 fields: 'b'",
+        ),
         ('uri,note\ra,x\rb,"c\rd",e\r', "line 3 has 3 fields"),
         ("uri,note\na,b,c\n", "line 2 has 3 fields"),
         ("uri\na,b\n", "line 2 has 2 fields, but the line with the column names has 1 field:"),

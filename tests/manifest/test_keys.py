@@ -69,7 +69,9 @@ def test_what_is_said():
     assert remark() is None
     assert remark("*.jpg") is None
     assert remark("2025/*", keys=[]) == "no object matches --include '2025/*'"
-    assert remark("*.JPEG") == "none of 9 objects matches --include '*.JPEG': 1 would match in other case, such as c.jpeg"
+    assert (
+        remark("*.JPEG") == "none of 9 objects matches --include '*.JPEG': 1 would match in other case, such as c.jpeg"
+    )
     said = "none of 9 objects matches --include '/in/*.jpg', which must match the whole key, such as a.jpg"
     assert remark("/in/*.jpg") == said
     assert remark("x", keys=["a"]).startswith("the one object does not fit --include 'x'")
