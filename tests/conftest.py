@@ -1,4 +1,4 @@
-"""What many tests share: a tiny model in a folder, photographs, one local Ray, one S3 server."""
+"""Fixtures that many tests share: a tiny model in a folder, photographs, one local Ray, one S3 server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cilf.labelling.age_actor import AgeActor
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CILF-CIAE for images of 32 pixels, with every organ of the real one and random weights."""
+    """A CILF-CIAE model for images of 32 pixels, with every part of the real one and random weights."""
     import torch
 
     from cilf.card import Card, Clip, Fourier, Images, Model
@@ -55,7 +55,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photograph() -> Callable[..., bytes]:
-    """A smooth picture with a bright left top and a dark right bottom, as an encoded file."""
+    """A smooth picture, bright at the top left and dark at the bottom right, as an encoded file."""
 
     def encode(number: int = 0, kind: str = "JPEG", width: int = 60, height: int = 40, **options: object) -> bytes:
         down, right = np.mgrid[1 : 0 : height * 1j, 1 : 0 : width * 1j]
@@ -70,7 +70,7 @@ def photograph() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The URL of an S3 server, which the AWS variables of this process and its Ray name."""
+    """The URL of an S3 server, to which the AWS variables of this process and its Ray point."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -90,7 +90,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def ray_session(s3_server: str) -> Iterator[None]:
-    """One Ray on this machine; it learns of the S3 server through the variables it inherits."""
+    """One Ray on this machine; it finds the S3 server through the environment variables it inherits."""
     from cilf.cluster import running
 
     with running(None):
@@ -99,7 +99,7 @@ def ray_session(s3_server: str) -> Iterator[None]:
 
 @pytest.fixture
 def bucket(s3_server: str, request: pytest.FixtureRequest) -> Callable[..., str]:
-    """Make a bucket of this test's own: objects by key -> s3://bucket."""
+    """Create a bucket for this test: objects by key -> s3://bucket."""
     import boto3
 
     client = boto3.client("s3", endpoint_url=s3_server)
@@ -133,7 +133,7 @@ def rows() -> Callable[[str | Path], pa.Table]:
 
 
 class Brightness:
-    """Stands in for an estimator: a face is as many years old as its crop is bright, 0..255."""
+    """Stands in for an estimator: the age of a face is the brightness of its crop, 0..255."""
 
     images = Images(size=32)
 
@@ -151,7 +151,7 @@ class Brightness:
 
 
 class BrightnessActor(AgeActor):
-    """The real actor, but for the 15 CPU seconds that importing a model's libraries takes."""
+    """The real actor without the model, whose libraries take 15 CPU seconds to import."""
 
     def load(self, *_: object) -> Brightness:  # type: ignore[override]
         return Brightness()
@@ -159,7 +159,7 @@ class BrightnessActor(AgeActor):
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT interrupts, also where a shell has started the tests in its background, which has them ignore it."""
+    """SIGINT interrupts, even if a shell has started the tests in its background, which makes them ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -167,7 +167,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Label by brightness instead of by model."""
+    """Estimate ages by brightness instead of with a model."""
     from ray import cloudpickle
 
     # The workers cannot import this file.
@@ -191,5 +191,5 @@ def label_truly(
 
 @pytest.fixture
 def label(stand_in: None, label_truly: Callable[..., pa.Table]) -> Callable[..., pa.Table]:
-    """Run `cilf label` by brightness and return all rows in OUTPUT by uri."""
+    """Run `cilf label` with ages by brightness and return all rows in OUTPUT by uri."""
     return label_truly

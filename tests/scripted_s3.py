@@ -1,4 +1,4 @@
-"""An S3 store that answers as a test says, for what a well-behaved one does not show."""
+"""An S3 store that answers as a test wants, for behaviour that a correct store does not show."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from urllib.parse import unquote
 
 @dataclass(frozen=True)
 class Answer:
-    """To one GET."""
+    """The answer to one GET."""
 
     body: bytes = b""
     status: int = 200
     claims: int | None = None
-    """Content-Length, where it is not the body's; the connection ends after the body."""
+    """Content-Length, if it is not that of the body; the connection ends after the body."""
     chunked: bool = False
-    """No Content-Length at all."""
+    """Whether to send no Content-Length."""
 
 
 HANG_UP = Answer(status=0)
-"""The connection ends without a word."""
+"""The connection ends without an answer."""
 
 
 @dataclass
 class Request:
-    """What was asked for."""
+    """A request that the store has received."""
 
     key: str
     headers: dict[str, str]
@@ -46,7 +46,7 @@ class Scripted:
     in_flight: int = 0
     most_in_flight: int = 0
     written: int = 0
-    """Bytes of bodies."""
+    """Bytes of all bodies sent."""
     url: str = ""
     _counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if answer.chunked:
                     self.wfile.write(b"0\r\n\r\n")
             except OSError:
-                self.close_connection = True  # the client has heard enough
+                self.close_connection = True  # the client has enough
         if not answer.status or answer.claims is not None:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -103,7 +103,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def serve(store: Scripted) -> _Server:
-    """Start it; `store.url` tells where."""
+    """Start the store; `store.url` is its URL."""
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": store}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     store.url = f"http://127.0.0.1:{server.server_port}"

@@ -1,4 +1,4 @@
-"""Labelled rows as networks of known faults would see them: nothing is trained."""
+"""Synthetic outputs of networks with known faults, for rows of known age: nothing is trained."""
 
 from __future__ import annotations
 

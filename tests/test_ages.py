@@ -1,4 +1,4 @@
-"""Properties of the one copy of the arithmetic between labels, classes and years."""
+"""Properties of the conversions between labels, classes and years."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The benches measure what they say, on sizes small enough for a test."""
+"""The benchmarks measure what they claim, at sizes small enough for a test."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ from cilf.training.recipe import Recipe
 
 
 def rows(**milliseconds: list[float]) -> list[dict]:
-    """What a run would have written of mixers with these times at 10, 100 and 1,000 tokens."""
+    """The result of a run with mixers that take these times for 10, 100 and 1,000 tokens."""
     sizes = (10, 100, 1000)
     return [
         {"mixer": mixer, "tokens": tokens, "milliseconds": taken}
@@ -60,8 +60,8 @@ def test_mixers_are_measured_and_written(tmp_path, monkeypatch, capsys):
     assert list(found[0]) == ["mixer", "device", "tokens", "milliseconds", "peak_mb"]
     assert [(row["mixer"], row["tokens"]) for row in found] == [(m, t) for m in mixers.MIXERS for t in ("9", "1024")]
     assert all(float(row["milliseconds"]) > 0 for row in found)
-    # 32 x 32 cells of 512 channels, times 8, are 17 MB. Attention holds its input's q, k, v and mixture and returns
-    # another; a peak of a tenth or ten times of that would be no measurement.
+    # 32 x 32 cells of 512 channels, times 8, are 17 MB. Attention holds q, k, v and the mixture of its input and
+    # returns another; a peak of a tenth or of ten times that would be wrong.
     (attention,) = (row for row in found if row["mixer"] == "attention" and row["tokens"] == "1024")
     assert 4 * 17 < float(attention["peak_mb"]) < 8 * 17
     with Image.open(tmp_path / "mixers.png") as picture:

@@ -12,7 +12,7 @@ from cilf.cache import cache, cached
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch) -> Path:
-    """The folder for temporary files, in a world without the variables that name another cache."""
+    """The folder for temporary files, with no variables set that name another cache."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

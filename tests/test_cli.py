@@ -1,4 +1,4 @@
-"""What the command line refuses, what it says, and how soon."""
+"""What the command line refuses, its messages, and how soon they come."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str, float]:
-    """The command in a process of its own -> exit code, stderr, seconds."""
+    """Run the command in a process of its own -> exit code, stderr, seconds."""
     started = time.monotonic()
     command = [sys.executable, "jobs/label.py", *arguments]
     done = subprocess.run(
@@ -39,7 +39,7 @@ def photos(tmp_path, photograph) -> str:
 
 @pytest.fixture
 def refused(capsys):
-    """Run `cilf` with arguments it must refuse, and return the one message it says."""
+    """Run `cilf` with arguments that it must refuse, and return its only message."""
 
     def main(*arguments: str, code: int = cli.WRONG_USAGE) -> str:
         assert cli.main(list(arguments)) == code
@@ -229,7 +229,7 @@ def test_an_interrupt_is_no_traceback(number, interruptible, monkeypatch, capsys
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("error", [ImportError, cli.UsageError, cli.JobError])
 def test_what_an_interrupt_breaks_off_is_an_interrupt(number, error, interruptible, monkeypatch, capsys):
-    """Such as the import of a library in C, which turns it into an error of its own."""
+    """An example is the import of a library in C, which turns the interrupt into an error of its own."""
 
     def interrupted(options: LabelOptions) -> int:
         try:
@@ -260,7 +260,7 @@ def test_a_second_interrupt_ends_what_the_first_one_cleans_up(interruptible, mon
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_waits_until_ray_has_started(number, times, interruptible, monkeypatch, capsys):
-    """Half of it can hang, and outlives its command; whoever interrupts twice does not wait."""
+    """A half-started Ray can hang, and outlives its command; a second interrupt does not wait."""
     happened: list[str] = []
 
     def start(*_: object) -> None:

@@ -11,7 +11,7 @@ from cilf.cores import cores
 
 @pytest.fixture
 def quota(tmp_path, monkeypatch):
-    """Make the files of control groups by path below /sys/fs/cgroup; 16 cores of affinity."""
+    """Make the files of control groups, by path below /sys/fs/cgroup, with an affinity of 16 cores."""
     monkeypatch.setattr(module, "_CGROUPS", tmp_path)
     monkeypatch.setattr(module, "_MEMBERSHIP", tmp_path / "membership")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))

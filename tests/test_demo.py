@@ -19,7 +19,7 @@ PEOPLES = ("photographs/holiday.jpg", "output/review.csv", "contact-sheet.png", 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Stand in for what draws the photographs and labels them."""
+    """Replace the drawing and the labelling of the photographs."""
     made = []
 
     def draw(folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_what_people_put_into_the_demos_folder_stays(tmp_path, quick, make):
     assert demo(DemoOptions(folder=str(folder))) == 0
     (folder / "output/review.csv").write_bytes(b"mine")
     (folder / "notes.txt").write_bytes(b"mine")
-    for name in ("holiday.jpg", "portrait.jpg"):  # one more, and one instead of the demo's own
+    for name in ("holiday.jpg", "portrait.jpg"):  # an additional one, and one in the place of the demo's own
         Image.new("RGB", (40, 20), "blue").save(folder / "photographs" / name)
     before = {name: data for name, data in contents(folder).items() if name != "contact-sheet.png"}
     assert demo(DemoOptions(folder=str(folder))) == 0

@@ -1,4 +1,4 @@
-"""uint8 images in, judged ages out."""
+"""The estimator: uint8 images in, ages with expected errors out."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_mirrored_model_says_the_mean_of_an_image_and_its_mirror_image(model_f
     torch.testing.assert_close(both.embedding_BC, (one.embedding_BC + other.embedding_BC) / 2)
     again = first_look(mirrored, pixels.flip(3), torch.float32)
     torch.testing.assert_close(again.posterior_BK, both.posterior_BK)
-    # The last of its other ages is the image's alone, the others are means.
+    # The last of its other ages is that of the image only, the others are means.
     torch.testing.assert_close(both.others_BD[:, :-1], (one.others_BD + other.others_BD) / 2)
     torch.testing.assert_close(both.others_BD[:, -1], plain.ages.mean(one.posterior_BK))
 

@@ -1,4 +1,4 @@
-"""Commands whose packages are not installed say so in a sentence, before anything else."""
+"""Commands whose packages are not installed report that in one sentence, before anything else."""
 
 import pytest
 

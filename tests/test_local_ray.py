@@ -1,4 +1,4 @@
-"""A local Ray starts where a home, temporary files or standard streams are not what Ray expects."""
+"""A local Ray starts even if the home, temporary files or standard streams are not as Ray expects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Path("found").write_text(f"{copied} {files.exists()}")
 
 
 def test_ray_starts_without_home_and_streams_under_uv_run(tmp_path):
-    """In one start, as each takes seconds: uv is a process by that name with the argument `run`."""
+    """All in one start, as each takes seconds. uv is a process of that name with the argument `run`."""
     place = tmp_path / ("a-long-name-" * 8)
     place.mkdir()
     (place / "run").write_text(UV)
@@ -96,7 +96,7 @@ def test_a_token_of_the_users_own_is_kept(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def worker(ray_session: None) -> tuple[dict[str, str], str]:
-    """The environment of a Ray worker, and the address that it has for this machine."""
+    """The environment of a Ray worker, and the address that it uses for this machine."""
     import ray
 
     def look() -> tuple[dict[str, str], str]:
@@ -106,7 +106,7 @@ def worker(ray_session: None) -> tuple[dict[str, str], str]:
 
 
 def commands() -> list[tuple[int, str]]:
-    """The parent and the command line of each process of this machine."""
+    """The parent and the command line of each process on this machine."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # It has just ended.

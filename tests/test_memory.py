@@ -25,7 +25,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(what: str) -> int:
-    """Pages that the system hands out while two threads fill and free maps as a network does."""
+    """Number of pages that the system hands out while two threads fill and free maps as a network does."""
     return int(subprocess.run([sys.executable, "-c", FAULTS, what], check=True, capture_output=True, text=True).stdout)
 
 

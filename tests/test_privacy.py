@@ -24,7 +24,7 @@ finally:
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A Python of its own, without what this one's environment says about telemetry."""
+    """Run another Python, without the telemetry settings in the environment of this one."""
     ours = ("ORT_", "RAY_", "HF_", "DO_NOT_TRACK", "MPLCONFIGDIR", "XDG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     kept |= {"PYTHONPATH": os.pathsep.join(sys.path), **environment}

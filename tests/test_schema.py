@@ -4,7 +4,7 @@ import pytest
 
 from cilf import schema
 
-# The contract with everyone who reads labels: changing a line here breaks their queries.
+# The contract with all readers of labels: changing a line here breaks their queries.
 PROMISED = {
     "id": "int64",
     "uri": "string",

@@ -37,7 +37,7 @@ def test_a_closed_stdout_is_no_failure(closed):
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_leaves_is_no_failure(unbuffered):
-    """Standard output is a pipe that nobody reads any more."""
+    """Standard output is a pipe that is no longer read."""
     read, written = os.pipe()
     os.close(read)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": unbuffered}

@@ -136,7 +136,7 @@ def test_what_lies_inside_of_what(tmp_path):
 
 
 def test_one_folder_under_two_names(tmp_path, monkeypatch):
-    """As one that is mounted twice, or where upper and lower case are the same."""
+    """This happens with a folder that is mounted twice, or on a file system that ignores case."""
     (tmp_path / "in").mkdir()
     (tmp_path / "IN").mkdir()
     number = (tmp_path / "in").stat()

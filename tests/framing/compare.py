@@ -2,8 +2,8 @@
 
     python tests/framing/compare.py ../shared/data --output docs/results/framing.md
 
-Pasted: crops of UTKFace's split=val in photographs without people, 48 to 400 pixels wide, at random places, turned and
-told so by EXIF. Real: FG-NET, the face whose landmarks it has. Every framing cuts the same detections.
+Pasted: crops of UTKFace's split=val in photographs without people, 48 to 400 pixels wide, at random places, turned as
+EXIF says. Real: FG-NET, the face that has landmarks there. Every framing is cut from the same detections.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ TURNS = {
     8: Image.Transpose.ROTATE_270,
 }
 MEASURED = 1 / 0.95
-"""What UTKFace's own crops show, in sides of the frame that is used."""
+"""Side of UTKFace's own crops, relative to the frame that labelling uses."""
 
 MARGINS = (0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A photograph with one face that counts."""
+    """A photograph with one face to measure."""
 
     data: bytes
     box_4: np.ndarray
-    """left, top, right, bottom in the upright photograph: of the crop that was pasted, or around the landmarks."""
+    """left, top, right, bottom in the upright photograph, of the pasted crop or around the landmarks."""
     age: float
     crop: bytes | None
-    """What was pasted."""
+    """The crop that was pasted."""
 
 
 def pasted(folder: Path, count: int, seed: int = 0) -> Iterator[Case]:
@@ -80,7 +80,7 @@ def pasted(folder: Path, count: int, seed: int = 0) -> Iterator[Case]:
 
 
 def real(folder: Path) -> Iterator[Case]:
-    """FG-NET's photographs."""
+    """Photographs of FG-NET."""
     for row in pads.dataset(folder / "fgnet", format="parquet").to_table().to_pylist():
         points = np.array(row["points"], np.float32).reshape(-1, 2)
         yield Case(row["image"], np.concatenate([points.min(axis=0), points.max(axis=0)]), row["age"], None)
@@ -90,14 +90,14 @@ def framings(one: Square, box_4: np.ndarray) -> dict[str, Square]:
     """The part of the photograph that each framing shows."""
     left, top, right, bottom = map(float, box_4)
     side = (right - left + bottom - top) / 2 / FRAME.box * MEASURED
-    # UTKFace's crops reach 0.033 of their side further down than up from the middle of the box.
+    # From the middle of the box, UTKFace's crops reach 0.033 of their side further down than up.
     by_box = Square((left + right) / 2, (top + bottom) / 2 + 0.033 * side, side)
     margins = {f"landmarks, margin x {m:g}": replace(one, side=one.side * MEASURED * m) for m in MARGINS}
     return {"box": by_box, "landmarks, not turned": replace(one, side=one.side * MEASURED, radians=0.0), **margins}
 
 
 def measured(cases: Iterator[Case], estimator: Estimator) -> tuple[list[tuple[str, float, float]], str]:
-    """(framing, MAE, bias) in years, of the faces that were found, and how many were."""
+    """(framing, MAE, bias) in years for the faces that were found, and a line that says how many were."""
     crops: dict[str, list[np.ndarray]] = {}
     ages, ious, missed, others = [], [], 0, 0
     for case in cases:
@@ -131,8 +131,8 @@ def main(folder: Path, *, output: Path, count: int = 600, model: str = DEFAULT_M
     estimator = Estimator(model_folder(model))
     lines = ["# Framing", "", "    python tests/framing/compare.py ../shared/data --output docs/results/framing.md", ""]
     lines += [
-        "Margin x 1 is what UTKFace's own crops show. Labelling takes x 0.95, placed and turned by landmarks, with a",
-        "side that is the mean of what landmarks and box say. Differences of 0.1 years are within chance.",
+        "Margin x 1 is that of UTKFace's own crops. Labelling uses x 0.95, placed and turned by the landmarks, with a",
+        "side that is the mean of those from landmarks and box. Differences of 0.1 years are within chance.",
         "",
     ]
     sets = (("UTKFace crops pasted into photographs", pasted(folder, count)), ("FG-NET", real(folder)))

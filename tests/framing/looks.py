@@ -1,9 +1,9 @@
-"""What looks find, and what they cost: how large faces are looked for, what is looked at twice and what is a face then.
+"""What face detection finds, and what it costs, for other image sizes and other scores of candidates and of faces.
 
     python tests/framing/looks.py ../shared/data --output docs/results/looks.md
 
-Crops of UTKFace's split=train, 36 to 500 pixels wide, none to four of them in each picture without people, of about
-1 megapixel. None of it is in what detection is reported on.
+Crops of UTKFace's split=train, 36 to 500 pixels wide, none to four of them pasted into each picture without people, of
+about 1 megapixel. None of these images are used in the reported results of detection.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cilf.images import faces
 PICTURES = ("coffee", "chelsea", "rocket", "hubble_deep_field", "retina", "brick", "grass", "gravel", "text", "coins")
 LONGER, SHORTER = 1200, 900
 FACE = 0.62
-"""Of a crop's side."""
+"""Side of a face, relative to that of its crop."""
 
 SIZES = {"under 24": (0, 24), "24-40": (24, 40), "over 40": (40, 1000)}
 
@@ -41,7 +41,7 @@ OTHERS = [
 
 
 def scenes(folder: Path, count: int, seed: int = 5) -> Iterator[tuple[bytes, list[tuple[int, int, int]]]]:
-    """JPEG files, and the left, top and side of every crop in them."""
+    """JPEG files, each with the left, top and side of every crop in it."""
     draw = np.random.default_rng(seed)
     rows = pads.dataset(folder / "utkface", format="parquet").to_table(filter=pads.field("split") == "train")
     crops = rows["image"].take(draw.permutation(len(rows))[: 4 * count]).to_pylist()
@@ -64,7 +64,7 @@ def scenes(folder: Path, count: int, seed: int = 5) -> Iterator[tuple[bytes, lis
 
 
 def _blend(place_SSC: np.ndarray, crop: bytes) -> None:
-    """Put a crop there, its edge of 8 % fading."""
+    """Paste a crop, with its edge of 8 % faded."""
     side = len(place_SSC)
     with Image.open(io.BytesIO(crop)) as image:
         face = np.array(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
@@ -86,7 +86,7 @@ def main(folder: Path, *, output: Path, count: int = 160, size: int = 144) -> in
         "    python tests/framing/looks.py ../shared/data --output docs/results/looks.md",
     ]
     lines += ["", f"Faces found in {count} pictures of 1 megapixel, by the face's side; boxes elsewhere; CPU time."]
-    lines += ["The first line is what is used."]
+    lines += ["The first line is the current setting."]
     lines += [
         "",
         f"| share of the longer side, scores of candidate and face | {' | '.join(heads)} | elsewhere | ms a picture |",

@@ -3,8 +3,8 @@
     pip install --target site --no-deps yuface==2023.5.1 onnx onnxscript protobuf ml_dtypes onnx_ir
     PYTHONPATH=site python tests/framing/yunet_weights.py site/yuface/libfacedetection.so cilf/images/weights/yunet.onnx
 
-Every layer's weights are a symbol of that library. The graph is that of Wu, Peng and Yu (2023), with what comes before
-and after the network: pixels as they are stored, and a cell's score.
+The weights of every layer are a symbol of that library. The graph is that of Wu, Peng and Yu (2023), with input and
+output: pixels as they are stored, and the score of each cell.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Library:
         self._library = ctypes.CDLL(str(path))
 
     def __call__(self, name: str, *shape: int) -> Tensor:
-        """A symbol's numbers, float32 [*shape]."""
+        """The values of a symbol, float32 [*shape]."""
         count = torch.Size(shape).numel()
         return torch.tensor((ctypes.c_float * count).in_dll(self._library, name)).view(shape)
 
 
 class Separable(nn.Sequential):
-    """A convolution of cells alone, then one of each channel's neighbours."""
+    """A pointwise convolution, followed by a depthwise one over 3 x 3 cells."""
 
     def __init__(self, weights: Library, name: str, inputs: int, outputs: int, *, last: bool = False) -> None:
         pointwise, depthwise = nn.Conv2d(inputs, outputs, 1), nn.Conv2d(outputs, outputs, 3, 1, 1, groups=outputs)
@@ -48,7 +48,7 @@ class Separable(nn.Sequential):
 
 
 class YuNet(nn.Module):
-    """Backbone, three grids from coarse to fine, and four branches on each."""
+    """A backbone, and three grids from coarse to fine with four branches each."""
 
     def __init__(self, weights: Library) -> None:
         super().__init__()

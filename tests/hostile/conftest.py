@@ -1,4 +1,4 @@
-"""A corpus on disk, and `cilf label` in a process of its own over it."""
+"""A corpus on disk, and `cilf label` on it in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name("stand_in_label.py")
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Run]]:
-    """Start `cilf label INPUT OUTPUT …` with the stand-in model; what is left of it ends with the test."""
+    """Start `cilf label INPUT OUTPUT …` with the stand-in model; processes left over are ended with the test."""
     runs: list[Run] = []
 
     def run(source: Path, output: Path, *options: str, slow_ms: int = 0) -> Run:
@@ -45,7 +45,7 @@ def start() -> Iterator[Callable[..., Run]]:
 
 @pytest.fixture
 def corpus(tmp_path: Path, photograph: Callable[..., bytes]) -> Callable[..., Path]:
-    """Make a folder of `count` photographs, and of objects with these names besides."""
+    """Make a folder of `count` photographs, and of further objects with these names."""
 
     def make(count: int, *names: str) -> Path:
         folder = tmp_path / "photos"

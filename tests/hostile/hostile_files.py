@@ -15,7 +15,7 @@ from picture import encoded
 from PIL import Image
 
 MAX_PIXELS = 10_000_000
-"""What `too_large/…` is to be labelled with; everything else is far below."""
+"""The limit that `too_large/…` exceeds; all other files are far below it."""
 
 BLANK = {
     "ok/jpeg/1 x 1.jpg",
@@ -26,12 +26,12 @@ BLANK = {
     "ok/png/claims 2 GB of pixels.png",
     "ok/tif/floats without end.tif",
 }
-"""Images without fault that show nothing."""
+"""Valid images that show nothing."""
 
 
 @lru_cache
 def hostile_files() -> dict[str, bytes]:
-    """Contents by name; names are relative paths that any file system takes."""
+    """Contents by name; names are relative paths that any file system allows."""
     found = {**jpegs(), **pngs(), **other_images(), **not_images()}
     seen = {f"no_face/{name[3:]}" if name in BLANK else name: data for name, data in found.items()}
     return seen | _blank()

@@ -1,4 +1,4 @@
-"""JPEG files: all that are in use, and what goes wrong with them."""
+"""JPEG files: all variants in use, and damaged ones."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def _ok() -> dict[str, bytes]:
 
 
 def _ycck() -> bytes:
-    """Pillow writes CMYK only, inverted; so this is one whose bands are YCC and K before that, and which says so."""
+    """A YCCK file. Pillow writes only CMYK, inverted, so its bands are converted to YCC and K first, and the marker
+    changed."""
     cyan, magenta, yellow, black = picture("CMYK").split()
     colours = Image.merge("RGB", (cyan, magenta, yellow)).convert("YCbCr")
     bands = (*(ImageChops.invert(band) for band in colours.split()), black)
@@ -123,7 +124,7 @@ def _unreadable() -> dict[str, bytes]:
 
 
 def _scans(number: int) -> bytes:
-    """A progressive JPEG of 4 megapixels whose last, short scan comes again and again."""
+    """A progressive JPEG of 4 megapixels whose last, short scan is repeated many times."""
     data = encoded(Image.new("L", (2000, 2000)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * number + data[-2:]

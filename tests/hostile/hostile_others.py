@@ -1,4 +1,4 @@
-"""Image files of the other kinds, and files that are no images at all."""
+"""Image files of the other kinds, and files that are not images."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _tiff() -> dict[str, bytes]:
 
 
 def _tiled(width: int = WIDTH, height: int = HEIGHT) -> bytes:
-    """One grey tile of 128 x 128, of which the picture is a part; it says it is of `width` x `height`."""
+    """One grey tile of 128 x 128, of which the picture is a part; the header claims `width` x `height`."""
     tile = np.zeros((128, 128), np.uint8)
     tile[:HEIGHT, :WIDTH] = np.asarray(picture("L"))
     tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 277: 1, 322: 128, 323: 128, 324: 0, 325: tile.size}

@@ -1,5 +1,5 @@
-"""PNG files: all colour types and depths, and what goes wrong with them. Most are written chunk by chunk, as Pillow
-does not write every kind."""
+"""PNG files: all colour types and depths, and damaged files. Most are written chunk by chunk, as Pillow does not write
+every kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def header(width: int, height: int, depth: int = 8, colour: int = 2, interlaced:
 
 
 def png(colour: int, depth: int, interlaced: bool = False, extra: bytes = b"") -> bytes:
-    """The picture in any of PNG's kinds; `extra` are chunks before the pixels."""
+    """The picture in any kind of PNG; `extra` are chunks before the pixels."""
     modes = {0: "L", 2: "RGB", 3: "L", 4: "LA", 6: "RGBA"}
     values = np.asarray(picture(modes[colour])).reshape(HEIGHT, WIDTH, _SAMPLES[colour])
     grids = [values[y::down, x::right] for y, x, down, right in _ADAM7] if interlaced else [values]
@@ -94,7 +94,7 @@ def _ok() -> dict[str, bytes]:
 
 
 def _many_chunks() -> bytes:
-    """One byte of pixels to a chunk."""
+    """Chunks with one byte of pixels each."""
     return _SIGNATURE + header(WIDTH, HEIGHT) + b"".join(chunk(b"IDAT", bytes([byte])) for byte in _NOTHING) + _END
 
 

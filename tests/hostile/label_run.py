@@ -1,4 +1,4 @@
-"""One `cilf label` in a process of its own, whose processes can be found, and the rows that it has written."""
+"""A run of `cilf label` in a process of its own, whose child processes can be found, and the rows it has written."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DRIVER = "driver"
 
 @dataclass
 class Run:
-    """One `cilf label`, of which any process can be found."""
+    """A run of `cilf label`, any of whose processes can be found."""
 
     process: subprocess.Popen[str]
     output: Path
 
     def below(self) -> dict[int, str]:
-        """Command line by number of every process that this run has started."""
+        """Command lines, by process id, of all processes that this run has started."""
         parents, names = {}, {}
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
@@ -37,11 +37,11 @@ class Run:
         return {pid: name for pid, name in names.items() if pid != self.process.pid and ours(pid)}
 
     def find(self, part: str) -> list[int]:
-        """Those whose command line has `part` in it."""
+        """Ids of the processes whose command line contains `part`."""
         return sorted(pid for pid, name in self.below().items() if part in name)
 
     def own_bytes(self) -> dict[str, int]:
-        """Memory that no other process shares, by the first word of its command line, at most of one: this moment."""
+        """Current private memory, bytes, by the first word of the command line: the largest of each kind of process."""
         most: dict[str, int] = {}
         for pid, name in {**self.below(), self.process.pid: DRIVER}.items():
             with suppress(OSError):
@@ -52,25 +52,25 @@ class Run:
         return most
 
     def files(self) -> list[Path]:
-        """The label files that a reader would see."""
+        """The label files that readers see."""
         return sorted(self.output.glob("labels/*/*.parquet"))
 
     def wait_for_files(self, count: int = 1) -> bool:
-        """Whether the run came to have so many files before it ended."""
+        """Wait until the run has so many files; returns False if it has ended."""
         while self.process.poll() is None and len(self.files()) < count:
             time.sleep(0.02)
         return self.process.poll() is None
 
     def end(self, seconds: float = 240) -> str:
-        """Wait for the exit; what it has printed."""
+        """Wait for the exit, and return the output."""
         return self.process.communicate(timeout=seconds)[0]
 
 
 def statuses(output: Path) -> dict[str, list[str]]:
-    """Status of each row by the object's name; every file is read whole."""
+    """Status of each row by the name of the object; every file is read completely."""
     found: dict[str, list[str]] = {}
     for file in output.glob("labels/*/*.parquet"):
-        with suppress(FileNotFoundError):  # replaced or compacted this moment
+        with suppress(FileNotFoundError):  # just replaced or compacted
             for row in pq.ParquetFile(file).read(["uri", "status"]).to_pylist():
                 found.setdefault(row["uri"].rpartition("/")[2], []).append(row["status"])
     return found

@@ -1,4 +1,4 @@
-"""What the hostile files show: something smooth, coloured, and darker to the right and below."""
+"""The picture in the hostile files: smooth, coloured, and darker to the right and to the bottom."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def cut(data: bytes, parts: int) -> dict[str, bytes]:
-    """A file that ends too early, at the ends of `parts` equal parts of it but the last, by percentage."""
+    """A file that is cut off after each of `parts` equal parts of it except the last, by percentage."""
     return {f"{100 * part // parts:02d}%": data[: len(data) * part // parts] for part in range(1, parts)}
 
 
 def flipped(data: bytes, at: int, bits: int = 0xFF) -> bytes:
-    """A file with one byte changed; `at` counts from the end where it is negative."""
+    """A file with one byte changed; a negative `at` counts from the end."""
     at %= len(data)
     return data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :]

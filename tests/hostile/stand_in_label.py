@@ -2,9 +2,9 @@
 
     python stand_in_label.py INPUT OUTPUT …
 
-A face is as many years old as its crop is bright. Objects named `poison-fetch…` kill the task that decodes them, those
-named `poison-model…` the replica that gets them; those below a folder `nowhere` are missing, and nobody looks. Each
-block takes at least the milliseconds that SLOW names, so that a killer finds something to kill.
+The age of a face is the brightness of its crop. Objects named `poison-fetch…` kill the task that decodes them, those
+named `poison-model…` the replica that gets them; those below a folder `nowhere` are missing, without a look at the
+disk. Each block takes at least SLOW milliseconds, so that there is something to kill.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: the same command again, and every object has exactly one row.
+"""Any process is killed, at any moment: after the same command again, every object has exactly one row.
 
 The short form kills each kind of process once. The long form, twenty seeded runs of it at random moments:
     pytest tests/hostile -m long
@@ -21,19 +21,19 @@ from cilf.cli import INTERRUPTED
 
 FETCH, MODEL, SINK = "poisonous_fetch", "StandIn", "write_labels"  # as Ray names the processes that run them
 KINDS = (FETCH, MODEL, SINK, "raylet", "driver")
-OBJECTS = 5_000  # about as many blocks as there are moments to kill at
+OBJECTS = 5_000  # about as many blocks as there are moments for a kill
 ATTEMPTS = 4
 
 
 def victims(run: Run, kind: str) -> list[int]:
-    """Processes of a kind. A task's process is named after it only while the task runs."""
+    """Processes of a kind. The process of a task has the task's name only while it runs."""
     if kind == "driver":
         return [run.process.pid]
     return run.find("raylet/raylet" if kind == "raylet" else f"({kind})")
 
 
 def kill(run: Run, kind: str, rng: random.Random, seconds: float = 20) -> bool:
-    """Kill one process of a kind, as soon as there is one; whether there was before the run ended."""
+    """Kill one process of a kind, as soon as there is one; returns whether there was one before the run ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and run.process.poll() is None:
         if found := victims(run, kind):
@@ -45,7 +45,7 @@ def kill(run: Run, kind: str, rng: random.Random, seconds: float = 20) -> bool:
 
 
 def watch(output, stop: threading.Event, seen: list[str]) -> None:
-    """Read everything again and again, as a reader beside the run would."""
+    """Read everything repeatedly, as a reader would during the run."""
     while not stop.wait(0.2):
         try:
             doubled = [name for name, found in statuses(output).items() if len(found) > 1]

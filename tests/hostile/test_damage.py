@@ -1,4 +1,4 @@
-"""Whatever happens to a file's bytes, decoding gives an image or a reason, soon."""
+"""Decoding returns an image or a reason, in a short time, for any damage to a file's bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cilf.images.decode import Decoded, DecodeError, decode
 
 SIZE = 16
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pytest takes back what decode.py says of PIL's
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pytest undoes decode.py's filter of PIL's
 LONGEST_S = 5  # of CPU time, where an undamaged file takes milliseconds
 
 KINDS = ("jpeg/baseline.", "jpeg/progressive.", "jpeg/cmyk.", "jpeg/restart markers.", "jpeg/exif orientation 6.",
@@ -55,7 +55,7 @@ damage = st.lists(
 
 
 def damaged(data: bytes, changes: list[tuple[str, float, int]]) -> bytes:
-    """`where` is a share of the file, so that headers, which are short, are hit by squaring it."""
+    """`where` is a position as a share of the file, squared so that headers, which are short, are hit often."""
     for what, where, value in changes:
         at = int(where**2 * len(data))
         match what:

@@ -1,4 +1,4 @@
-"""Every file of a corpus gets one row that says what became of it, whatever it is."""
+"""Every file of a corpus, whatever it is, gets one row with its status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cilf.labelling.fetch_stage import Sight, fetch_decode
 SIZE = 32
 SIGHT = Sight(Images(size=SIZE), faces="none", thumbnails=False, max_bytes=10**9, max_pixels=MAX_PIXELS)
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pytest takes back what own_process.py says of PIL's
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pytest undoes own_process.py's filter of PIL's
 
 
 def manifest(uris: list[str], sizes: list[int | None]) -> pa.Table:
@@ -66,7 +66,7 @@ def test_each_on_a_disk_gets_its_row(folder, capfd):
     names = list(hostile_files())
     table = manifest([f"{folder}/{name}" for name in names], [None] * len(names))
     check(fetch_decode(table, SIGHT).to_pylist(), names)
-    # A line for each damaged file of a hundred million would bury everything else.
+    # With a hundred million files, a line for each damaged one would hide everything else.
     assert capfd.readouterr().err == ""
 
 
@@ -98,11 +98,11 @@ ODD = (
     *("orientation", "thumbnail", " x ", "clear", "alpha", "trans", "damaged", "ends early", "markers lost", "page"),
     *("quality 1", "1 bit", "2 bit", "4 bit", "fax", "float", "2 GB", "chunks", "upside", "ico/", ".ppm"),
 )
-"""Good files that show something else."""
+"""Parts of the names of good files that show another picture."""
 
 
 def test_what_is_good_looks_like_what_it_shows(folder):
-    """Smooth, and darker to the right and below, however it is stored."""
+    """The picture is smooth, and darker to the right and to the bottom, in whatever way it is stored."""
     good = [name for name in hostile_files() if expected_status(name) == "ok"]
     names = [name for name in good if not any(word in name for word in ODD)]
     assert len(names) > 60
@@ -115,7 +115,7 @@ def test_what_is_good_looks_like_what_it_shows(folder):
 
 
 def test_orientations_are_upright(folder):
-    """The corner that is bright in the file ends where its EXIF says."""
+    """The bright corner of the file ends up where its EXIF orientation puts it."""
     corner = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}
     for value in range(10):
         name = f"ok/jpeg/exif orientation {value}.jpg"

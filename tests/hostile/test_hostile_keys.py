@@ -1,4 +1,4 @@
-"""Every key that a store or a file system takes leads to its own object, and to no other's."""
+"""Every key that a store or a file system allows leads to its own object, and to no other."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ KEYS_ONLY = [
 ]
 
 UNKNOWN_TO_THE_SERVER = {"a\nb", "a\n", "\n", "a\r\nb"}
-"""Keys that the S3 server here cannot hold; tests/images/test_s3.py asks for such a one."""
+"""Keys that the S3 server of the tests cannot hold; tests/images/test_s3.py requests one of them."""
 
 
 def image(number: int) -> bytes:
-    """Of a blue that grows to the right around the middle, and of a red and a green that no other number has."""
+    """An image whose blue increases to the right, and whose red and green are unique to its number."""
     colours = np.empty((9, 9, 3), np.uint8)
     colours[:] = (number % 16 * 16, number // 16 * 16, 0)
     colours[..., 2] = 128 + 8 * np.arange(-4, 5)
@@ -75,7 +75,7 @@ def test_keys(bucket: Callable[[dict[str, bytes]], str]):
 
 
 def test_keys_next_to_others_are_missing(bucket: Callable[[dict[str, bytes]], str]):
-    """A key that is not there is not taken for one that looks like it."""
+    """A key that does not exist is not mistaken for a similar one."""
     keys = ["a", "b/", "c/d", "é", "f%20g", "h "]
     alike = ["a/", "b", "/a", "c//d", "c/./d", "c/x/../d", "e\u0301", "f g", "h", "A", "a?versionId=null", "a#"]
     url = bucket({key: image(0) for key in keys})

@@ -1,4 +1,4 @@
-"""Photographs that are hard on whoever looks for faces: one row each, and bounded memory."""
+"""Photographs that are hard for face detection: one row each, and bounded memory."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SIGHT = Sight(
 
 
 def crowd(rows: int, columns: int) -> Image.Image:
-    """As many faces, 40 pixels each."""
+    """A photograph of so many faces, 40 pixels each."""
     face = Image.fromarray(data.astronaut()).crop((130, 20, 310, 230)).resize((72, 84), Image.Resampling.LANCZOS)
     return Image.fromarray(np.tile(np.asarray(face), (rows, columns, 1)))
 
 
 def huge() -> Image.Image:
-    """100 megapixels with one face."""
+    """A photograph of 100 megapixels with one face."""
     image = Image.new("RGB", (12_500, 8_000), (90, 120, 160))
     image.paste(Image.fromarray(data.astronaut()).resize((2000, 2000)), (5000, 3000))
     return image
@@ -75,7 +75,7 @@ def test_each_is_a_row(folder):
 
 @pytest.mark.parametrize("name", ["multitude.jpg", "huge.jpg", "huge.png"])
 def test_memory_is_bounded(folder, name):
-    """In a process of its own, whose peak is its own."""
+    """Measured in a process of its own, so that the peak is that of this file."""
     code = f"""
 from pathlib import Path
 from cilf.card import Images

@@ -1,4 +1,4 @@
-"""A store that fails now and then, and for a while altogether: nothing is lost, and the next run gets the rest.
+"""A store that fails at times, and for a while completely: nothing is lost, and the next run labels the rest.
 
 pytest tests/hostile/test_outages.py -m long
 """
@@ -22,7 +22,7 @@ OBJECTS, DOWN_S = 1_500, 20.0
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch, photograph: Callable[..., bytes]):
-    """Every key is a photograph; one request in twenty fails, and all do for DOWN_S from the fourth second on."""
+    """Every key is a photograph; one request in twenty fails, and from the fourth second on all fail for DOWN_S."""
     body, first = photograph(1), []
 
     def script(key: str, number: int) -> Answer:

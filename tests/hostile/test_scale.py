@@ -1,5 +1,5 @@
-"""Millions of keys: memory that does not grow with them, rows from the first minute on, and the same cost for each.
-Runs over what is mostly labelled: only what is new or changed is read.
+"""Millions of keys: memory that does not grow with them, rows from the first minute on, and a constant cost per key.
+Runs over a corpus that is mostly labelled: only new and changed objects are read.
 
 pytest tests/hostile/test_scale.py -m long
 """

@@ -1,4 +1,4 @@
-"""An S3 of keys alone, as it answers LIST requests, and what it was asked."""
+"""A fake S3 that only has keys and answers LIST requests, and a record of the requests."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Keys:
     keys: list[str] = field(default_factory=list)
     page: int = 1000
     allowed: str = ""
-    """Other prefixes than those that start so are denied."""
+    """Beginning of the prefixes that may be listed; others are denied."""
     seconds: float = 0.0
-    """Until an answer."""
+    """Delay of each answer."""
     asked: list[tuple[str, int]] = field(default_factory=list)
     """Prefix and MaxKeys of each request."""
     in_flight: int = 0
@@ -50,7 +50,7 @@ class Keys:
 
 @pytest.fixture
 def keys(monkeypatch) -> Keys:
-    """Every bucket holds these keys, as far as LIST requests tell."""
+    """LIST requests find these keys in every bucket."""
     stand_in = Keys()
     monkeypatch.setattr(walking_s3, "_list", stand_in)
     return stand_in

@@ -1,4 +1,4 @@
-"""CSV: each byte of each field comes through, wherever blocks end, and what is no CSV is refused by line."""
+"""CSV: each byte of each field is kept, wherever blocks end, and what is not CSV is refused by line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDS = ("\n", "\r\n", "\r")
 
 
 def rows(text: bytes, block: int = 1 << 20) -> list[list[str | None]]:
-    """The fields of all rows behind the first."""
+    """The fields of all rows after the first."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_rows, "_BLOCK", block)
         _, batches = csv_rows.read(io.BytesIO(text), "m.csv")
@@ -29,7 +29,7 @@ def rows(text: bytes, block: int = 1 << 20) -> list[list[str | None]]:
 
 
 def written(table: list[list[str]], end: str) -> str:
-    """As Python writes CSV, with a row of names; it quotes all that needs it only where lines end with CRLF."""
+    """CSV as Python writes it, with a row of names; only with CRLF line ends does it quote all that needs quotes."""
     text = io.StringIO(newline="")
     quoting = csv.QUOTE_MINIMAL if end == "\r\n" else csv.QUOTE_ALL
     csv.writer(text, lineterminator=end, quoting=quoting).writerows([["uri", "note"], *table])
@@ -63,7 +63,7 @@ def test_any_text_is_read_as_python_reads_it_or_refused(text, block):
 
 
 def test_line_breaks_in_notes_around_a_mebibyte(tmp_path):
-    """pyarrow loses the second byte of a line break that lies across the blocks in which it reads."""
+    """pyarrow loses the second byte of a line break that spans two of its blocks."""
     start = b"uri,note\n"
     for number, before in enumerate(range((1 << 20) - 3, (1 << 20) + 1)):
         note = b"x" * (before - len(start) - len(b'a,"')) + b"\r\nend"

@@ -1,4 +1,4 @@
-"""A listing that is cut off: nothing is lost, doubled, listed again or seen by a reader before it is complete."""
+"""A listing that is interrupted: nothing is lost, doubled, listed again or seen by a reader before it is complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Killed(BaseException):
-    """No handler may catch it, as nothing runs in a process that was killed."""
+    """Stands in for the death of the process: no handler may catch it, as nothing runs in a killed process."""
 
 
 class Mortal:
@@ -53,7 +53,7 @@ class Mortal:
 
 @pytest.fixture
 def small(monkeypatch, keys):
-    """Files of few objects, written one at a time, and no S3 but for its keys."""
+    """Files of few objects, written one at a time, and an S3 that only has keys."""
     keys.page = 4
     monkeypatch.setattr(shards, "SHARD_ROWS", 8)
     monkeypatch.setattr(draft, "_THREADS", 1)
@@ -64,7 +64,7 @@ def small(monkeypatch, keys):
 
 
 def corpus(tmp_path: Path, keys) -> tuple[list[str], list[str]]:
-    """INPUTs of every kind -> arguments, and what is to be listed."""
+    """INPUTs of every kind -> arguments, and the expected listing."""
     (tmp_path / "photos").mkdir(exist_ok=True)
     for number in range(7):
         (tmp_path / "photos" / f"{number}.jpg").touch()
@@ -83,7 +83,7 @@ def read(manifest: Path) -> list[str]:
 
 
 def globbed(manifest: Path) -> list[str]:
-    """As a reader sees it who knows nothing of CILF."""
+    """The listing as readers without CILF see it."""
     found = [pq.read_table(file)["uri"].to_pylist() for file in sorted(manifest.glob("*.parquet"))]
     return sorted(uri for uris in found for uri in uris)
 
@@ -136,7 +136,7 @@ def complete(manifest: Path) -> bool:
 
 
 def is_complete_draft(manifest: Path) -> bool:
-    """Whether all is listed, and its files are just taking their names."""
+    """Whether everything is listed, and the files are being renamed."""
     return bool(json.loads((manifest / "_draft.json").read_text())["listed"])
 
 

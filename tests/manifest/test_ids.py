@@ -16,7 +16,7 @@ def ids(*numbers: int) -> np.ndarray:
 
 
 def test_the_id_is_promised():
-    # Anyone can compute it: the first 8 bytes of SHA-256 as a signed number.
+    # Users may compute it themselves: the first 8 bytes of SHA-256 as a signed number.
     assert object_id("s3://b/k", "e") == int.from_bytes(hashlib.sha256(b"s3://b/k\0e").digest()[:8], "big", signed=True)
     assert object_id("s3://b/k", None) == object_id("s3://b/k", "")
     assert object_id("s3://b/k", "e") != object_id("s3://b/k", "f")
@@ -60,7 +60,7 @@ def test_seen_keeps_few_runs():
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A manifest of 300,000 objects, of which every tenth is there twice."""
+    """A manifest of 300,000 objects, every tenth of which occurs twice."""
     folder = tmp_path_factory.mktemp("large")
     numbers = [number - number % 10 // 9 for number in range(300_000)]
     uris = [f"s3://bucket/photos/{number % 365:03d}/{number:012d}.jpg" for number in numbers]

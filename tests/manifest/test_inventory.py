@@ -1,4 +1,4 @@
-"""S3 Inventory, as S3 writes it: a manifest.json and its data files."""
+"""Inventories as S3 writes them: a manifest.json and its data files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARQUET = ["bucket", "key", "version_id", "is_latest", "is_delete_marker", "size
 
 
 def rows(keys: list[str]) -> list[tuple[Any, ...]]:
-    """Each key as it is, an older version of it, and after them one that was deleted."""
+    """The current and an older version of each key, and after them a deleted one."""
     latest = [("source", key, "2", True, False, len(key), WHEN, f"e{len(key)}") for key in keys]
     older = [("source", key, "1", False, False, 1, WHEN, "old") for key in keys]
     return [*latest, *older, ("source", "deleted.jpg", "2", True, True, None, WHEN, None)]

@@ -1,4 +1,4 @@
-"""JSON lines: what goes through exactly, and what is refused by line and key before anything is done."""
+"""JSON lines: values that are kept exactly, and faults that are refused by line and key before anything is done."""
 
 from __future__ import annotations
 

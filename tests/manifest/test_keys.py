@@ -1,4 +1,4 @@
-"""Globs, as people write them, and what is said when nothing fits."""
+"""Globs, as people write them, and the message when nothing matches."""
 
 import pyarrow as pa
 import pytest

@@ -1,4 +1,4 @@
-"""`cilf list` from end to end: what comes out, what is refused, and who may list what."""
+"""`cilf list` from end to end: its output, what it refuses, and the permissions that it needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cilf.storage import locate
 
 
 def listed(*arguments: str | Path) -> pa.Table:
-    """Run `cilf list` and read what it wrote as any reader would."""
+    """Run `cilf list` and read its output as any reader would."""
     assert cli.main(["list", *map(str, arguments)]) == 0
     return pq.read_table(next(str(place) for place in reversed(arguments) if not str(place).startswith("-")))
 
@@ -48,7 +48,7 @@ def test_a_listing_is_what_label_would_list(photos, tmp_path, monkeypatch):
     assert written.sort_by("uri").equals(direct.sort_by("uri"))
     assert is_manifest(locate(str(tmp_path / "list")))
     check_input(locate(str(tmp_path / "list")))
-    # Its ids are taken as they are, and nothing is looked for twice.
+    # Its ids are used as they are, without a check for repeats.
     monkeypatch.setattr(listing, "object_ids", None)
     monkeypatch.setattr(listing.Seen, "new", None)
     again = pa.concat_tables(objects(locate(f"{tmp_path}/list/")))
@@ -78,7 +78,7 @@ def test_inputs_of_every_kind(photos, tmp_path, keys, s3_server):
     wanted = [pa.field("shelf", pa.int8()), pa.field("note", pa.string())]
     assert first.schema.remove_metadata().equals(schema.extend(schema.MANIFEST, wanted))
     rows = {(row["uri"], row["shelf"], row["note"]) for row in first.to_pylist()}
-    # The object of m.csv that has p/1.jpg's own etag, 7, is the same; so is the one that m.parquet has.
+    # The object in m.csv with the etag of p/1.jpg, 7, is the same object; so is the one in m.parquet.
     assert rows == {
         (f"{photos}/b/c.jpg", None, None),
         (f"{photos}/b/d.png", None, None),
@@ -88,7 +88,7 @@ def test_inputs_of_every_kind(photos, tmp_path, keys, s3_server):
         ("s3://other/x", 2, None),
     }
     assert len(first) == len(rows)
-    # A listing is an INPUT too: so listings are put together.
+    # A listing can be an INPUT too, so listings can be merged.
     both = listed(tmp_path / "list", photos, tmp_path / "more")
     assert len(both) == 6 + 1  # a.jpg, which now has an etag
     assert both.schema.names == first.schema.names
@@ -231,5 +231,5 @@ def test_a_listing_that_may_not_be_replaced(refused, photos, tmp_path, monkeypat
         raise PermissionError(13, "Permission denied", target.path)
 
     monkeypatch.setattr("cilf.storage.write", refuse)
-    monkeypatch.setattr("cilf.manifest.job.Lease", None)  # It is found before.
+    monkeypatch.setattr("cilf.manifest.job.Lease", None)  # It is detected before.
     assert f"cannot write to MANIFEST: no permission for {tmp_path}/list" in refused(photos, tmp_path / "list")

@@ -110,7 +110,7 @@ def test_a_walk_goes_on_behind_a_file(tmp_path, stop):
     folder = locate(str(tmp_path))
     ((table, _),) = walking.walk(folder)
     paths = table["uri"].to_pylist()
-    Path(paths[stop]).unlink()  # Where it goes on need not be there any more.
+    Path(paths[stop]).unlink()  # The file from which the walk resumes may be gone.
     rest = [uri for table, _ in walking.walk(folder, paths[stop]) for uri in table["uri"].to_pylist()]
     assert rest == paths[stop + 1 :]
 
@@ -196,7 +196,7 @@ def test_a_file_of_many_objects_is_refused_with_advice(tmp_path, bucket, suffix)
     for place in (f"{tmp_path}/list.{suffix}", f"{url}/p/list.{suffix}", f"{tmp_path}/*.{suffix}"):
         with pytest.raises(UsageError, match=r"one photograph: (convert it to a manifest|unpack it)"):
             check_input(locate(place, CHECKING))
-    # In a folder it is one of its objects.
+    # In a folder, it is one of the objects.
     check_input(locate(str(tmp_path), CHECKING))
     assert listed(str(tmp_path))["uri"].to_pylist() == [f"{tmp_path}/list.{suffix}"]
 

@@ -1,4 +1,4 @@
-"""Which names and types a user's columns may have, and what becomes of them on their way into the labels."""
+"""The names and types that a user's columns may have, and those that they get in the labels."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ODD = {
 
 
 def in_list(column: pa.Array) -> pa.Array:
-    """One list of all, and a null."""
+    """One list of all values, and a null."""
     return pa.ListArray.from_arrays(pa.array([0, len(column), len(column)]), column, mask=pa.array([False, True]))
 
 
@@ -86,7 +86,7 @@ def test_types_at_any_depth(name):
 
 
 def odd_table() -> pa.Table:
-    """Two rows of all that Parquet can carry."""
+    """Two rows of all types that Parquet can hold."""
     columns = {"uri": pa.array(["/a", "/b"])}
     for name in ODD.keys() - {"dictionary_of_views", "runs", "empty_struct"}:
         column = ODD[name][0][:2]
@@ -245,7 +245,7 @@ def test_files_whose_columns_differ(tmp_path):
 
 
 def test_a_listing_of_another_version(tmp_path, monkeypatch):
-    """Its columns have not been looked at."""
+    """Columns of a listing from another version have not been checked by this one."""
     (tmp_path / "m.csv").write_text("uri,camera\n/a,x\n")
     assert cli.main(["list", f"{tmp_path}/m.csv", f"{tmp_path}/list"]) == 0
     (file,) = (tmp_path / "list").glob("*.parquet")

@@ -1,4 +1,4 @@
-"""What is in tars and in Parquet files: listed, and read again by the names that the listing gives."""
+"""Images in tars and in Parquet files: listed, and read by the URIs in the listing."""
 
 import io
 import random
@@ -50,7 +50,7 @@ def header(**about: object) -> bytes:
 
 
 def extended_sparse_header() -> bytes:
-    """Of an old GNU sparse file whose map goes on in a block that is not there."""
+    """The header of an old GNU sparse file whose map continues in a block that does not exist."""
     block = bytearray(header(type=tarfile.GNUTYPE_SPARSE))
     block[482] = 1  # isextended
     block[148:156] = b" " * 8
@@ -107,7 +107,7 @@ def test_tars_one_behind_the_other_and_links_in_them(tmp_path):
 
 
 def linked(links: dict[str, tuple[bytes, str]], files: dict[str, bytes], kind: int = tarfile.PAX_FORMAT) -> bytes:
-    """A tar with links in front of what they lead to."""
+    """A tar with links before their targets."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
         for name, (link, target) in links.items():
@@ -155,7 +155,7 @@ STORED = SPARSE[:1024] + SPARSE[1024 + 40 * 512 :][:512]
 
 
 def sparse_member(version: str) -> bytes:
-    """A member that is SPARSE, as the versions of GNU tar write it, without a header's checksum where it has none."""
+    """A member with the contents SPARSE, as the versions of GNU tar write it; a header without a checksum gets one."""
     if version == "old GNU":
         block = bytearray(header(type=tarfile.GNUTYPE_SPARSE, size=len(STORED)))
         places = b"".join(b"%011o\0" % number for part in MAP for number in part)
@@ -178,7 +178,7 @@ def sparse_member(version: str) -> bytes:
 
 
 def sized_by_pax() -> bytes:
-    """A member of 700 bytes whose own header says that it has none, and two blocks of headers before it."""
+    """A member of 700 bytes whose own header says 0, after two blocks of headers."""
     member = tarfile.TarInfo("x.jpg")
     member.pax_headers = {"size": "700", "comment": "c" * 600}
     return member.tobuf(tarfile.PAX_FORMAT) + b"7" * 700 + bytes(324)
@@ -359,10 +359,10 @@ def test_on_s3(bucket):
     assert read(table) == [*MEMBERS.values(), b"x"]
     assert table["uri"][0].as_py().startswith(f"tar+{url}/s/0 #.tar#")
     assert None not in table["etag"].to_pylist() + table["modified"].to_pylist()
-    assert read(listed(f"{url}/s/a//b.tar")) == [b"y"]  # a key that obstore cannot ask for
+    assert read(listed(f"{url}/s/a//b.tar")) == [b"y"]  # a key that obstore cannot request
     assert read(listed(f"{url}/s/p.parquet")) == list(MEMBERS.values())
     assert fetch([member_uri(f"{url}/s/gone.tar", 512, 1, "x")], [None], 10)[0].status == "missing"
-    assert fetch([member_uri(f"{url}/s/1.tar", 10**6, 1, "x")], [None], 10)[0].status == "unreadable"  # shorter by now
+    assert fetch([member_uri(f"{url}/s/1.tar", 10**6, 1, "x")], [None], 10)[0].status == "unreadable"  # is shorter
 
 
 def test_in_any_other_store(monkeypatch):

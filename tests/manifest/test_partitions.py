@@ -1,4 +1,4 @@
-"""Manifests as Hive, Spark and pyarrow partition them."""
+"""Manifests that are partitioned as by Hive, Spark and pyarrow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cilf.storage import locate
 
 
 def fill(folder, files: dict[str, dict]):
-    """Parquet files by path: columns."""
+    """Write Parquet files, given as columns by path."""
     for path, columns in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns), folder / path)

@@ -377,7 +377,7 @@ def test_a_table_whose_log_says_what_counts_is_refused(tmp_path, sign, kind, nam
         UsageError, match=f"is a table of {kind}.*write its current rows into a Parquet file"
     ) as refused:
         check_input(locate(f"{folder}{name}"))
-    assert (f"{kind.lower()}_scan('{folder}')" in str(refused.value)) == (kind != "Hudi")  # DuckDB does not read Hudi.
+    assert (f"{kind.lower()}_scan('{folder}')" in str(refused.value)) == (kind != "Hudi")  # DuckDB cannot read Hudi.
     assert ("DuckDB" in str(refused.value)) == (kind != "Hudi")
 
 

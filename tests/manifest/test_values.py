@@ -1,4 +1,4 @@
-"""The columns of the manifest itself, as other programs write them."""
+"""The columns of schema.MANIFEST, as other programs write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local folders: links that are followed, circles that are not, and folders that may not be read."""
+"""Local folders: links that are followed, cycles that are not, and folders that cannot be read."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_each_folder_counts_once(tmp_path, links, expected, stop):
     tables = list(walking.walk(locate(f"{tmp_path}/in")))
     paths = [uri.removeprefix(f"{tmp_path}/") for table, _ in tables for uri in table["uri"].to_pylist()]
     assert sorted(paths) == expected
-    # The same in two goes, with what the first one told in between.
+    # The same in two walks, the second of which resumes from the place that the first returned.
     stop = min(stop, len(paths) - 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walking, "_TABLE_ROWS", stop + 1)
@@ -121,7 +121,7 @@ def test_what_is_no_file_is_no_object(tmp_path):
 
 @pytest.fixture
 def refused(monkeypatch, tmp_path):
-    """Let the folders called `lost+found` answer with an error, as those of another user do."""
+    """Make folders called `lost+found` raise an error, as those of another user do."""
     truly, errors = os.scandir, {"lost+found": errno.EACCES}
     asked: list[str] = []
 

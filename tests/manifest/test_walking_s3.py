@@ -1,4 +1,4 @@
-"""Listing S3 side by side: every key once, whatever it looks like and wherever a prefix is cut."""
+"""Listing S3 in parallel: every key once, whatever it looks like and wherever a prefix is cut."""
 
 from __future__ import annotations
 
