@@ -70,7 +70,7 @@ class Clip(_Grown):
     architecture: str | dict[str, Any] = "ViT-B-16"
     """A name open_clip knows, or the contents of one of its architecture files."""
     stages: int | None = Field(default=None, ge=1)
-    """How many stages of its convolutional timm trunk the image tower keeps, in an architecture of your own;
+    """Number of stages of its convolutional timm trunk that the image tower keeps, in an architecture of your own;
     CILF-CIAE's FourierFormer then replaces the others. null: the whole tower."""
     weights: str | None = None
     """An open_clip tag or a local file (open_clip or OpenAI layout). null: random weights, to be trained."""
@@ -109,7 +109,7 @@ class Images(_Grown):
     size: int = Field(default=224, ge=16)
     """Side of the square input, pixels."""
     frame: Frame = Frame()
-    """How the crops that the model was trained on were cut; a face in a photograph is cut out the same way."""
+    """Framing of the crops that the model was trained on; a face in a photograph is cut out the same way."""
     body: bool = False
     """Whether the input also has the body below each face, in three further channels; see cilf.images.body."""
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
@@ -140,7 +140,7 @@ class Prompts(_Frozen):
     )
     """Averaged in text space; `{age}` is replaced by the age, or by the class's name if it has one."""
     numbers: Literal["digits", "words"] = "digits"
-    """How an age is spelled in a template; names are inserted as they are."""
+    """Spelling of ages in a template; names are inserted as they are."""
     context: int = Field(default=0, ge=0)
     """Learned context tokens put before each prompt (CoOp); 0 for none."""
     conditioned: bool = False

@@ -69,7 +69,7 @@ def _put_if(target: Location, data: bytes, **condition: str) -> bool:
 
 
 def _refused(error: BaseException) -> bool:
-    """Whether a store rejected a PUT because its condition does not hold (412) or another write is in progress
+    """True if a store rejected a PUT because its condition does not hold (412) or another write is in progress
     (409)."""
     seen: BaseException | None = error
     while seen is not None:

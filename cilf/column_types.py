@@ -55,13 +55,13 @@ def united(first: pa.DataType, second: pa.DataType) -> pa.DataType:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether the values are lists, however they are stored."""
+    """True if the values are lists, however they are stored."""
     views = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
     return views or pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Whether the values are bytes, however they are stored."""
+    """True if the values are bytes, however they are stored."""
     is_ = pa.types
     if is_.is_dictionary(kind):
         return is_bytes(kind.value_type)
@@ -71,7 +71,7 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 
 def has_bytes(kind: pa.DataType) -> bool:
-    """Whether the values are structs with a field `bytes` of bytes, as Hugging Face writes images."""
+    """True if the values are structs with a field `bytes` that holds bytes, as Hugging Face writes images."""
     return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and is_bytes(kind.field("bytes").type)
 
 
@@ -107,9 +107,9 @@ def known(values: pa.Array) -> pa.DataType:
 
 
 def known_of_both(first: pa.DataType, second: pa.DataType) -> pa.DataType:
-    """What two arrays together show about their column, given the `known` type of each.
+    """The type that two arrays together show for their column, given the `known` type of each.
 
-    Text stands for structs without fields only if it does so in both.
+    Text represents structs without fields only if it does so in both.
     """
     if first == second or pa.types.is_null(second):
         return first

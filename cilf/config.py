@@ -52,7 +52,7 @@ class LabelOptions:
     """Options of `cilf label`."""
 
     input: str
-    """What to label: a folder, a URL (s3://, gs://, file://), one image, a manifest (a .parquet, .csv or .jsonl file,
+    """Input to label: a folder, a URL (s3://, gs://, file://), one image, a manifest (a .parquet, .csv or .jsonl file,
     also .csv.gz, .jsonl.gz or .ndjson, with a `uri` column, a folder of Parquet files whose name ends in .parquet, a
     folder that `cilf list` has written, or the manifest.json of an S3 Inventory), or images packed into a .tar or, as a
     column, into a .parquet file. "folder/*.tar" means all files in the folder with this ending."""
@@ -67,8 +67,8 @@ class LabelOptions:
     """Name of a bundled model, or a path or URL of a model folder."""
 
     faces: Literal["detect", "auto", "none"] = "detect"
-    """How faces are found. detect: every face in the photograph. none: the whole image is one face, for a corpus
-    of crops. auto: an image whose only face fills it like a crop is used whole, any other as with detect."""
+    """Face detection. detect: every face in the photograph. none: the whole image is one face, for a corpus of crops.
+    auto: an image whose only face fills it like a crop is used whole, any other as with detect."""
 
     thumbnails: Annotated[bool, _Flag] = False
     """Keep the crops of the faces in a further column `thumbnails`, as JPEG files of about 5 kB each. Objects that are
@@ -118,7 +118,7 @@ class LabelOptions:
     whole corpus, and what fails."""
 
     price: Annotated[float | None, _Positive] = None
-    """What one machine costs per hour, in any currency, for the cost that --dry-run prints."""
+    """Cost of one machine per hour, in any currency, for the total cost that --dry-run prints."""
 
     cluster: Annotated[str | None, Parameter(env_var="RAY_ADDRESS")] = None
     """Address of the Ray cluster to run on, or auto to find it. Default: Ray is started on this machine for
@@ -384,7 +384,7 @@ class ReportOptions:
     """Number of faces in the review queue."""
 
     price: Annotated[float | None, _Positive] = None
-    """What all machines of a run together cost per hour, in any currency, for the cost of each run."""
+    """Cost of all machines of a run together per hour, in any currency, for the cost of each run."""
 
     corrections: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)] = ()
     """CSV or Parquet file or URL of a review queue with true_age (years) filled in, or a folder of such files, such as
@@ -415,7 +415,7 @@ class BenchOptions:
     """Options of `cilf bench`."""
 
     what: Literal["label", "train", "mixers"] = "label"
-    """What to measure. label: this machine's limits and the whole pipeline. train: training on all cores, compared with
+    """The benchmark. label: this machine's limits and the whole pipeline. train: training on all cores, compared with
     a plain loop. mixers: FourierFormer mixers by number of tokens."""
 
     _: KW_ONLY
@@ -428,7 +428,7 @@ class BenchOptions:
     it."""
 
     objects: Literal["crops", "snapshots", "photographs", "s3"] = "crops"
-    """What to label. crops: 200 x 200 pixels, local files. snapshots, photographs: local files of 1 and of 12
+    """Objects to label. crops: 200 x 200 pixels, local files. snapshots, photographs: local files of 1 and of 12
     megapixels, in which the faces are found first. s3: crops from an S3 store on this machine that answers after
     --latency-ms. For `label`."""
 
@@ -443,7 +443,7 @@ class BenchOptions:
     """Measure only this stage. For `label`. Default: each of them, and the whole pipeline."""
 
     price: Annotated[float | None, _Positive] = None
-    """What this machine costs per hour, in any currency, for the cost of a million images. For `label`."""
+    """Cost of this machine per hour, in any currency, for the cost of a million images. For `label`."""
 
     repeats: Annotated[int, _AtLeastOne] = 3
     """Number of measurements of each figure; the median is reported."""

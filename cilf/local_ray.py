@@ -103,7 +103,8 @@ def _places() -> list[str]:
 
 
 def _refusal(folder: str) -> str | None:
-    """Why a folder cannot hold a socket: the path is too long, or the file system supports none. None if it can."""
+    """The reason why a folder cannot hold a socket: a path that is too long, or a file system without sockets. None if
+    it can."""
     path = Path(folder) / ("s" * len(_LONGEST_SOCKET))
     with socket.socket(socket.AF_UNIX) as tried:
         try:
@@ -115,7 +116,7 @@ def _refusal(folder: str) -> str | None:
 
 
 def _has_token() -> bool:
-    """Whether Ray finds a token. A process keeps the first one it finds, even for clusters that it joins later."""
+    """True if Ray finds a token. A process keeps the first one it finds, even for clusters that it joins later."""
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""How a process reuses memory that it has freed."""
+"""Reuse of freed memory within a process."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def check_results(output: Location, names: Sequence[str], *keys: str) -> None:
 
 
 def is_record(file: Location, *keys: str) -> bool:
-    """Whether a file is a JSON object with these keys."""
+    """True if a file is a JSON object with these keys."""
     try:
         record = json.loads(read(file) or b"null")
     except (ValueError, OSError):

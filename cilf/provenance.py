@@ -1,4 +1,4 @@
-"""Where numbers come from: run ids, the fingerprint of a model, the versions in use."""
+"""The origin of results: run ids, the fingerprint of a model, the versions in use."""
 
 from __future__ import annotations
 

@@ -52,17 +52,17 @@ _JOINING = {
 
 
 def not_started(error: BaseException) -> str:
-    """Why Ray did not start on this machine, in one line, with the remedy where the cause is known."""
+    """The reason why Ray did not start on this machine, in one line, with the remedy if the cause is known."""
     return _with_remedy(error, _BY_NUMBER, _STARTING)
 
 
 def not_joined(error: BaseException) -> str:
-    """Why a cluster could not be joined, in one line, with the remedy where the cause is known."""
+    """The reason why a cluster could not be joined, in one line, with the remedy if the cause is known."""
     return _with_remedy(error, {}, _JOINING)
 
 
 def is_late(error: BaseException) -> bool:
-    """Whether Ray took too long to start, or failed for an unknown reason: another try may help."""
+    """True if Ray took too long to start, or failed for an unknown reason: another try may help."""
     return _remedy(_chain(error), _BY_NUMBER, _STARTING) in (_LATE, None)
 
 

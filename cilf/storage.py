@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Patience:
-    """How often and how long requests are tried before a store counts as failed."""
+    """Limits on attempts and waiting times, after which a store counts as failed."""
 
     attempts: int
     """Attempts of the client for each request; it waits a random time up to 1, 2, 4, 8, 16, 20, 20 ... s in between."""
@@ -47,7 +47,7 @@ WORKING = Patience(attempts=10, answer_s=30)
 CHECKING = Patience(attempts=2, answer_s=10)
 """While a plan is being checked: a wrong address is reported soon."""
 ONCE = Patience(attempts=1, answer_s=30)
-"""For a caller that retries by itself."""
+"""A single attempt, for a caller that retries by itself."""
 
 CONNECTIONS = 64
 """Requests in flight to one store from one process."""
@@ -138,7 +138,7 @@ def problem(error: BaseException, url: str) -> str:
 
 
 def lies_inside(place: Location, folder: Location) -> bool:
-    """Whether a place is a folder or lies below it, through any links and mounts; neither needs to exist."""
+    """True if a place is a folder or lies below it, through any links and mounts; neither needs to exist."""
     if place.scheme != "file" or folder.scheme != "file":
         return f"{place.url}/".startswith(f"{folder.url.rstrip('/')}/")
     real, outer = (Path(os.path.realpath(local.path)) for local in (place, folder))
@@ -252,7 +252,7 @@ def bundled_models() -> list[str]:
 
 
 def is_bundled(model: str) -> bool:
-    """Whether this is the name of a model that comes with CILF."""
+    """True if this is the name of a model that comes with CILF."""
     return "/" not in model and (_BUNDLED / model).is_dir()
 
 

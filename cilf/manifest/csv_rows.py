@@ -91,7 +91,7 @@ def _parsed(block: bytes, line: int, url: str, names: list[str] | None) -> pa.Ta
 
 
 def _row_breaks(block: bytes, number: int) -> int:
-    """How many lines end before the row with this number; rows that are not blank are counted from 1."""
+    """Number of lines that end before the row with this number; rows that are not blank are counted from 1."""
     rows = [row for row in _ROW.finditer(block + b"x") if row.group().strip(b"\r\n")]  # A CR may end the last one.
     return breaks(block[: rows[number - 1].start()])
 

@@ -39,17 +39,17 @@ class State:
     """The contents of `_draft.json`."""
 
     command: dict[str, Any]
-    """What is to be listed. Another command starts a new draft."""
+    """The inputs and globs of the listing. Another command starts a new draft."""
     listing: str = field(default_factory=new_run_id)
     left: dict[str, Any] = field(default_factory=dict)
-    """What is left to list of each INPUT that has been started; see cilf.manifest.listing.read."""
+    """The rest to list of each INPUT that has been started; see cilf.manifest.listing.read."""
     parts: list[dict[str, Any]] = field(default_factory=list)
     """Name and number of objects of each file."""
     bytes: int = 0
     repeats: int = 0
     seconds: float = 0.0
     left_out: list[str] = field(default_factory=list)
-    """What could not be read, and why."""
+    """Messages about what could not be read."""
     listed: bool = False
 
     @property

@@ -28,7 +28,7 @@ def object_ids(table: pa.Table) -> np.ndarray:
 
 
 def contains(sorted_ids: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Which of `ids` are in `sorted_ids`: bool, like `ids`."""
+    """Mask of the `ids` that are in `sorted_ids`: bool, like `ids`."""
     found = np.zeros(len(ids), dtype=bool)
     if len(sorted_ids):
         order = np.argsort(ids)  # Sorted, each search continues where the last one ended, which is six times faster.
@@ -51,7 +51,7 @@ class Seen:
         """Number of ids that were repeats."""
 
     def new(self, ids: np.ndarray) -> np.ndarray:
-        """Which of `ids` are new, also within `ids` itself: bool. They then count as seen."""
+        """Mask of the `ids` that are new, also within `ids` itself: bool. They then count as seen."""
         different, place = np.unique(ids, return_index=True)
         unknown = np.ones(len(different), dtype=bool)
         for run in self._runs:

@@ -59,7 +59,7 @@ def open_inventory(source: Location) -> Manifest | None:
 
 
 def is_inventory(source: Location) -> bool:
-    """Whether this is the `manifest.json` of an S3 Inventory."""
+    """True if this is the `manifest.json` of an S3 Inventory."""
     return _description(source) is not None
 
 

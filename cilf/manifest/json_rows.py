@@ -58,7 +58,7 @@ def read(stream: Any, found: pa.Schema, url: str) -> Iterator[pa.RecordBatch]:
 
 
 def _may_kill(block: bytes) -> bool:
-    """Whether Arrow may crash on this block, because it begins with null or a line has more than _MANY brackets."""
+    """True if Arrow may crash on this block, because it begins with null or a line has more than _MANY brackets."""
     return block.lstrip().startswith(b"null") or max(map(_brackets, block.split(b"\n"))) > _MANY
 
 

@@ -51,7 +51,7 @@ class Include:
         return chosen
 
     def may_hold(self, folder: str) -> bool:
-        """Whether any object below a folder, whose key ends in a slash, can match."""
+        """True if any object below a folder, whose key ends in a slash, can match."""
         folder = folder.lower()  # Objects that would match in other case are counted for `remark`.
         return not self._globs or any(folder.startswith(start) or start.startswith(folder) for start in self._starts)
 

@@ -50,7 +50,7 @@ class Input(NamedTuple):
 
 
 def is_manifest(source: Location) -> bool:
-    """Whether INPUT is a list of objects: named like one, tars included, a folder that `cilf list` has written, or the
+    """True if INPUT is a list of objects: named like one, tars included, a folder that `cilf list` has written, or the
     manifest.json of an S3 Inventory. A folder of photographs that happens to hold a Parquet file is a folder of
     photographs.
 

@@ -68,7 +68,7 @@ def open_packed(source: Location) -> Manifest | None:
 
 
 def is_tar(source: Location) -> bool:
-    """Whether this is a tar, or several, by its name. A folder with such a name is a folder.
+    """True if this is a tar, or several, by its name. A folder with such a name is a folder.
 
     Raises:
         UsageError: the store cannot be reached.

@@ -50,7 +50,7 @@ class Manifest:
 
 
 def is_named_manifest(source: Location) -> bool:
-    """Whether the name says that this is a manifest."""
+    """True if this is a manifest by its name."""
     return source.path.lower().endswith((".parquet", *formats.CSV, *formats.JSON))
 
 
@@ -114,7 +114,7 @@ def manifest_files(source: Location) -> list[ManifestFile]:
 
 
 def _fits(path: str, pattern: str) -> bool:
-    """Whether a file's name matches a pattern with `*`, which does not match the first character of hidden names."""
+    """True if a file's name matches a pattern with `*`, which does not match the first character of hidden names."""
     name = path.rpartition("/")[2]
     fits = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL)
     return fits is not None and (not name.startswith((".", "_")) or pattern[0] == name[0])
@@ -160,14 +160,14 @@ def _local_files(source: Location) -> dict[str, Any]:
 
 
 def _is_data(path: str, folder: Location) -> bool:
-    """Whether a file below a folder is one of its Parquet files. The logs and temporary files of other programs start
+    """True if a file below a folder is one of its Parquet files. The logs and temporary files of other programs start
     with a dot or `_`, as ours do."""
     below = path[len(folder.path) :].strip("/").split("/")
     return path.lower().endswith(".parquet") and not any(map(_is_hidden, below))
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a name is hidden by the rule of Spark: `_camera=X` is not, as it is a partition."""
+    """True if a name is hidden by the rule of Spark: `_camera=X` is not, as it is a partition."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 

@@ -135,7 +135,7 @@ def _since_1970(number: pa.Array) -> pa.Array:
 
 
 def _are_clocks(number: pa.Array) -> bool:
-    """Whether all numbers other than 0 look like days and times. One alone may be milliseconds: 199912312359 is in
+    """True if all numbers other than 0 look like days and times. One alone may be milliseconds: 199912312359 is in
     1976."""
     some = number.filter(pc.not_equal(number, 0)).cast(pa.int64(), safe=False).cast(pa.string())
     return len(some) > 0 and pc.all(pc.match_substring_regex(some, _CLOCK)).as_py()

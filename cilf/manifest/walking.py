@@ -50,7 +50,7 @@ def walk(
 
 
 def holds_objects(source: Location, say: Callable[[str], None] = tell) -> bool:
-    """Whether there is anything to walk, without walking all of it."""
+    """True if there is anything to walk; does not walk all of it."""
     if source.scheme == "file":
         with suppress(FileNotFoundError):
             return next(LocalWalk(source.path, [], Include(), say).files(None), None) is not None

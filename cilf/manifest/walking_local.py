@@ -113,7 +113,7 @@ class LocalWalk:
             yield from self._below(path, real, begun)
 
     def _is_walked(self, real: str) -> bool:
-        """Whether the contents of a folder are found without following this link to it."""
+        """True if the contents of a folder are found without following this link to it."""
         on_the_way = (real, *map(str, PurePath(real).parents))
         if any(place in self.followed for place in on_the_way):
             return True

@@ -83,7 +83,7 @@ class S3Walk:
         self._cutting: dict[Future[Any], _Span] = {}
 
     def tables(self) -> Iterator[tuple[Location, pa.Table, list[SpanLeft]]]:
-        """For each table its prefix, the table (schema.MANIFEST without `id`), and what is left of the prefix after it.
+        """A prefix, a table of schema.MANIFEST without `id`, and what is left of the prefix after this table.
 
         Raises:
             UsageError: a prefix cannot be listed.
@@ -145,7 +145,7 @@ class S3Walk:
 
 
 def holds_objects(source: Location) -> bool:
-    """Whether there is anything under a prefix."""
+    """True if there is anything under a prefix."""
     fs = _lister(source.fs)
     page: _Page = sync(fs.loop, _page, fs, _Span(source), 1)
     return bool(page.keys)

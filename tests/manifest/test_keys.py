@@ -74,4 +74,4 @@ def test_what_is_said():
     )
     said = "none of 9 objects matches --include '/in/*.jpg', which must match the whole key, such as a.jpg"
     assert remark("/in/*.jpg") == said
-    assert remark("x", keys=["a"]).startswith("the one object does not fit --include 'x'")
+    assert remark("x", keys=["a"]).startswith("the only object does not match --include 'x'")
