@@ -86,7 +86,7 @@ class Estimator:
         self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
         model, corrector, second, self.card = load_model(folder)
         if corrector is None:
-            raise ModelFolderError(f"{folder} has no calibrated correction, so it can judge no estimate")
+            raise ModelFolderError(f"{folder} has no calibrated correction, so it cannot judge its estimates")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         size, _, channels = self.images.shape
         image = torch.zeros(1, channels, size, size, device=self.device)

@@ -62,7 +62,7 @@ def _instead(names: Sequence[str], url: str) -> str:
     near = [name for name in names if name.strip(_INVISIBLE).strip().lower() == "uri"]
     if near:
         return f", but {near[0]!r}: rename it to `uri`"
-    images = " nor one of images" if url.lower().endswith(".parquet") else ""
+    images = " and no column of images" if url.lower().endswith(".parquet") else ""
     commas = "; separate fields by commas" if len(names) == 1 and re.search("[;\t|]", names[0]) else ""
     return f"{images} (its columns: {', '.join(names) or 'none'}){commas}"
 

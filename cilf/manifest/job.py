@@ -34,7 +34,7 @@ _TELL_EVERY_S = 30
 def run(options: ListOptions) -> int:
     """See cilf.manifest.list_objects."""
     if len(options.places) < 2:
-        only = f"{options.places[0]} alone is given" if options.places else "neither is given"
+        only = f"only {options.places[0]} is given" if options.places else "none is given"
         raise UsageError(
             f"expected at least two places: INPUT... MANIFEST, what to list and the folder for the listing; {only}"
         )

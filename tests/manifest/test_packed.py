@@ -333,7 +333,7 @@ def test_which_parquet_files_hold_images(tmp_path):
     pq.write_table(pa.table({"photo": [b"1"], "caption": ["a"]}), file)
     assert read(listed(str(file))) == [b"1"]
     pq.write_table(pa.table({"sound": [b"1"], "path": ["a.jpg"]}), file)
-    with pytest.raises(UsageError, match=r"no column `uri` nor one of images \(its columns: sound, path\)"):
+    with pytest.raises(UsageError, match=r"no column `uri` and no column of images \(its columns: sound, path\)"):
         check_input(locate(str(file)))
     pq.write_table(pa.table({"image": [b"1"], "uri": ["/a.jpg"]}), file)
     assert pa.concat_tables(objects(locate(str(file))))["uri"].to_pylist() == ["/a.jpg"]
