@@ -133,7 +133,7 @@ def test_yaml(photos, tmp_path):
     ("arguments", "message"),
     [
         ([], "requires an argument"),
-        (["{photos}"], "expected at least two places: INPUT... MANIFEST, only .*photos is given"),
+        (["{photos}"], "expected at least two places: INPUT... MANIFEST, .*only .*photos is given"),
         (["{photos}", "{tmp}/into photos/list"], "inside INPUT"),
         (["file://{photos}", "{tmp}/into photos"], "inside INPUT"),
         (["{tmp}/into photos", "{photos}/b/list"], "inside INPUT"),
