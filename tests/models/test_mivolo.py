@@ -87,7 +87,7 @@ def test_bodies_are_seen_and_hidden_in_training_alone():
 
 
 def test_no_other_system_looks_at_bodies():
-    with pytest.raises(ValueError, match="mivolo alone"):
+    with pytest.raises(ValueError, match="only the system mivolo"):
         Model(images=Images(body=True))
     assert Model(system=MiVolo(), images=Images(body=True)).images.shape == (224, 224, 6)
 

@@ -204,8 +204,8 @@ def test_what_is_no_csv_is_refused_by_its_line(text, complaint, tmp_path):
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        ("C:\\photos\\a.jpg", "a path of Windows"),
-        ("\\\\host\\a.jpg", "a path of Windows"),
+        ("C:\\photos\\a.jpg", "a Windows path"),
+        ("\\\\host\\a.jpg", "a Windows path"),
         ("https://x.y/a.jpg", "cannot open https://"),
         ("hdfs://a/b.jpg", "cannot open hdfs://"),
         ("tar+https://x.y/a.tar#512:3/b.jpg", "cannot open https://"),
