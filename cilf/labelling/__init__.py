@@ -1,4 +1,4 @@
-"""Labelling a corpus on Ray. `label` is the way in; its imports wait until it is called."""
+"""Labelling a corpus on Ray. `label` is the entry point; it imports what it needs only when it is called."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from cilf.config import CompactOptions, LabelOptions
 
 
 def label(options: LabelOptions) -> int:
-    """Label every object under INPUT that has no label of this model yet, and say on stdout what came of it.
+    """Label every object under INPUT that has no label of this model yet, and print a summary to stdout.
 
     Returns:
-        0: every object has its row.
+        0: every object has a label row.
 
     Raises:
-        UsageError, ModelFolderError: found before any work was done; nothing has been labelled.
-        JobError: the job failed; what has been labelled stays, and the same call goes on from there.
+        UsageError, ModelFolderError: raised before any work is done; nothing has been labelled.
+        JobError: the job failed; the labels written so far stay, and the same call resumes from there.
     """
     from cilf.labelling.job import run
 
@@ -21,7 +21,7 @@ def label(options: LabelOptions) -> int:
 
 
 def compact(options: CompactOptions) -> int:
-    """Merge the small label files of every model in OUTPUT; one line per model on stdout.
+    """Merge the small label files of every model in OUTPUT, and print one line per model to stdout.
 
     Raises:
         UsageError: there are no labels, or a run is writing them.

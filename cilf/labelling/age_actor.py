@@ -1,4 +1,4 @@
-"""The second stage: crops -> judged ages. One actor is one replica of the model."""
+"""The second stage: crops -> age estimates. Each actor is one replica of the model."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class AgeActor:
     ) -> None:
         """
         Args:
-            model: name, path or URL of the model. Not the weights: every node loads them from close by.
+            model: name, path or URL of the model. The weights are not passed: every node loads them itself.
             precision: float32 or bfloat16.
             compiled: whether the network is compiled first.
-            batch_sizes: crops that may go through the model at once, in rising order: the fastest is taken.
-            actors_per_node: how many replicas share this machine's cores.
+            batch_sizes: candidate numbers of crops per model call, in ascending order; the fastest is used.
+            actors_per_node: number of replicas that share this machine's cores.
         """
         keep_freed_memory()
-        # Ray gives every worker OMP_NUM_THREADS=1, so torch knows of no more.
+        # Ray sets OMP_NUM_THREADS=1 in every worker, so torch would use a single thread.
         threads = max(1, cores() // actors_per_node)
         self.estimator = self.load(model, precision, compiled, threads)
         self.batch_size = batch_sizes[0] if len(batch_sizes) == 1 else fastest(self.estimator, batch_sizes)
-        gc.freeze()  # Ray has every process collect garbage now and then, and what is here by now stays.
+        gc.freeze()  # Ray makes every process collect garbage now and then; the objects made so far are permanent.
         self._clock = threading.Lock()
         self._told_until = 0.0
 
     def load(self, model: str, precision: Precision, compiled: bool, threads: int) -> Estimator:
-        """The replica itself."""
+        """Load the replica of the model."""
         from cilf.estimator import Estimator
 
         return Estimator(model_folder(model), precision=precision, compiled=compiled, threads=threads)
@@ -54,7 +54,7 @@ class AgeActor:
     def __call__(self, table: pa.Table) -> pa.Table:
         """schema.FETCHED -> schema.JUDGED, both with the user's own columns; rows in the same order.
 
-        An exception, of which the model is the cause and no single photograph, makes all rows schema.BROKEN.
+        An exception is due to the model, not to a single photograph, so it makes all rows schema.BROKEN.
         """
         table = table.combine_chunks()
         start = time.perf_counter()
@@ -75,7 +75,7 @@ class AgeActor:
         )
 
     def _seconds_since(self, start: float) -> float:
-        """Without what another call that ran beside this one has already told of."""
+        """Seconds since `start`, without those that a concurrent call has already reported."""
         with self._clock:
             start, self._told_until = max(start, self._told_until), time.perf_counter()
             return self._told_until - start
@@ -94,7 +94,7 @@ def _replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
 
 
 def crops(column: pa.ChunkedArray, shape: tuple[int, int, int]) -> np.ndarray:
-    """All crops of a block, uint8 [N, *shape], faces of one image after another. Nothing is copied."""
+    """All crops of a block, uint8 [N, *shape], in the order of their images. Nothing is copied."""
     array = column.combine_chunks()
     if not len(array):
         return np.empty((0, *shape), np.uint8)

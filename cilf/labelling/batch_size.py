@@ -1,4 +1,4 @@
-"""How many crops go through the model at once: tried out on the machine itself."""
+"""The number of crops per model call, chosen by measurements on the machine itself."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 if TYPE_CHECKING:
     from cilf.estimator import Estimator
 
-_TIMED = 3  # calls of each size; the fastest counts, as others may be at work beside it
+_TIMED = 3  # timed calls per size; the fastest counts, because other work may slow the rest
 _ENOUGH = 0.95
 
 
 def fastest(estimator: Estimator, sizes: Sequence[int]) -> int:
-    """The smallest of `sizes` that comes within 5 % of the most images per second.
+    """The smallest of `sizes` whose images per second are within 5 % of the highest rate.
 
-    Smaller batches wait less for their last image and leave more memory. Sizes that the device's memory does not hold
-    are passed over.
+    Smaller batches wait less for their last image and leave more memory free. Sizes that do not fit into the device's
+    memory are skipped.
 
     Args:
         estimator: the model as it will be used.
-        sizes: in rising order. The first one is taken to fit.
+        sizes: in ascending order. The first one has to fit.
     """
     from torch import OutOfMemoryError
 
@@ -31,7 +31,7 @@ def fastest(estimator: Estimator, sizes: Sequence[int]) -> int:
     for size in sizes:
         noise_NHWC = np.random.default_rng(0).integers(0, 256, (size, *estimator.images.shape), np.uint8)
         try:
-            estimator(noise_NHWC)  # kernels are chosen and memory is taken
+            estimator(noise_NHWC)  # selects kernels and allocates memory
             rates[size] = size / min(_seconds(estimator, noise_NHWC) for _ in range(_TIMED))
         except OutOfMemoryError:
             if not rates:

@@ -1,8 +1,8 @@
-"""One set of columns in one OUTPUT: every label file has the same columns of the user's, in the same types.
+"""One set of columns per OUTPUT: all label files have the same user columns, with the same types.
 
-Most readers take the columns of the first file that they find for those of all. So a run that brings another column, or
-a wider type, first writes the label files of earlier runs again, one by one and each under its own name. Their rows and
-all other columns stay as they are, so a rewriting that was interrupted needs no journal: the next run goes on with it.
+Most readers assume that all files have the columns of the first file that they open. So a run that adds a column, or
+needs a wider type, first rewrites the label files of earlier runs, one by one and each under its own name. Their rows
+and all other columns stay as they are, so an interrupted rewrite needs no journal: the next run continues it.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from cilf.labelling.pipeline import Work
 from cilf.storage import Location, files, folders, write
 
 _READERS = 32
-_WRITERS = 4  # each holds a file of up to 128 MB, which is rather more before it is compressed
+_WRITERS = 4  # each holds a file of up to 128 MB, which takes considerably more memory before it is compressed
 _BATCH = 16_384  # rows that are rewritten at once
-_FOOTER = 65_536  # bytes; one request fetches so much of a file's end, which mostly says all of its columns
+_FOOTER = 65_536  # bytes that one request fetches from a file's end; they usually hold the whole schema
 _OURS = frozenset({*schema.MANIFEST.names, *schema.LABELS.names})
 
-_ADVICE = "write the column in INPUT as it is in the labels of earlier runs, or choose another OUTPUT"
+_ADVICE = "give the column in INPUT the name and type that it has in earlier labels, or choose another OUTPUT"
 
 Found = dict[Location, pa.Schema]
-"""Files, and the columns of the user's that each has."""
+"""Files, and the user columns of each."""
 
 
 def agree(output: Location, work: Work, thumbnails: bool, say: Callable[[str], None]) -> None:
     """Give all label files in OUTPUT and the manifest of a run the same columns. The run holds its lease.
 
     Args:
-        thumbnails: whether the run makes a column of them itself.
-        say: where a wait for another run's lease, and a rewriting, are announced.
+        thumbnails: whether the run itself adds a column of thumbnails.
+        say: called with a line when the run waits for another run's lease, and when it rewrites files.
 
     Raises:
         UsageError: no type holds all values of a column; nothing was changed.
@@ -55,16 +55,16 @@ def agree(output: Location, work: Work, thumbnails: bool, say: Callable[[str], N
         if _differing(labels, _columns_of(labels, manifest, made)):
             for lease in {_lease_of(file) for file in labels} - {work.lease}:
                 held.enter_context(Lease(lease, work.run, say))
-            labels = _own_columns(_label_files(output))  # Until then others may have written and merged some.
+            labels = _own_columns(_label_files(output))  # Other runs may have written or merged some since.
         columns = _columns_of(labels, manifest, made)
         carried = [field for field in columns if field not in made]
         old = _differing(labels, columns)
-        # By order, too: only files of the same order are merged.
+        # The order of columns counts, too: only files with the same order can be merged.
         new = [file for file, own in manifest.items() if own != pa.schema(carried)]
         _each(partial(_check, columns=columns), [*old, *new])
         _each(partial(_rewrite, columns=carried, run=None), new)
         if old:
-            say(f"the columns of your own have changed: rewriting {len(old):,} label files")
+            say(f"your own columns have changed: rewriting {len(old):,} label files")
         _each(partial(_rewrite, columns=columns, run=work.run), old)
 
 
@@ -77,22 +77,22 @@ def _columns_of(labels: Found, manifest: Found, made: list[pa.Field]) -> list[pa
 
 
 def common(found: Found, made: Iterable[pa.Field] = ()) -> list[pa.Field]:
-    """The columns of all files and `made`, each of a type that holds the values of all. Where types do not go together,
-    the files are read: text that is null in every row goes with everything.
+    """The columns of all files and `made`, each with a type that holds the values of all files. If types conflict, the
+    files are read: a column that is null in every row fits any type.
 
     Raises:
         TypeError: no type holds all values of a column.
     """
     fields = {field.name: field for columns in found.values() for field in columns} | {f.name: f for f in made}
     if twice := twins(fields):
-        raise TypeError(f"most readers take the columns {' and '.join(twice)}, which differ by case alone, for one")
+        raise TypeError(f"the columns {' and '.join(twice)} differ only in case, and most readers treat them as one")
     names = sorted(fields, key=lambda name: name == schema.THUMBNAILS.name)
     types = {name: _type(name, found) for name in names}
     return [fields[name] if kind is None else pa.field(name, kind) for name, kind in types.items()]
 
 
 def _type(name: str, found: Found) -> pa.DataType | None:
-    """The type of one column; None where no file has it."""
+    """The type of one column; None if no file has it."""
     having = {file: columns.field(name).type for file, columns in found.items() if name in columns.names}
     if not having:
         return None
@@ -108,7 +108,7 @@ def _type(name: str, found: Found) -> pa.DataType | None:
 
 
 def _known(file: Location, name: str) -> pa.DataType:
-    """The type of a column, with null where the file has no value of it."""
+    """The type of a column in a file, with null wherever the file has no value."""
     return reduce(known_of_both, (known(batch[name]) for batch in _batches(file, [name])), pa.null())
 
 
@@ -136,7 +136,7 @@ def _check(file: Location, columns: list[pa.Field]) -> None:
 
 
 def _rewrite(file: Location, columns: list[pa.Field], run: str | None) -> None:
-    """Write a file again with these columns of the user's; a label file only if `run` holds its model's lease."""
+    """Rewrite a file with these user columns; a label file only if `run` holds the lease of its model."""
     before, buffer = _columns(file), io.BytesIO()
     wanted = pa.schema([*(field for field in before if field.name in _OURS), *columns], before.metadata)
     with pq.ParquetWriter(buffer, wanted, compression="zstd") as writer:
@@ -164,7 +164,7 @@ def _own_columns(found: list[Location]) -> Found:
 
 
 def _columns_if_there(file: Location) -> pa.Schema | None:
-    """None: a compaction of another model has merged the file since it was listed."""
+    """The columns of a file; None if a compaction of another model has merged it since it was listed."""
     try:
         return _columns(file)
     except FileNotFoundError:

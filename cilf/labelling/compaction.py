@@ -1,7 +1,7 @@
-"""Many small label files -> few large ones, under the lease that labelling takes too.
+"""Merging of many small label files into few large ones, under the same lease as labelling.
 
-The large file is written first and then the small ones go, so that a reader at this very moment may see rows twice but
-never misses one. A journal, written before either, says what was to be done: whatever ends in between, the next run or
+The large file is written before the small ones are removed, so a reader at that moment may see rows twice but never
+misses one. A journal, written before both, records the plan: after an interruption at any point, the next run or
 compaction finishes it first.
 """
 
@@ -42,7 +42,7 @@ def run(options: CompactOptions) -> int:
 
 
 def compact_model(output: Location, labels: Location) -> str:
-    """Merge the small files of one model, and say how many there are now.
+    """Merge the small files of one model, and return a line that says how many files there are now.
 
     Raises:
         BusyError: a run is writing them.
@@ -58,12 +58,12 @@ def compact_model(output: Location, labels: Location) -> str:
 
 
 def small_files(labels: Location) -> list[tuple[Location, int]]:
-    """Those worth merging, and their sizes in bytes."""
+    """The label files that are worth merging, and their sizes in bytes."""
     return [(file, size) for file, size in files_and_sizes(labels, ".parquet") if size < _TARGET_BYTES // 2]
 
 
 def recover(labels: Location) -> None:
-    """Finish or undo what a compaction that died has left. Called under the lease."""
+    """Finish or undo an interrupted compaction. The caller holds the lease."""
     journal = labels / _JOURNAL
     written = read(journal)
     if written is None:
@@ -77,7 +77,7 @@ def recover(labels: Location) -> None:
 
 
 def _groups(labels: Location) -> Iterator[list[Location]]:
-    """Files of the same columns that are small on their own and together about as large as a file should be."""
+    """Groups of small files with the same columns, each group about as large as one file should be."""
     waiting: dict[bytes, tuple[list[Location], int]] = {}
     for file, size in small_files(labels):
         with reading(file), file.fs.open(file.path, "rb") as opened:
@@ -92,7 +92,11 @@ def _groups(labels: Location) -> Iterator[list[Location]]:
 
 
 def _merge(labels: Location, group: list[Location], may_write: Callable[[], None]) -> None:
-    """Reading and writing take a while, in which another run may have taken over and undone what is begun here."""
+    """Merge a group into one file.
+
+    Reading and writing take a while, in which another run may take over the lease and undo an unfinished merge, so
+    `may_write` is called before every step that changes something.
+    """
     names = [file.path.rpartition("/")[2] for file in group]
     into = f"compact-{hashlib.sha256('/'.join(names).encode()).hexdigest()[:16]}.parquet"
     may_write()

@@ -1,8 +1,8 @@
-"""OUTPUT/current.json: the model whose labels readers are to take, where OUTPUT holds those of several.
+"""OUTPUT/current.json: the model whose labels readers should use, if OUTPUT holds labels of several models.
 
-It names the first model until a run of another one has ended well and left nothing out, and this model has a row for
-every photograph that the one before has, except for those that are gone. So neither a trial on a few objects nor an
-upgrade that is half done changes what readers see. A file that was written by hand, which has no `run`, stays.
+It names the first model until a run of another one has succeeded and left nothing out, and that model has a row for
+every photograph that the previous one has, except for deleted photographs. So neither a trial on a few objects nor an
+unfinished upgrade changes what readers see. A file that was written by hand, which has no `run`, is left alone.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from cilf.storage import Location, files, folders, read
 
 _NAME = "current.json"
 _RECORDS = 60
-"""Runs that are looked at, the newest."""
+"""Number of newest runs that are considered."""
 
 
 class Current(BaseModel):
-    """What the file holds."""
+    """The contents of current.json."""
 
     model: str = Field(min_length=1)
     """Fingerprint."""
     name: str | None = None
     run: str | None = None
-    """The run that made it current. None: somebody has written the file by hand."""
+    """The run that made the model current. None: the file was written by hand."""
     since: str | None = None
-    """When, UTC."""
+    """When the model became current, UTC."""
 
     def data(self) -> bytes:
-        """As bytes of the file."""
+        """The contents as bytes of the file."""
         return f"{self.model_dump_json(indent=2)}\n".encode()
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """A place whose objects a run was given, all that there are."""
+    """A place all of whose objects were given to a run."""
 
     url: str
     include: Sequence[str] = ()
-    """Globs for the key below it; none: every object."""
+    """Globs for keys below the URL; empty: every object."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class Candidate:
 
 
 def read_current(output: Location) -> Current | None:
-    """What the file says; None where there is none, or none that can be used."""
+    """The contents of current.json; None if there is no such file, or if it cannot be parsed."""
     return _parsed(read(output / _NAME))
 
 
 def name_first(output: Location, current: Current) -> None:
-    """Write the file where there is none."""
+    """Write current.json if it does not exist."""
     create(output / _NAME, current.data())
 
 
 def name_before(output: Location, candidate: Candidate) -> None:
-    """Before a run: see to it that a model is named that has labels, or this one."""
+    """Before a run, make sure that current.json names a model that has labels, or the run's own model."""
     place, models = output / _NAME, _models(output)
     before = read(place)
     if before is None:
@@ -82,11 +82,12 @@ def name_before(output: Location, candidate: Candidate) -> None:
 
 
 def chosen(models: Sequence[str], records: Mapping[str, Record]) -> Current | None:
-    """For an OUTPUT that names none: the model of the newest run that ended well and was not cut short by --limit.
+    """The model for an OUTPUT without current.json: that of the newest run that succeeded and was not cut short by
+    --limit.
 
     Args:
-        models: those that have labels, the newest last.
-        records: of runs, the newest last.
+        models: the models that have labels, newest last.
+        records: records of runs, newest last.
     """
     there = [record for record in records.values() if record.model in models]
     newest = [record for record in there if record.whole] or [record for record in there if record.model == models[-1]]
@@ -96,14 +97,14 @@ def chosen(models: Sequence[str], records: Mapping[str, Record]) -> Current | No
 
 
 def take_over(output: Location, candidate: Candidate, given: Sequence[Prefix]) -> str | None:
-    """After a run that ended well and left nothing out: let readers have its model.
+    """After a run that succeeded and left nothing out, make its model the current one.
 
     Args:
-        given: the places that the run was to label. Photographs of the model before that lie there and that the run did
-            not find are gone.
+        given: the places that the run was to label. Photographs of the previous model that lie there and that the run
+            did not find count as deleted.
 
     Returns:
-        What the user should know; None where nothing changes.
+        A message for the user; None if there is nothing to tell.
     """
     place = output / _NAME
     before = read(place)
@@ -117,12 +118,12 @@ def take_over(output: Location, candidate: Candidate, given: Sequence[Prefix]) -
     missing = _missing(output, now.model, candidate.model, given) if now else 0
     if now is not None and missing:
         return (
-            f"readers stay with model {now.model}: {candidate.model} has no rows for {missing:,} of its photographs "
-            f"(see {place.url}, and 'Upgrade the model' in README)"
+            f"model {now.model} stays the current one: {candidate.model} has no rows for {missing:,} of its "
+            f"photographs (see {place.url}, and 'Upgrade the model' in README)"
         )
     data = candidate.current().data()
     if create(place, data) if before is None else replace_if(place, before, data):
-        return f"readers take model {candidate.model} ({candidate.name}) from now on: see {place.url}"
+        return f"model {candidate.model} ({candidate.name}) is now the current one: see {place.url}"
     return None  # another run was faster
 
 
@@ -139,10 +140,10 @@ def _models(output: Location) -> list[str]:
 
 
 def _missing(output: Location, before: str, after: str, given: Sequence[Prefix]) -> int:
-    """Photographs that one model has labelled and another has not, and that are not gone."""
+    """Number of photographs that the model `before` has labelled, `after` has not, and that have not been deleted."""
     if before not in _models(output):
         return 0
-    from cilf.labelling.database import open_database  # DuckDB, for an upgrade alone
+    from cilf.labelling.database import open_database  # imports DuckDB, which only an upgrade needs
 
     gone, values = _gone(given)
     with open_database(output) as labels:
@@ -157,7 +158,7 @@ def _missing(output: Location, before: str, after: str, given: Sequence[Prefix])
 
 
 def _gone(given: Sequence[Prefix]) -> tuple[str, list[str | int]]:
-    """SQL: whether a photograph would have been given to the run if it were still there."""
+    """SQL condition, with its values: the run would have been given the photograph if it still existed."""
     conditions, values = ["false"], list[str | int]()
     for prefix in given:
         root = f"{prefix.url.rstrip('/')}/"

@@ -19,27 +19,27 @@ _MEMORY = "3GB"
 
 _VIEW = f"""
 CREATE VIEW labels AS
--- A column Model of the user's own, which runs refuse by now, cannot be told from ours.
+-- A user column Model, which runs refuse nowadays, cannot be distinguished from ours.
 SELECT COLUMNS(lambda name: lower(name) <> 'model'), regexp_extract({schema.FILE}, 'model=([^/]*)/[^/]*$', 1) AS model
--- Hive partitioning would take fingerprints for numbers, and any = further up in the path for a column.
+-- Hive partitioning would parse fingerprints as numbers, and any = further up in the path as a column.
 FROM read_parquet(getvariable('files'), union_by_name = true, hive_partitioning = false, filename = '{schema.FILE}')
 """
 
 _OF_FILES = (duckdb.IOException, duckdb.InvalidInputException)
 _GONE = ("No files found", "No such file", "FileNotFoundError", "NoSuchKey")
-"""What is said of a file that was there when the others were looked for."""
+"""Parts of error texts about a file that was listed but has been removed since."""
 
 Row = dict[str, Any]
 
 
 class Database:
-    """Statements over the labels of one OUTPUT."""
+    """A connection that runs SQL statements over the labels of one OUTPUT."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
 
     def give(self, name: str, table: pa.Table) -> None:
-        """Let statements read a table by this name; another one takes its place."""
+        """Make a table available to statements under a name, in place of an earlier table of that name."""
         self.connection.register(name, table)
 
     def run(self, sql: str, *values: Any) -> None:
@@ -65,26 +65,26 @@ def _as_job_errors() -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        # What is wrong with a statement has classes of its own; what is wrong inside a file may have none.
+        # Errors in a statement have their own classes; errors inside a file may have only the base class.
         if not isinstance(error, (*_OF_FILES, OSError)) and type(error) is not duckdb.Error:
             raise
         text = " ".join(str(error).partition("\nLINE ")[0].split())
-        raise JobError(f"the labels could not be read to their end ({text}): {_advice(text)}") from error
+        raise JobError(f"the labels could not be read completely ({text}): {_advice(text)}") from error
 
 
 def _advice(text: str) -> str:
     if any(gone in text for gone in _GONE):
-        return "where a run or `cilf compact` was just replacing files, the same command again reads the new ones"
-    return "remove or restore the file that is damaged or is no Parquet file"
+        return "if a run or `cilf compact` was replacing files, repeat the command to read the new ones"
+    return "remove or restore the file that is damaged or not a Parquet file"
 
 
 @contextmanager
 def open_database(output: Location) -> Iterator[Database]:
-    """The labels below `output`, for as long as the context lasts. Nothing but their columns is read yet.
+    """Open the labels below `output` for the duration of the context. At first, only their columns are read.
 
     Raises:
         UsageError: there are no labels.
-        JobError: a file is none of Parquet.
+        JobError: a file is not a Parquet file.
     """
     found = [file.url for model in folders(output / "labels") for file in files(model, ".parquet")]
     if not found:
@@ -97,7 +97,7 @@ def open_database(output: Location) -> Iterator[Database]:
             "memory_limit": _MEMORY,
             "threads": cores(),
             "temp_directory": spill,
-            "autoinstall_known_extensions": False,  # Nothing is fetched from anywhere.
+            "autoinstall_known_extensions": False,  # Nothing is downloaded.
             "autoload_known_extensions": False,
         }
         with duckdb.connect(config=config) as connection:

@@ -1,4 +1,4 @@
-"""What speaks against the options of a run."""
+"""Warnings about options of a run that do not suit its objects or the labels in OUTPUT."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _SAMPLE, _MOST_BYTES = 32, 8_000_000
 _PATIENCE_S = 30
 """Seconds to wait for the answer once everything is labelled."""
 _LOOK = 448
-"""Longer side, pixels, at which faces are looked for."""
+"""Longer side, in pixels, of the small version of an image in which faces are detected."""
 _LARGE = 0.4
-"""Side of a face, as a share of the shorter side of its image, from which the image may be a crop of it: 90 % of
-FairFace's crops, which are the widest, and one in 24 photographs."""
+"""Smallest side of a face, as a share of the shorter side of its image, at which the image may be a crop of it. 90 % of
+FairFace's crops, which are the widest, reach it, and one in 24 photographs."""
 
 
 def without_thumbnails(labels: Location) -> str | None:
-    """What to say where --thumbnails is new and objects are labelled already; None where all have theirs.
+    """A warning about objects that were labelled without thumbnails; None if all labelled objects have theirs.
 
-    Only the ends of the label files are read.
+    Only the footers of the label files are read.
     """
     with ThreadPoolExecutor(_THREADS) as threads:
         rows = sum(threads.map(_rows_without_thumbnails, files(labels, ".parquet")))
     if not rows:
         return None
-    return f"{counted(rows, 'object')} labelled before without --thumbnails get none: --relabel makes them"
+    return f"{counted(rows, 'object')} labelled earlier without --thumbnails will have none: add --relabel to make them"
 
 
 def _rows_without_thumbnails(file: Location) -> int:
@@ -53,12 +53,12 @@ def _rows_without_thumbnails(file: Location) -> int:
 
 @contextmanager
 def looked_at(rows: pa.Table, options: LabelOptions, progress: Progress) -> Iterator[None]:
-    """While the context lasts, look at a few objects with --faces none, and warn where they are no crops of faces.
+    """With --faces none, check a few objects while the context lasts, and warn if they are not crops of faces.
 
-    In a worker of Ray: an object that kills whoever decodes it is not to end the run.
+    The check runs in a Ray worker, so that an object that kills the process that decodes it does not end the run.
 
     Args:
-        rows: schema.MANIFEST; those with the smallest ids are looked at, which are as good as drawn.
+        rows: schema.MANIFEST. The rows with the smallest ids are checked; ids are hashes, so this is a random sample.
     """
     import ray
 
@@ -69,7 +69,7 @@ def looked_at(rows: pa.Table, options: LabelOptions, progress: Progress) -> Iter
     answer = ray.remote(num_cpus=0, max_retries=0)(faceless).remote(few, options)
 
     def tell() -> None:
-        with suppress(Exception):  # It is the labelling's to meet what is wrong with objects and machines.
+        with suppress(Exception):  # Labelling itself reports problems with objects and machines.
             if doubt := ray.get(answer):
                 progress.warn(doubt)
 
@@ -80,7 +80,7 @@ def looked_at(rows: pa.Table, options: LabelOptions, progress: Progress) -> Iter
 
 
 def faceless(rows: pa.Table, options: LabelOptions) -> str | None:
-    """What to say where --faces none takes photographs for faces; None where most of these images are crops."""
+    """A warning if --faces none treats photographs as faces; None if at least half of the images are crops."""
     prepare()
     wanted = [row for row in rows.to_pylist() if (row["bytes"] or 0) <= _MOST_BYTES]
     answers = fetch([row["uri"] for row in wanted], [row["bytes"] for row in wanted], _MOST_BYTES)
@@ -89,13 +89,13 @@ def faceless(rows: pa.Table, options: LabelOptions) -> str | None:
     if 2 * without <= images:
         return None
     return (
-        f"{without} of {counted(images, 'image')} looked at show no face that fills them. With --faces none each whole "
-        "image is taken for one face, and an age is given to whatever it shows; --faces detect finds the faces"
+        f"{without} of {counted(images, 'image')} checked show no face that fills them. With --faces none each whole "
+        "image counts as one face and gets an age, whatever it shows; use --faces detect to find the faces"
     )
 
 
 def _shows_a_large_face(data: bytes, max_pixels: int) -> bool | None:
-    """By a quick look at a small version of an image; None where it cannot be read."""
+    """Whether detection in a small version of an image finds a large face; None if the image cannot be read."""
     try:
         photograph = read(data, _LOOK, max_pixels)
     except DecodeError:

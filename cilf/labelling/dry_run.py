@@ -1,4 +1,4 @@
-"""`cilf label --dry-run`: a sample goes through the whole pipeline but for the writing, and speaks for the rest."""
+"""`cilf label --dry-run`: run a sample through the whole pipeline except for writing, and forecast the full run."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from cilf.words import counted
 SAMPLE = 1_000
 
 _LEAST = 100
-"""Objects that were decoded, of a sample that forecasts anything: what the first few take is mostly their process's
-start, and what could not be decoded took next to nothing."""
+"""Fewest decoded objects that allow a forecast: the time of the first few is mostly the start of their process, and
+objects that could not be decoded take next to none."""
 _DECODED = ("ok", "no_face")
 _ROUNDS = 4
-"""How often each task has to have had a block for the pace of the sample to be that of steady work: the first blocks of
-all tasks come together."""
+"""Blocks that each task must have processed before the pace of the sample counts as that of steady work: the first
+blocks of all tasks finish together."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some of the objects that there are to label."""
+    """A sample of the objects to label."""
 
     rows: pa.Table
     """schema.MANIFEST and the user's own columns."""
     of: int
-    """How many there are."""
+    """Number of all objects to label."""
 
 
 def sample(tables: Iterable[pa.Table], size: int) -> Sample:
-    """The rows with the smallest ids. Ids are hashes, so these are as good as drawn, and always the same."""
+    """The rows with the smallest ids. Ids are hashes, so this is a random sample, and always the same one."""
     kept: list[pa.Table] = []
     of = 0
     for table in tables:
@@ -57,7 +57,7 @@ def _smallest(tables: list[pa.Table], size: int) -> pa.Table:
 
 
 def try_out(drawn: Sample, work: Work, options: LabelOptions, cluster: Cluster, progress: Progress) -> Plan:
-    """Label the sample; `progress` sums up. Returns how the stages shared the cluster."""
+    """Label the sample and add up its figures in `progress`. Returns how the stages shared the cluster."""
     import ray
 
     shares = plan(options, cluster)
@@ -68,30 +68,30 @@ def try_out(drawn: Sample, work: Work, options: LabelOptions, cluster: Cluster, 
 
 
 def forecast(of: int, progress: Progress, cluster: Cluster, shares: Plan, price: float | None) -> str:
-    """What the sample says about the whole, for a reader.
+    """The forecast of the full run, as a text for the user.
 
     Args:
-        of: objects that there are to label.
-        progress: of the sample.
-        cluster, shares: what it ran on, and how.
-        price: of one machine per hour, in any currency.
+        of: number of all objects to label.
+        progress: figures of the sample.
+        cluster, shares: the cluster that the sample ran on, and how the stages shared it.
+        price: price of one machine per hour, in any currency.
     """
     labelled = progress.counts.total()
     lines = [f"dry run: {labelled:,} of {counted(of, 'object')} labelled, nothing written"]
     lines += [f"  {status:<12} {objects / labelled:7.1%}" for status, objects in progress.counts.most_common()]
     if lost := progress.total - labelled:
-        lines.append(f"{counted(lost, 'object')} lost the process that had them: they would be tried alone")
+        lines.append(f"{counted(lost, 'object')} were in processes that died: a run would try each of them alone")
     if doubt := _doubt(progress):
         return "\n".join([*lines, doubt])
     fetch, decode, model = (progress.stage_seconds[stage] / labelled for stage in ("fetch", "decode", "model"))
     pace, start = rate(progress, cluster, shares), progress.seconds_to_first
     lines += [
-        f"{pace:,.1f} images/s after {start:.0f} s of start: all of it in {clock(start + of / pace)}",
+        f"{pace:,.1f} images/s after {start:.0f} s to start: all objects in {clock(start + of / pace)}",
         f"per image {1000 * fetch:.1f} ms fetching (mostly waiting), {1000 * decode:.1f} ms decoding and finding "
         f"faces, {1000 * model:.1f} ms in the model, in batches of {progress.batch_size}",
     ]
     if model:
-        lines.append(f"so a replica of the model keeps {max(1, math.ceil(decode / model))} core(s) decoding")
+        lines.append(f"so one replica of the model keeps {max(1, math.ceil(decode / model))} core(s) busy decoding")
     if price is not None:
         whole, million = (price * cluster.nodes * (start + objects / pace) / 3600 for objects in (of, 1_000_000))
         machines = counted(cluster.nodes, "machine")
@@ -100,14 +100,14 @@ def forecast(of: int, progress: Progress, cluster: Cluster, shares: Plan, price:
 
 
 def _doubt(progress: Progress) -> str:
-    """Why a sample tells nothing of the pace of the whole; empty where it does."""
+    """Why the sample allows no forecast of the pace; empty if it does."""
     decoded = sum(progress.counts[status] for status in _DECODED)
     if not decoded:
-        return "no object of the sample could be decoded: nothing can be said of images/s, time or cost"
+        return "no object of the sample could be decoded: images/s, time and cost cannot be estimated"
     if decoded < _LEAST:
         return (
-            f"the sample is too small to tell images/s, time or cost from: it takes at least {_LEAST} objects "
-            f"that can be decoded, and 1,000 are better; here {decoded} could be"
+            f"the sample is too small to estimate images/s, time or cost: this takes at least {_LEAST} objects that "
+            f"can be decoded, better 1,000, and the sample has {decoded}"
         )
     return ""
 
@@ -115,8 +115,9 @@ def _doubt(progress: Progress) -> str:
 def rate(progress: Progress, cluster: Cluster, shares: Plan) -> float:
     """Objects per second of steady work.
 
-    That of the sample where it was long enough. Else by what the stages took for each object: how many the cores can
-    decode and, without GPUs, put through the model as well; how many its replicas can; and how many can be waited for.
+    If the sample was long enough, its own pace. Otherwise it follows from the seconds per object of the stages, as the
+    least of three rates: what the cores can decode and, without GPUs, also run through the model; what the replicas of
+    the model can process; and what the fetch tasks that fit on the cores can fetch and decode.
     """
     if progress.pace and progress.blocks >= _ROUNDS * cluster.cpus / FETCH_CPUS:
         return progress.pace

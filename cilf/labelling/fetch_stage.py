@@ -19,13 +19,13 @@ from cilf.images.faces import LEAST_SIDE, Faces, find, whole_or_found, whole_unl
 from cilf.images.fetch import FetchError, fetch
 from cilf.own_process import prepare
 
-_BYTES_AT_ONCE = 256_000_000  # encoded bytes a task holds; together with one decoded image, its memory
-_GUESS = 32_000_000  # bytes of an object whose size the manifest does not tell, until the first have come
+_BYTES_AT_ONCE = 256_000_000  # encoded bytes that a task holds; these and one decoded image make up its memory
+_GUESS = 32_000_000  # assumed bytes of an object whose size is not in the manifest, until the first are fetched
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What is made of an object's bytes."""
+    """How an object's bytes are turned into crops."""
 
     images: Images
     """What the model sees of a face."""
@@ -39,7 +39,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class _Broken:
-    """What stands for every row of a block that the stage itself failed on."""
+    """The outcome of every row of a block on which the stage itself failed."""
 
     reason: str
     status: str = schema.BROKEN
@@ -52,15 +52,16 @@ _Outcome = Faces | _Failure
 def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
     """Fetch every object of a manifest block, decode it and cut out its faces.
 
-    All in one task, so that encoded bytes never enter Ray's object store. Whatever happens to an object
-    becomes its status and reason; an exception of our own becomes schema.BROKEN.
+    All of this is one task, so that encoded bytes never enter Ray's object store. The failure of an object becomes its
+    status and reason; any other exception makes all rows schema.BROKEN.
 
     Args:
         table: schema.MANIFEST and the user's own columns.
-        sight: what is made of an object.
+        sight: how an object's bytes are turned into crops.
 
     Returns:
-        schema.FETCHED and the user's own columns, with schema.THUMBNAILS where asked; rows in the order of `table`.
+        schema.FETCHED and the user's own columns, with schema.THUMBNAILS if `sight` asks for them; rows in the order of
+        `table`.
     """
     prepare()
     outcomes: list[_Outcome] = []
@@ -74,14 +75,14 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
             uris, told, etags = (part[name].to_pylist() for name in ("uri", "bytes", "etag"))
             answers = fetch(uris, told, sight.max_bytes, etags)
             fetching = (time.perf_counter() - start) / len(answers)
-            # Where nothing came the store may be down, which costs its patience once for each call.
+            # If nothing came, the store may be down; then each call waits until it gives up, so fewer calls are better.
             guess = max((len(answer) for answer in answers if isinstance(answer, bytes)), default=guess // 8)
             held += [size if isinstance(a, FetchError) else len(a) for a, size in zip(answers, told, strict=True)]
             for answer in answers:
                 start = time.perf_counter()
                 outcomes.append(answer if isinstance(answer, FetchError) else _faces(answer, sight))
                 seconds.append((fetching, time.perf_counter() - start))
-        # A manifest without etags may tell the size of another version, and one without sizes none.
+        # Without etags, the manifest may have the size of another version of the object; it may also have no sizes.
         table = table.set_column(
             table.column_names.index("bytes"), schema.MANIFEST.field("bytes"), pa.array(held, pa.int64())
         )
@@ -139,7 +140,7 @@ def _fetched(
 
 
 def _thumbnail(crop_HWC: np.ndarray) -> bytes:
-    """A JPEG file of the face; a body is left out."""
+    """A JPEG file of the face, without the channels of the body."""
     return encode_jpeg(np.ascontiguousarray(crop_HWC[..., :3]), quality=85)
 
 

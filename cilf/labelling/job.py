@@ -37,7 +37,7 @@ from cilf.urls import split
 from cilf.words import counted
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
-"""There where the machine has any. Ray counts them when it starts, and only then can the plan be checked."""
+"""Exists if the machine has NVIDIA GPUs. Ray counts them when it starts, so the plan cannot be checked before."""
 
 
 def run(options: LabelOptions) -> int:
@@ -53,7 +53,7 @@ def label_new(options: LabelOptions, given: Sequence[Prefix] | None = None) -> S
     """Label what has no label of this model yet.
 
     Args:
-        given: the places that INPUT lists, all of them. Default: INPUT, where it is one.
+        given: the places all of whose objects INPUT lists. Default: INPUT itself, unless it is a manifest.
 
     Raises:
         UsageError, ModelFolderError, JobError: see cilf.labelling.label.
@@ -71,7 +71,7 @@ def label_new(options: LabelOptions, given: Sequence[Prefix] | None = None) -> S
                     if news := take_over(locate(options.output), candidate, given):
                         progress.say(news)
         except BusyError:
-            raise  # nothing ran, and its record would be one of many where another run takes hours
+            raise  # nothing ran, and each attempt would leave a record while another run takes hours
         except BaseException as error:
             summary.error = in_words(error)
             summary.traceback = traceback.format_exc()
@@ -83,7 +83,7 @@ def label_new(options: LabelOptions, given: Sequence[Prefix] | None = None) -> S
 
 def _label(work: Work, options: LabelOptions, progress: Progress, summary: Summary) -> None:
     progress.doing, include = "listing", Include(options.include)
-    # Before _prepare, which gives all label files the column.
+    # Has to come before _prepare, which gives all label files the column.
     if options.thumbnails and not options.relabel and (doubt := without_thumbnails(work.labels)):
         progress.warn(doubt)
     progress.total = _prepare(work, options, include, progress.say)
@@ -127,27 +127,25 @@ def _dry_run(work: Work, options: LabelOptions) -> int:
             with looked_at(drawn.rows, options, progress):
                 shares = try_out(drawn, work, options, cluster, progress)
     if not progress.counts:
-        raise JobError("all of the sample lost the process that had it: there is nothing to tell of")
+        raise JobError("all processes that worked on the sample died: nothing can be estimated")
     print(forecast(drawn.of, progress, cluster, shares, options.price))
     return 0
 
 
 def _check(options: LabelOptions) -> None:
-    """Refuse what cannot work, before Ray is started and anything is listed."""
+    """Refuse options that cannot work, before Ray is started and anything is listed."""
     if options.price is not None and not options.dry_run:
-        raise UsageError("--price is for --dry-run to count with")
+        raise UsageError("--price needs --dry-run, which estimates the cost")
     if not options.cluster and not _GPUS.exists():
         plan(options, this_machine())
     source, output = locate(options.input, CHECKING), locate(options.output, CHECKING)
     for folder in ("labels", "manifests", "runs", "leases", "nights"):
         if lies_inside(source, output / folder) and not is_manifest(source):
-            raise UsageError(
-                f"INPUT {source.url} lies inside {folder} of OUTPUT {output.url}: these are no photographs"
-            )
+            raise UsageError(f"INPUT {source.url} lies inside {folder} of OUTPUT {output.url}: it holds no photographs")
     if not is_manifest(source) and lies_inside(output, source):
         raise UsageError(
-            f"OUTPUT {output.url} lies inside INPUT {source.url}: its own files would be labelled the next time; "
-            "choose a place outside"
+            f"OUTPUT {output.url} lies inside INPUT {source.url}: the next run would label its files; choose a place "
+            "outside"
         )
     check_input(source)
     if not options.dry_run:
@@ -158,7 +156,7 @@ def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
     numbers = {"faces": options.faces, "precision": options.precision, "decode": DECODE_VERSION}
     if options.faces != "none":
         numbers["detection"] = FACES_VERSION
-    # A path may be relative to this process; a bundled name or a URL is found by every machine by itself.
+    # A path may be relative to this process; a bundled name or a URL means the same on every machine.
     found_everywhere = is_bundled(options.model) or split(options.model)[0] != "file"
     name, output = new_run_id(), locate(options.output)
     print_of_model = fingerprint(folder, numbers)
@@ -173,7 +171,7 @@ def _work(options: LabelOptions, folder: Path, card: Card) -> Work:
 
 
 def _prepare(work: Work, options: LabelOptions, include: Include, say: Callable[[str], None]) -> int:
-    """Write the run's manifest, make room for its rows and return their number."""
+    """Write the run's manifest, remove the rows that it replaces, and return the number of objects to label."""
     recover(work.labels)
     before = labelled(work.labels, Raised(options))
     done = np.empty(0, np.int64) if options.relabel else before.done
@@ -196,7 +194,7 @@ def _prepare(work: Work, options: LabelOptions, include: Include, say: Callable[
 
 def _execute(work: Work, options: LabelOptions, progress: Progress, summary: Summary) -> None:
     record = locate(options.output) / "runs" / f"{work.run}.json"
-    advice = f" (traceback in {record.url}; the same command again goes on from here)"
+    advice = f" (traceback in {record.url}; repeat the command to resume)"
     progress.doing = "starting Ray"
     with running(options.cluster) as cluster, _stages_named("labelling", progress, advice):
         summary.cluster = cluster
@@ -205,12 +203,14 @@ def _execute(work: Work, options: LabelOptions, progress: Progress, summary: Sum
         with looked_at(next(tables(work.manifest)), options, progress):
             label_all(work, options, plan(options, cluster), progress)
     if progress.counts.total() != progress.total:
-        raise JobError(f"{counted(progress.total, 'object')} were to be labelled, and {progress.counts.total():,} were")
+        raise JobError(
+            f"expected {counted(progress.total, 'object')} to label, but labelled {progress.counts.total():,}"
+        )
 
 
 @contextmanager
 def _stages_named(what: str, progress: Progress, advice: str = "") -> Iterator[None]:
-    """Failures of Ray and of stages as one message."""
+    """Report a failure of Ray or of a stage as one message."""
     try:
         yield
     except (UsageError, JobError):
@@ -221,9 +221,9 @@ def _stages_named(what: str, progress: Progress, advice: str = "") -> Iterator[N
 
 
 def _cause(error: BaseException) -> str:
-    """What a worker met, in one line.
+    """The error of a worker, in one line.
 
-    A stage hands on its traceback as text; so does Ray, with those of its own wrappers behind it.
+    A stage passes its traceback on as text; so does Ray, followed by the tracebacks of its own wrappers.
     """
     first = str(error).partition("\n\nThe above exception was the direct cause")[0]
     lines = first.strip().splitlines() or [type(error).__name__]

@@ -1,4 +1,4 @@
-"""Label files that are none: what else ends in .parquet where the labels are, or was damaged there."""
+"""Detection of label files that are damaged, and of other files named .parquet among the labels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cilf.storage import Location
 
 @contextmanager
 def reading(file: Location) -> Iterator[None]:
-    """Read a Parquet file in here.
+    """A context in which a Parquet file is read.
 
     Raises:
-        JobError: Arrow cannot make sense of it.
+        JobError: Arrow cannot parse the file.
     """
     try:
         yield
@@ -24,10 +24,10 @@ def reading(file: Location) -> Iterator[None]:
         raise _damaged(file, error) from error
     except OSError as error:
         if type(error) is not OSError or error.errno is not None:
-            raise  # What a store or the system says has a kind or a number. Arrow's own words about pages have neither.
+            raise  # Errors of a store or the system have a class or a number. Arrow's errors about pages have neither.
         raise _damaged(file, error) from error
 
 
 def _damaged(file: Location, error: Exception) -> JobError:
     text = " ".join(str(error).split())
-    return JobError(f"{file.url} is no Parquet file, or a damaged one ({text}): remove it or restore it")
+    return JobError(f"{file.url} is damaged, or not a Parquet file ({text}): remove it or restore it")

@@ -1,8 +1,9 @@
-"""The run lease: of all runs, one at a time writes the labels of one model into one OUTPUT.
+"""The run lease: only one run at a time writes the labels of one model into one OUTPUT.
 
-A run holds OUTPUT/leases/<fingerprint>.json and changes it every few seconds. Who finds it changing leaves; who sees it
-stand still for long enough, or knows its process to be dead, takes it over. Every commit of labels looks at it first,
-so that the remains of a run whose lease went to another write nothing more; so does whatever else removes or merges.
+A run holds OUTPUT/leases/<fingerprint>.json and renews it every few seconds. Another run that sees the file change
+gives up; one that sees no change for long enough, or knows that the holder's process is dead, takes the lease over.
+Every commit of labels checks the lease first, so that leftover tasks of a run that has lost it write nothing more; so
+does everything that removes or merges label files.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from cilf.errors import BusyError, JobError
 from cilf.storage import Location, read, remove
 
 RENEW_S = 5.0
-"""Seconds between two signs of life."""
+"""Seconds between two renewals."""
 STALE_S = 45.0
-"""Seconds without one after which a run counts as dead. Only watching tells: clocks of two machines differ."""
+"""Seconds without a renewal after which a run counts as dead. They are counted by watching the file, because the clocks
+of two machines differ."""
 
 
 class Lease:
-    """Held while the context lasts.
+    """A lease, held while the context lasts.
 
     Args:
         place: the lease's file.
         run: run id.
-        say: where a wait for another run's lease is announced.
+        say: called with a line when this run waits for another run's lease.
 
     Raises:
         BusyError: on entry, when another run holds it and is alive.
@@ -82,7 +84,7 @@ class Lease:
                     return  # taken over: the next commit fails, and says so
                 replace_if(self.place, held, self._text())
             except Exception:
-                continue  # a store's short trouble; a long one costs the lease
+                continue  # a short outage of the store; a long one costs the lease
 
 
 def check_lease(place: Location, run: str) -> None:
@@ -93,23 +95,25 @@ def check_lease(place: Location, run: str) -> None:
     """
     found = holder(place)
     if found != run:
-        raise JobError(f"run {run} no longer holds {place.url}: {found or 'nobody'} does, so it may not write there")
+        raise JobError(
+            f"run {run} no longer holds the lease {place.url} and may not write; holder: {found or 'nobody'}"
+        )
 
 
 def holder(place: Location) -> str | None:
-    """The run that holds a lease; None where none does."""
+    """The run that holds a lease; None if no run does."""
     held = read(place)
     return None if held is None else _parsed(held).get("run")
 
 
 def _wait_for_death(place: Location, held: bytes, say: Callable[[str], None]) -> None:
-    """Return once the holder is dead; raise BusyError once it shows life."""
+    """Return once the holder is known to be dead; raise BusyError once it is known to be alive."""
     told = _parsed(held)
     who = f"run {told.get('run', '?')} (process {told.get('pid', '?')} on {told.get('host', '?')})"
     if told.get("machine") == _this_process()["machine"]:
         dead = not _alive(told)
     else:
-        say(f"{who} was writing this OUTPUT; watching it for up to {STALE_S:.0f} s")
+        say(f"{who} holds the lease on this OUTPUT; watching for up to {STALE_S:.0f} s whether it still renews it")
         dead = _stands_still(place, held)
     if not dead:
         raise BusyError(f"{who} is writing this OUTPUT: wait for it, or choose another OUTPUT")
@@ -133,7 +137,7 @@ def _parsed(held: bytes) -> dict[str, Any]:
 
 
 def _this_process() -> dict[str, Any]:
-    """Who is asking: a number of a process means something only on one boot of one machine, in one container."""
+    """The identity of this process. A process id is unique only within one boot of one machine, in one container."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     pids = Path("/proc/self/ns/pid").readlink()
     pid = os.getpid()
@@ -141,8 +145,8 @@ def _this_process() -> dict[str, Any]:
 
 
 def _born(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None where there is none, or a dead one that nobody has taken
-    note of, as in containers. Numbers of processes come again."""
+    """When a process started, in clock ticks since boot, which identifies it because process ids are reused. None if
+    there is no such process, or only a zombie that nobody has reaped, as in containers."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state[0] == "Z" else int(state[19])

@@ -1,4 +1,4 @@
-"""What Prometheus can see of labelling, through Ray's own exporter: counters that only ever grow."""
+"""Metrics of labelling for Prometheus, through Ray's own exporter: counters that only increase."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def publish(row: Mapping[str, Any]) -> None:
-    """Add a row of schema.COUNTS. Only the driver does this, so that a repeated task counts once."""
+    """Add a row of schema.COUNTS to the counters. Only the driver does this, so that a retried task counts once."""
     objects, size, seconds = _counters()
     objects.inc(row["objects"], {"status": row["status"]})
     if row["bytes"]:
@@ -26,7 +26,7 @@ def _counters() -> tuple[Counter, Counter, Counter]:
     from ray.util.metrics import Counter
 
     return (
-        Counter("cilf_objects", "Objects that have their row.", ("status",)),
+        Counter("cilf_objects", "Objects that have a label row.", ("status",)),
         Counter("cilf_bytes", "Bytes of those objects, as stored."),
         Counter("cilf_stage_seconds", "Process seconds spent on those objects.", ("stage",)),
     )

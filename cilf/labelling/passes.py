@@ -1,9 +1,9 @@
-"""Pass after pass over what has no row yet: how an object that kills its process is found.
+"""Repeated passes over the objects that have no row yet, which isolate an object that kills its process.
 
-Ray repeats a block whose process died, and then goes on without it. What is left is labelled again in smaller
-blocks, until an object is alone in its block: who then still kills its process gets its row as `crashed`, and has
-cost nobody else theirs. Where a machine was lost meanwhile, it took whole blocks with it and no object is to blame, so
-the blocks stay as they are.
+Ray retries a block whose process died, and then continues without it. The objects that are left are labelled again in
+smaller blocks, until each is alone in its block: one that still kills its process gets a row with status `crashed`, and
+no other object loses its row. If a machine was lost meanwhile, whole blocks were lost with it and no object is to
+blame, so the blocks keep their size.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from cilf.words import counted
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-# A pass costs the start of its actors, and a block about as much as ten crops do: what can be tried one by one at once
-# is, and of more the blocks become so many times smaller.
+# A pass costs the start of its actors, and a block about as much as ten crops. So up to _FEW objects are tried one by
+# one right away; if more are left, blocks become _SMALLER times smaller.
 _FEW, _SMALLER = 1_000, 64
 
 
 def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress) -> None:
-    """Label until every object of the run's manifest has its row.
+    """Label until every object of the run's manifest has a row.
 
     Raises:
-        StageError: a stage failed for a reason that is no object's.
+        StageError: a stage failed, and no single object is the cause.
     """
     rows = block_rows(progress.total, _typical_bytes(work.manifest), max(plan.batch_sizes), options.faces)
     manifest, number = work.manifest, 1
@@ -64,14 +64,14 @@ def label_all(work: Work, options: LabelOptions, plan: Plan, progress: Progress)
             return
         if not lost:
             rows = 1 if len(left) <= _FEW else max(1, rows // _SMALLER)
-        progress.say(f"{counted(len(left), 'object')} lost the process that had them: again, {rows} at a time")
+        progress.say(f"{counted(len(left), 'object')} were in processes that died: trying them again, {rows} at a time")
 
 
 def count(committed: Dataset, progress: Progress) -> None:
     """Run the pipeline and count what it commits.
 
     Raises:
-        StageError: a stage failed, for a reason that is no object's.
+        StageError: a stage failed, and no single object is the cause.
     """
     for sums in committed.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         _take(cast(pa.Table, sums), progress)
@@ -105,8 +105,8 @@ def _repeated(value: object, field: pa.Field, count: int) -> pa.Array:
 
 
 def _uncounted(work: Work, counted: Counter[str]) -> Iterator[pa.Table]:
-    """schema.COUNTS of rows whose file was written just before the process died, and their counts with it; what they
-    took nobody knows any more."""
+    """schema.COUNTS of rows whose file was written just before its process died, so that their counts were lost. Their
+    stage seconds are no longer known."""
     sizes: dict[str, list[int]] = defaultdict(list)
     for file in files(work.labels, ".parquet"):
         if file.path.rpartition("/")[2].startswith(f"{work.run}-"):
@@ -127,7 +127,7 @@ def _without_row(work: Work) -> Iterator[pa.Table]:
 
 
 def _typical_bytes(manifest: Location) -> float | None:
-    """Of an object: the mean of those of the first shard whose size is known."""
+    """The mean size of an object, over those of the first shard whose size is known."""
     first = files(manifest, ".parquet")[0]
     with first.fs.open(first.path, "rb") as opened:
         return pc.mean(pq.ParquetFile(opened).read(["bytes"])["bytes"]).as_py()

@@ -1,4 +1,4 @@
-"""The whole dataset graph: manifest -> fetch and decode -> model -> labels. Nothing else builds Ray Data stages."""
+"""The whole dataset graph: manifest -> fetch and decode -> model -> labels. No other module builds Ray Data stages."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """What one run is about to do."""
+    """The work of one run."""
 
     run: str
     """Run id."""
     manifest: Location
     """Folder of Parquet shards: the objects to label."""
     labels: Location
-    """Folder that takes the labels."""
+    """Folder that the labels are written to."""
     lease: Location
     """File that says which run may write there."""
     model: str
     """Name, path or URL of the model, the same on every machine."""
     images: Images
-    """What the model takes."""
+    """What the model sees of a face."""
 
 
 def blocks(manifest: Location, block_rows: int) -> Dataset:
-    """The rows of a manifest that CILF has written, at most so many to a block."""
+    """The rows of a manifest that CILF has written, at most `block_rows` per block."""
     import ray
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
     rows = ray.data.read_parquet(
         manifest.path,
         filesystem=PyFileSystem(FSSpecHandler(manifest.fs)),
-        partitioning=None,  # `date=2024` in OUTPUT's own path is no column.
+        partitioning=None,  # `date=2024` in OUTPUT's own path is not a column.
         num_cpus=LIGHT_CPUS,
     ).repartition(target_num_rows_per_block=block_rows)
-    # There is no argument for it: by itself a task of it claims a whole CPU, and as it runs ahead of the fetch tasks,
-    # they had nearly nothing on two cores until all of a manifest was cut into blocks.
+    # repartition has no argument for this. By default, each of its tasks claims a whole CPU, and as they run ahead of
+    # the fetch tasks, these had almost no CPU on two cores until the whole manifest was split into blocks.
     rows._logical_plan.dag.ray_remote_args["num_cpus"] = LIGHT_CPUS  # type: ignore[attr-defined]
     return rows
 
@@ -55,21 +55,21 @@ def blocks(manifest: Location, block_rows: int) -> Dataset:
 def labelling(blocks: Dataset, work: Work, options: LabelOptions, plan: Plan, block_rows: int) -> Dataset:
     """The dataset whose rows are schema.COUNTS, one block for each block of labels that has been committed.
 
-    Nothing runs until it is read. Each stage asks for other CPU shares than its neighbour: stages that ask
-    for the same are fused into one process, and then fetching no longer overlaps with the model. Blocks whose
-    process dies again and again are left out; see cilf.labelling.passes for what becomes of them.
+    Nothing runs until it is read. Adjacent stages ask for different CPU shares: Ray fuses stages that ask for the same
+    into one process, and then fetching no longer overlaps with the model. Blocks whose process dies repeatedly are left
+    out; cilf.labelling.passes deals with them.
 
     Args:
-        blocks: schema.MANIFEST and the user's own columns, at most `block_rows` to a block.
-        work, options, plan: what to do, how, and on what.
+        blocks: schema.MANIFEST and the user's own columns, at most `block_rows` rows per block.
+        work, options, plan: what to label, with which options, and how the stages share the cluster.
         block_rows: objects per block.
     """
     from ray.data import ActorPoolStrategy
 
     blocks.context.max_errored_blocks = -1
-    # What a task returns stays one block, however large. Where Ray cuts it depends on its bytes, and when the task is
-    # repeated because its process died, a photograph may be missing that was there before: cut elsewhere, rows of
-    # blocks that others have already taken would come twice, or not at all.
+    # The result of a task stays one block, however large. Otherwise, Ray would split it by its bytes; and when a task
+    # is retried because its process died, a photograph that was there before may be missing. Split elsewhere, rows of
+    # blocks that other tasks have already taken would come twice, or not at all.
     blocks.context.target_max_block_size = None
     sight = Sight(
         images=work.images,
@@ -102,7 +102,7 @@ def labelling(blocks: Dataset, work: Work, options: LabelOptions, plan: Plan, bl
             min_size=plan.actors,
             max_size=plan.max_actors,
             max_concurrent_calls_per_actor=2,
-            # Cores that one batch leaves idle at its end are the next one's. Two on a GPU would hold its
+            # The next batch uses the cores that one leaves idle at its end. On a GPU, two batches would take its
             # memory twice.
             enable_true_multi_threading=plan.actor_gpus is None,
         ),

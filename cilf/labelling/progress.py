@@ -1,4 +1,4 @@
-"""How far a run is, while it runs: a bar on a terminal, elsewhere one line every 30 s."""
+"""The progress of a run while it runs: a bar on a terminal, otherwise one line every 30 s."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cilf.words import counted
 _EVERY_S = 30
 
 _LEAST_SPAN_S = 1.0
-"""Blocks that come closer together than this were done side by side, and tell of no pace."""
+"""Blocks that finish closer together than this were processed in parallel, and give no pace."""
 
 
 class Progress:
@@ -28,19 +28,19 @@ class Progress:
     def __init__(self) -> None:
         self.total = 0
         self.doing = "starting"
-        """What goes on until the first rows come, such as "starting Ray"."""
+        """The activity that is shown until the first rows come, such as "starting Ray"."""
         self.warnings: list[str] = []
-        """What the user has been told to beware of."""
+        """Warnings given to the user."""
         self.counts: Counter[str] = Counter()
         """Objects by status."""
         self.bytes = 0
-        """Of these objects as stored."""
+        """Stored size of these objects."""
         self.stage_seconds: Counter[str] = Counter()
         """Process seconds spent on them by stage: fetch (most of it is waiting), decode, model."""
         self.batch_size = 0
-        """Crops that go through the model at once."""
+        """Crops per model call."""
         self.blocks = 0
-        """That are committed."""
+        """Committed blocks."""
         self.started = time.monotonic()
         self._first: tuple[float, int] | None = None
         self._last = self.started
@@ -60,25 +60,25 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     @property
     def seconds_to_first(self) -> float:
-        """From the start to the first row that came; to now while there is none."""
+        """Seconds from the start to the first row; to now while there is none."""
         return (self._first[0] if self._first else time.monotonic()) - self.started
 
     @property
     def pace(self) -> float | None:
-        """Objects per second of steady work, from the first block to the last; None while too little tells of it."""
+        """Objects per second of steady work, from the first block to the last; None while there is too little of it."""
         if self._first is None or self._last - self._first[0] < _LEAST_SPAN_S:
             return None
-        # Long after the last block, what is being waited for counts as well.
+        # Long after the last block, the time spent waiting for the next one counts as well.
         waited = max(0.0, time.monotonic() - self._last - _EVERY_S) if self.counts.total() < self.total else 0.0
         return (self.counts.total() - self._first[1]) / (self._last + waited - self._first[0])
 
     def add(self, block: Iterable[Mapping[str, Any]]) -> None:
-        """The objects of a block have their rows: rows of schema.COUNTS, one for each status."""
+        """Add the sums of a committed block: rows of schema.COUNTS, one for each status."""
         for row in block:
             self.counts[row["status"]] += row["objects"]
             self.bytes += row["bytes"] or 0
@@ -91,16 +91,16 @@ class Progress:
             self._first = (self._last, self.counts.total())
 
     def say(self, line: str) -> None:
-        """Tell the user what happened on the way."""
+        """Print a line for the user."""
         self._console.print(line, markup=False)
 
     def warn(self, line: str) -> None:
-        """Tell the user what to beware of; it goes into the run's record as well."""
+        """Print a warning for the user; it goes into the run's record as well."""
         self.warnings.append(line)
         self.say(f"warning: {line}")
 
     def line(self) -> str:
-        """Objects done, images/s, failures by status and time left, in one line; what goes on before there are any."""
+        """Objects done, images/s, time left and failures by status in one line; before there are any, the activity."""
         done = self.counts.total()
         parts = [f"{done:,} of {counted(self.total, 'object')}"] if self.total else []
         if not done:

@@ -1,4 +1,4 @@
-"""Objects that were too large for an earlier run and are not too large by the bounds of this one."""
+"""Objects that were too large for an earlier run, but are within the limits of this one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cilf.config import LabelOptions
 from cilf.images.decode import BYTES_PER_PIXEL
 
 _REASON = r"(?P<what>bytes|pixels|bytes to decode), more than the (?P<bound>\d+) allowed$"
-"""How the reasons of cilf.images.decode and cilf.images.fetch end."""
+"""The end of the reasons that cilf.images.decode and cilf.images.fetch give."""
 
 
 class Raised:
-    """See `__call__`; a cilf.manifest.pending.Again."""
+    """Selection of rows that were too large under lower limits; a cilf.manifest.pending.Again."""
 
     def __init__(self, options: LabelOptions) -> None:
         self._bounds = {
@@ -24,7 +24,7 @@ class Raised:
         }
 
     def __call__(self, status: pa.ChunkedArray, reason: pa.ChunkedArray) -> np.ndarray:
-        """Which rows are too_large by a bound that is lower than that of the options, bool [N]."""
+        """Mask of the rows that are too_large by a limit below that of the options, bool [N]."""
         again = pc.equal(status, "too_large").to_numpy().copy()
         found = pc.extract_regex(reason.filter(pa.array(again)), _REASON).to_pylist()
         again[again] = [one is not None and int(one["bound"]) < self._bounds[one["what"]] for one in found]

@@ -1,4 +1,4 @@
-"""How labelling's stages share a cluster, how often they may try again, and how large their blocks are."""
+"""How the stages of labelling share a cluster, how often they are retried, and how large their blocks are."""
 
 from __future__ import annotations
 
@@ -11,45 +11,46 @@ from cilf.config import LabelOptions
 from cilf.errors import UsageError
 
 FETCH_CPUS = 0.5
-"""Of a fetch task, which waits for the store for about half its time: two of them keep one core busy."""
+"""CPUs of a fetch task. It waits for the store about half of its time, so two of them keep one core busy."""
 LIGHT_CPUS = 0.25
-"""Of a task that reads a manifest shard or writes a label file."""
+"""CPUs of a task that reads a manifest shard or writes a label file."""
 ACTOR_CPUS = 1.0
-"""Of a replica without GPU, at most: an eighth of its machine. It computes on all cores; who feeds it lives on what is
-idle, and Ray keeps a share for every stage. On two cores a replica that claimed one would leave a single fetch task,
-and photographs of 12 megapixels keep two busy."""
+"""Most CPUs that a replica without GPU claims: it claims an eighth of its machine. It computes on all cores; the tasks
+that feed it use the idle ones, and Ray reserves a share for every stage. On two cores, a replica that claimed one would
+leave room for a single fetch task, and photographs of 12 megapixels keep two busy."""
 
-# Ray's defaults repeat for ever a block whose object kills its process. There is no named argument for these
-# bounds: they go through `ray_remote_args`, which Ray 2.64 will drop (hence the pin in pyproject.toml).
+# By default, Ray retries a block whose object kills its process for ever. There is no named argument for these
+# limits: they go through `ray_remote_args`, which Ray 2.64 will drop (hence the pin in pyproject.toml).
 TASK_RETRIES: dict[str, Any] = {"max_retries": 1}
 ACTOR_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 1}
 
-_CORES = 8  # of a replica without GPU: a batch of 64 gives each of them a piece
+_CORES = 8  # cores per replica without GPU: a batch of 64 gives work to each of them
 
 BATCH_SIZES, GPU_BATCH_SIZES = (64,), (64, 128, 256)
-"""Images that go through the model at once, where no option says so: a replica takes the fastest."""
+"""Candidate numbers of images per model call, if no option sets it: a replica uses the fastest."""
 
 _LEAST_ROWS, _SMALL_ROWS, _MOST_ROWS = 64, 192, 512
-_SEARCHED_ROWS = 32  # take a core five seconds at 12 megapixels
-_SMALL_BYTES = 16_000_000  # of a block's objects as stored, where it holds more than the least
+_SEARCHED_ROWS = 32  # occupy a core for five seconds at 12 megapixels
+_SMALL_BYTES = 16_000_000  # most stored bytes of the objects in a block with more than _LEAST_ROWS
 _BLOCKS = 2_000
-_GUESS = 250_000  # bytes of an object of which nobody knows how many
+_GUESS = 250_000  # assumed bytes of an object whose size is unknown
 
 
 def block_rows(objects: int, typical_bytes: float | None, batch_size: int, faces: str) -> int:
-    """Objects per block: what one fetch task holds, what a crash can cost, and what becomes readable at once.
+    """The number of objects per block: what one fetch task holds, a crash can cost, and becomes readable at once.
 
-    Small blocks show progress early and lose little, but each costs Ray a tenth of a second of one core, in its
-    processes together. Of crops, which are done that fast by the dozen, and of large corpora, which would make more
-    tasks and files than anyone wants, a block holds more; of photographs not as many, as each may show a whole class,
-    and the crops of a block are in memory at once. It holds at least `batch_size`, so that the model gets full batches,
-    but of photographs whose faces have to be found: that takes so much longer than the model that it does not matter.
+    Small blocks show progress early and lose little, but each costs Ray a tenth of a second of one core, over all its
+    processes. Blocks are larger for crops, of which dozens are done in that time, and for large corpora, which would
+    otherwise make too many tasks and files. They are smaller for photographs, because each may show a whole class, and
+    the crops of a block are in memory at once. A block holds at least `batch_size` objects, so that the model gets full
+    batches, except for photographs in which faces have to be found: finding takes so much longer than the model that
+    full batches do not matter.
 
     Args:
-        objects: of the run.
-        typical_bytes: of an object as stored; None where nobody knows.
-        batch_size: of the model.
-        faces: how they are found, as LabelOptions has it.
+        objects: number of objects in the run.
+        typical_bytes: stored size of an object; None if unknown.
+        batch_size: crops per model call.
+        faces: how faces are found, see LabelOptions.
     """
     small = min(_SMALL_ROWS, int(_SMALL_BYTES / max(1, typical_bytes or _GUESS)))
     of_many = min(_MOST_ROWS if small == _SMALL_ROWS else _SMALL_ROWS, objects // _BLOCKS)
@@ -65,16 +66,16 @@ class Plan:
     actors: int
     """Replicas of the model at the start."""
     max_actors: int
-    """And at most."""
+    """Most replicas of the model."""
     actors_per_node: int
     actor_cpus: float | None
     actor_gpus: float | None
     batch_sizes: tuple[int, ...]
-    """What a replica may choose its batch size from."""
+    """Candidates from which a replica chooses its batch size."""
 
 
 def plan(options: LabelOptions, cluster: Cluster) -> Plan:
-    """Pool sizes for a cluster.
+    """Choose the pool sizes for a cluster.
 
     Raises:
         UsageError: the cluster has too few CPUs or GPUs for them; Ray would wait for ever.
@@ -104,6 +105,7 @@ def plan(options: LabelOptions, cluster: Cluster) -> Plan:
 
 
 def _actor_cpus(cluster: Cluster) -> float:
-    """What a replica claims. Ray starts those of a lost machine anew on the others, where they must leave room for the
-    tasks that feed them: at an eighth of its machine each, they do while a quarter of the machines is there."""
+    """The CPUs that a replica claims. Ray restarts the replicas of a lost machine on the others, where they must leave
+    room for the tasks that feed them: with an eighth of a machine each, they do as long as a quarter of the machines
+    is left."""
     return min(ACTOR_CPUS, cluster.cpus / cluster.nodes / _CORES)

@@ -1,10 +1,10 @@
-"""The last stage: judged rows -> one Parquet file per block, and sums of what it holds.
+"""The last stage: rows with age estimates -> one Parquet file per block, and sums of its contents.
 
-Each row exactly once, whatever dies: a file is written whole under a name made of the run and the ids of its rows, so a
-task that Ray repeats, on the same rows as Ray's tasks always are, replaces its own file; and the next run labels what
-no file holds. Ray's own row checkpoints (`ray.data.checkpoint`) give the same within a run, and were left aside for
-what they cost here: a pool of actors that filters ids, which with two CPUs waits for ever for its own, a second small
-file per block, and deletion of the files of a run beside it.
+Each row is written exactly once, whatever dies. A file is written atomically under a name made from the run and the ids
+of its rows, so a task that Ray retries, which always gets the same rows, replaces its own file; and the next run labels
+the objects that are in no file. Ray's own row checkpoints (`ray.data.checkpoint`) give the same within a run, but cost
+too much here: a pool of actors that filters ids, which with two CPUs waits for its own for ever, a second small file
+per block, and the deletion of the files of a concurrent run.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def write_labels(table: pa.Table, folder: str, lease: str, run: str) -> pa.Table
     Args:
         table: schema.JUDGED and the user's own columns.
         folder: OUTPUT/labels/model=<fingerprint>.
-        lease: the lease's file; of a run that has lost it nothing is written.
+        lease: the lease's file; a run that has lost it writes nothing.
         run: run id.
 
     Returns:
-        schema.COUNTS of the rows committed; of none where a row is schema.BROKEN.
+        schema.COUNTS of the rows. If one of them is schema.BROKEN, nothing was committed.
     """
     if schema.BROKEN not in table["status"].unique().to_pylist():
         try:
@@ -59,7 +59,7 @@ def counts(table: pa.Table) -> pa.Table:
         **{f"{name}_sum": name for name, _ in sums},
     }
     grouped = grouped.rename_columns([names.get(name, name) for name in grouped.column_names])
-    wanted = pc.equal(grouped["status"], schema.BROKEN)  # The reasons of photographs stay in their rows.
+    wanted = pc.equal(grouped["status"], schema.BROKEN)  # Reasons of single photographs stay in their rows.
     reason = pc.if_else(wanted, grouped["reason"].combine_chunks(), pa.scalar(None, pa.string()))
     grouped = grouped.set_column(grouped.column_names.index("reason"), "reason", reason)
     return schema.conform(grouped, schema.COUNTS)

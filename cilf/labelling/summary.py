@@ -1,4 +1,4 @@
-"""OUTPUT/runs/<run id>.json: what ran, on what, and what came of it."""
+"""OUTPUT/runs/<run id>.json: what ran, on which machines, and with what result."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ from cilf.words import counted
 
 @dataclass
 class Summary:
-    """One run; written once, when it ends, well or badly."""
+    """The summary of one run, written once, when the run succeeds or fails."""
 
     run: str
     options: LabelOptions
     labels: str
-    """Folder the rows are in; its name holds the model's fingerprint."""
+    """Folder of the label files; its name holds the model's fingerprint."""
     model_name: str
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     objects: int = 0
-    """To label in this run."""
+    """Number of objects to label in this run."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Rows written, by status."""
     bytes: int = 0
-    """Of these objects as stored."""
+    """Stored size of these objects."""
     seconds: float = 0.0
-    """From the first look at the plan to the last row."""
+    """Seconds from the start to the end of the run."""
     seconds_to_first_row: float = 0.0
     pace: float | None = None
-    """Objects per second from the first rows to the last; None of a run too short to tell."""
+    """Objects per second from the first rows to the last; None if the run is too short to measure it."""
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     """Process seconds by stage: fetch (most of it is waiting), decode and model."""
     batch_size: int = 0
-    """Crops that went through the model at once."""
+    """Crops per model call."""
     cluster: Cluster | None = None
-    """What it ran on, as it was at the start; None if it did not come to that."""
+    """The cluster at the start of the run; None if the run ended before Ray started."""
     warnings: list[str] = field(default_factory=list)
-    """What the user was told to beware of."""
+    """Warnings given to the user."""
     remark: str | None = None
-    """Why nothing was to label, where that is not because all of it is labelled."""
+    """Why there was nothing to label, if not because everything is labelled already."""
     error: str | None = None
     """Why the run ended early."""
     traceback: str | None = None
-    """Where it did."""
+    """The traceback of that error."""
 
     def take(self, progress: Progress) -> None:
-        """The figures of a run that has ended."""
+        """Copy the figures of a run that has ended."""
         self.objects, self.counts, self.bytes = progress.total, progress.counts, progress.bytes
         self.seconds, self.seconds_to_first_row = progress.seconds, progress.seconds_to_first
         self.stage_seconds, self.batch_size = progress.stage_seconds, progress.batch_size
         self.pace, self.warnings = progress.pace, progress.warnings
 
     def record(self) -> dict[str, Any]:
-        """As it is written, JSON types only."""
+        """The summary as it is written: JSON types only."""
         done = sum(self.counts.values())
         return {
             "run": self.run,
@@ -86,7 +86,7 @@ class Summary:
         }
 
     def closing(self) -> str:
-        """What the user is told at the end."""
+        """The line that the user gets at the end."""
         done = sum(self.counts.values())
         if not done:
             return f"{self.remark or 'nothing new to label'}; labels are in {self.labels}"
@@ -98,6 +98,6 @@ class Summary:
         )
 
     def save(self, output: Location) -> None:
-        """Write it below `output`."""
+        """Write the summary below `output`."""
         text = json.dumps(self.record(), indent=2, ensure_ascii=False) + "\n"
         write(output / "runs" / f"{self.run}.json", text.encode())
