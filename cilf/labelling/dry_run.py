@@ -107,7 +107,7 @@ def _doubt(progress: Progress) -> str:
     if decoded < _LEAST:
         return (
             f"the sample is too small to estimate images/s, time or cost: this takes at least {_LEAST} objects that "
-            f"can be decoded, better 1,000, and the sample has {decoded}"
+            f"can be decoded (better 1,000), and the sample has {decoded}"
         )
     return ""
 

@@ -124,7 +124,7 @@ def test_objects_that_kill_are_found_and_cost_nobody_else_their_row(start, corpu
     assert set(map(tuple, found.values())) == {("ok",)}
     assert len(found) == 300
     assert "2 crashed" in report
-    assert "lost the process that had them" in report
+    assert "were in processes that died" in report
 
     again = start(photos, output)
     assert "nothing new" in again.end()

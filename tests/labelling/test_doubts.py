@@ -47,14 +47,14 @@ def crops() -> list[bytes]:
 def test_photographs_taken_for_faces_are_said(tmp_path, photographs):
     said = faceless(rows(tmp_path, photographs), OPTIONS)
     assert said is not None
-    assert said.startswith("4 of 4 images looked at show no face that fills them")
+    assert said.startswith("4 of 4 images checked show no face that fills them")
     assert "--faces detect" in said
 
 
 def test_one_rocket_is_enough(tmp_path, photographs):
     said = faceless(rows(tmp_path, photographs[1:2]), OPTIONS)
     assert said is not None
-    assert said.startswith("1 of 1 image looked at")
+    assert said.startswith("1 of 1 image checked")
 
 
 def test_crops_raise_no_doubt(tmp_path, crops):
@@ -81,4 +81,4 @@ def test_rows_without_thumbnails_are_counted(tmp_path):
     assert without_thumbnails(locate(str(tmp_path))) is None
     pq.write_table(pa.table({"id": range(1_200)}), tmp_path / "without.parquet")
     said = without_thumbnails(locate(str(tmp_path)))
-    assert said == "1,200 objects labelled before without --thumbnails get none: --relabel makes them"
+    assert said == "1,200 objects labelled earlier without --thumbnails will have none: add --relabel to make them"

@@ -49,9 +49,9 @@ def test_the_forecast_counts_start_and_pace_apart():
     said = forecast(1_000_000, progress, *on(4, nodes=2), price=3.6)
     assert "1,000 of 1,000,000 objects" in said
     assert re.search(r"unreadable\s+10.0%", said)
-    assert "10.0 images/s after 20 s of start: all of it in 27:47:00" in said
+    assert "10.0 images/s after 20 s to start: all objects in 27:47:00" in said
     assert "100.0 ms fetching (mostly waiting), 20.0 ms decoding and finding faces, 10.0 ms in the model" in said
-    assert "keeps 2 core(s) decoding" in said
+    assert "keeps 2 core(s) busy decoding" in said
     # 100,020 s on two machines at 0.001 per second.
     assert "cost 200.04 on 2 machines at 3.6 per hour, 200.04 for a million" in said
 
@@ -81,7 +81,7 @@ def test_of_a_short_sample_the_stages_tell_the_rate(took, where, expected):
 @pytest.mark.parametrize("objects", [1, 12, 99])
 def test_a_few_objects_forecast_nothing(objects):
     said = forecast(5_000, sampled(objects, 0.1, 0.02, 0.01), *on(2), price=2)
-    assert "too small to tell images/s, time or cost from: it takes at least 100 objects" in said
+    assert "too small to estimate images/s, time or cost: this takes at least 100 objects" in said
     assert "images/s after" not in said
     assert "per hour" not in said
 
@@ -89,9 +89,9 @@ def test_a_few_objects_forecast_nothing(objects):
 @pytest.mark.parametrize(
     ("counts", "expected"),
     [
-        ({"missing": 1_000}, "no object of the sample could be decoded: nothing can be said of images/s"),
+        ({"missing": 1_000}, "no object of the sample could be decoded: images/s, time and cost cannot be estimated"),
         ({"unreadable": 600, "unavailable": 400}, "no object of the sample could be decoded"),
-        ({"missing": 901, "ok": 60, "no_face": 39}, "1,000 are better; here 99 could be"),
+        ({"missing": 901, "ok": 60, "no_face": 39}, "(better 1,000), and the sample has 99"),
     ],
 )
 def test_objects_that_were_not_decoded_forecast_nothing(counts, expected):
@@ -111,7 +111,7 @@ def test_photographs_without_faces_say_nothing_of_the_model():
     progress.counts.update(no_face=1_000)
     said = forecast(5_000, progress, *on(2), price=2)
     assert "images/s after" in said
-    assert "core(s) decoding" not in said
+    assert "core(s) busy decoding" not in said
 
 
 def test_a_dry_run_tells_of_failures_and_writes_nothing(

@@ -337,7 +337,7 @@ def test_photographs_taken_for_faces_are_warned_of(label: Label, tmp_path, capsy
     assert (rows["black"]["width"], rows["black"]["height"]) == (90, 60)
     (record,) = records(out)
     (warning,) = record["warnings"]
-    assert "4 of 4 images looked at show no face" in warning
+    assert "4 of 4 images checked show no face" in warning
     assert f"warning: {warning}" in capsys.readouterr().err
 
 

@@ -138,7 +138,7 @@ def test_readers_change_models_once_an_upgrade_is_whole(label: Label, photograph
     (photos / "3.jpg").unlink()
     label(photos, out, "--precision", "bfloat16")
     assert {named()} == models - {first}
-    assert "from now on" in capsys.readouterr().err
+    assert "is now the current one" in capsys.readouterr().err
     (record,) = (json.loads(file.read_text()) for file in (out / "runs").glob(f"{json_of(out)['run']}.json"))
     assert (record["model"], record["model_name"]) == (named(), json_of(out)["name"])
 
@@ -153,7 +153,7 @@ def test_what_is_labelled_without_thumbnails_is_said(label: Label, photograph, t
     capsys.readouterr()
     label(photos, out, "--thumbnails")
     said = capsys.readouterr()
-    assert "3 objects labelled before without --thumbnails get none: --relabel makes them" in said.err
+    assert "3 objects labelled earlier without --thumbnails will have none: add --relabel to make them" in said.err
     assert "nothing new to label" in said.out
     assert len(records(out)[1]["warnings"]) == 1
     table = label(photos, out, "--thumbnails", "--relabel")

@@ -51,7 +51,7 @@ def readers(damaged: Location):
 
 def test_whoever_reads_it_names_it(damaged):
     for read in readers(damaged):
-        with pytest.raises(JobError, match=r"is no Parquet file, or a damaged one .*: remove it or restore it") as told:
+        with pytest.raises(JobError, match=r"is damaged, or not a Parquet file .*: remove it or restore it") as told:
             read()
         assert damaged.url in str(told.value)
 
@@ -59,7 +59,7 @@ def test_whoever_reads_it_names_it(damaged):
 @pytest.mark.parametrize("read", [_columns, lambda file: without_thumbnails(file.parent)])
 def test_whoever_reads_its_columns_names_it(tmp_path, read):
     (tmp_path / "junk.parquet").write_bytes(b"")
-    with pytest.raises(JobError, match=r"junk\.parquet is no Parquet file"):
+    with pytest.raises(JobError, match=r"junk\.parquet is damaged, or not a Parquet file"):
         read(locate(str(tmp_path / "junk.parquet")))
 
 
@@ -69,7 +69,7 @@ def test_compacting_names_it(tmp_path, capsys):
     (folder / "junk.parquet").write_bytes(b"")
     assert cli.main(["compact", str(tmp_path)]) == cli.FAILED
     said = capsys.readouterr().err
-    assert f"{folder}/junk.parquet is no Parquet file" in said
+    assert f"{folder}/junk.parquet is damaged, or not a Parquet file" in said
     assert "traceback" not in said
 
 
@@ -101,5 +101,5 @@ def test_a_report_says_that_a_file_has_gone(tmp_path):
     (folder / "gone.parquet").write_bytes(_whole(folder))
     with open_database(locate(str(tmp_path))) as database:
         (folder / "gone.parquet").unlink()
-        with pytest.raises(JobError, match="the same command again reads the new ones"):
+        with pytest.raises(JobError, match="repeat the command to read the new ones"):
             database.rows("SELECT sum(id) FROM labels")

@@ -53,7 +53,7 @@ def test_a_living_run_keeps_others_out(place, monkeypatch):
         before = read(place)
         with pytest.raises(UsageError, match=f"run first .process {os.getpid()} "), Lease(place, "second", print):
             pass
-        with pytest.raises(JobError, match="first does"):
+        with pytest.raises(JobError, match="holder: first"):
             check_lease(place, "second")
         time.sleep(0.5)
         assert read(place) != before, "it shows no sign of life"

@@ -221,7 +221,7 @@ def test_a_lease_that_was_lost_commits_nothing(tmp_path, catalog, write_run, ref
         lease.write_text(json.dumps({"run": SECOND}))
 
     monkeypatch.setattr("cilf.publishing.job.recover", lose)
-    assert f"{SECOND} does, so it may not" in refused(tmp_path / "out", code=cli.FAILED)
+    assert f"may not write; holder: {SECOND}" in refused(tmp_path / "out", code=cli.FAILED)
     assert not catalog.table_exists("photos.ages")
 
 

@@ -68,7 +68,7 @@ def trial_elsewhere(run) -> None:
 
 
 def one_gone(run) -> None:
-    assert "from now on" in run(SECOND, PHOTOS[:39], NEW, "/photographs")
+    assert "is now the current one" in run(SECOND, PHOTOS[:39], NEW, "/photographs")
 
 
 def one_left_out(run) -> None:
@@ -192,7 +192,7 @@ def test_globs_say_what_would_have_been_given(tmp_path, run):
     new = Candidate(NEW, "made-up", SECOND)
     assert "2 of its photographs" in take_over(output, new, [Prefix("/photographs", ["*.png", "38.jp"])])
     assert "1 of its photographs" in take_over(output, new, [Prefix("/photographs", ["*.png", "38.jp?"])])
-    assert "from now on" in take_over(output, new, [Prefix("/other"), Prefix("/photographs/", ["*8.jpg", "39*"])])
+    assert "is now the current one" in take_over(output, new, [Prefix("/other"), Prefix("/photographs/", ["*8.jpg", "39*"])])
     assert read_current(output).model == NEW
 
 
