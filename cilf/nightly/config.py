@@ -1,6 +1,6 @@
-"""What a night is to do: one YAML file, checked before anything starts.
+"""The configuration of a night: one YAML file, checked before anything starts.
 
-Its sections `list`, `label` and `report` hold options of these commands by name, and are checked as a command line is.
+Its sections `list`, `label` and `report` hold options of these commands by name, and are checked like a command line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ITS_OWN = {
     "label": {"input", "output", "relabel", "dry_run", "price"},
     "report": {"output", "since", "corrections", "training_rows"},
 }
-"""Options that follow from the night itself, or make no sense in it."""
+"""Options that the night sets itself, or that make no sense in it."""
 
 _SECTIONS: dict[str, type[ListOptions | LabelOptions | ReportOptions]] = {
     "list": ListOptions,
@@ -34,7 +34,7 @@ _SECTIONS: dict[str, type[ListOptions | LabelOptions | ReportOptions]] = {
 }
 
 _TAKEN = ("labels", "runs", "nights", "leases", "manifests", "review")
-"""Folders of OUTPUT that hold other files than a listing."""
+"""Folders of OUTPUT that hold files other than a listing."""
 _APART = "choose another folder for the listing, such as the default, OUTPUT/listing"
 
 _Section = dict[str, Any]
@@ -48,10 +48,10 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     inputs: _Places = Field(min_length=1)
-    """What to list, one place or several: see `cilf list`. Paths here and below are relative to the folder in which the
+    """The place or places to list, see `cilf list`. Paths here and below are relative to the folder in which the
     command is started."""
     output: _Place
-    """Folder or URL for labels, report and everything about the nights."""
+    """Folder or URL for the labels, the report and the records of the nights."""
     manifest: _Place | None = None
     """Folder or URL for the listing. Default: OUTPUT/listing."""
     listing: _Section = Field(default={}, alias="list")
@@ -61,23 +61,23 @@ class Config(BaseModel):
     report: _Section = {}
     """Options of `cilf report`."""
     keep_runs: int = Field(default=400, ge=RUNS)
-    """Nights, and runs with their manifests, whose records are kept, the newest; at least what the report shows. Labels
-    are never deleted."""
+    """Number of newest nights whose records are kept, and of newest runs whose records and manifests are kept; at least
+    as many as the report shows. Labels are never deleted."""
     fail_on_drift: bool = False
     """Exit code 3 instead of 0 after a night whose ages have drifted."""
 
     def list_options(self) -> ListOptions:
-        """Of the step that lists."""
+        """Options of the step that lists."""
         found: ListOptions = cli.options("list", [*self.inputs, self.manifest_folder], self.listing, "list")
         return found
 
     def label_options(self) -> LabelOptions:
-        """Of the step that labels what has been listed."""
+        """Options of the step that labels what has been listed."""
         found: LabelOptions = cli.options("label", [self.manifest_folder, self.output], self.label, "label")
         return found
 
     def report_options(self, since: str) -> ReportOptions:
-        """Of the step that reports, about the runs from `since` on."""
+        """Options of the step that reports on the runs from `since` on."""
         found: ReportOptions = cli.options("report", [self.output], {**self.report, "since": since}, "report")
         return found
 
@@ -87,15 +87,13 @@ class Config(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose values stay as they are written, as on a command line: a folder 2026-11-01 is no date, 007 no 7, and
-    `no` is what the option takes it for. No key may stand twice."""
+    """A loader that keeps YAML values as they are written, as on a command line: a folder 2026-11-01 is not a date, 007
+    is not 7, and `no` means what the option takes it for. Duplicate keys are errors."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice[0]} stands there twice", node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key {twice[0]}", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -108,10 +106,10 @@ for _kind in ("bool", "int", "float", "timestamp"):
 
 
 def read_config(url: str) -> Config:
-    """The configuration in a YAML file.
+    """Read the configuration from a YAML file.
 
     Raises:
-        UsageError: no such file, not YAML, or wrong names or values, each named.
+        UsageError: the file does not exist, is not YAML, or has wrong names or values, each of which is named.
     """
     place = locate(url, CHECKING)
     with told("cannot read CONFIG", place):
@@ -121,14 +119,14 @@ def read_config(url: str) -> Config:
     try:
         found = yaml.load(text, _Loader)
         if not isinstance(found, dict):
-            raise UsageError("expected a valid dictionary, keys and values such as those of configs/nightly.yaml")
+            raise UsageError("expected a valid dictionary, with keys and values like those in configs/nightly.yaml")
         config = Config.model_validate({name: value for name, value in found.items() if value is not None})
         _check(config)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         advice = "; put globs such as '*.jpg' in quotes" if "alias" in str(error) else ""
         raise UsageError(f"{place.url} is not YAML: {' '.join(str(error).split())}{advice}") from error
     except ValidationError as error:
-        problems = {each["loc"][0]: _problem(each) for each in reversed(error.errors())}  # of each key the first
+        problems = {each["loc"][0]: _problem(each) for each in reversed(error.errors())}  # the first one of each key
         raise UsageError(f"{place.url}: {'; '.join(reversed(problems.values()))}") from error
     except UsageError as error:
         raise UsageError(f"{place.url}: {error}") from error
@@ -136,7 +134,7 @@ def read_config(url: str) -> Config:
 
 
 def _problem(error: ErrorDetails) -> str:
-    """One thing that is wrong, in words."""
+    """A message about one validation error."""
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"{name}: {error['msg']}{_advice(name)}"
@@ -144,7 +142,7 @@ def _problem(error: ErrorDetails) -> str:
 
 
 def _advice(name: str) -> str:
-    """What may have been meant by an unknown key."""
+    """A suggestion for an unknown key."""
     known = [field.alias or key for key, field in Config.model_fields.items()]
     if near := get_close_matches(name.lower().replace("-", "_"), known, 1):
         return f"; did you mean {near[0]}?"
@@ -158,14 +156,16 @@ def _options_of(section: str) -> list[str]:
 
 
 def _check(config: Config) -> None:
-    """Refuse what the steps would refuse in the middle of the night.
+    """Refuse now what the steps would refuse in the middle of the night.
 
     Raises:
-        UsageError: an option is unknown, wrong or the night's own, or one place lies inside another that is not for it.
+        UsageError: an option is unknown, wrong or set by the night, or one place lies inside another where it must not.
     """
     for name, section in (("list", config.listing), ("label", config.label), ("report", config.report)):
         if refused := _ITS_OWN[name] & {key.replace("-", "_") for key in section}:
-            raise UsageError(f"{name}: {', '.join(sorted(refused))}: a night sets this itself, or has no use for it")
+            raise UsageError(
+                f"{name}: {', '.join(sorted(refused))}: a night sets this itself or does not use it; remove it"
+            )
         for key in section:
             _check_option(name, key)
     config.list_options()
@@ -179,8 +179,8 @@ def _check_places(config: Config) -> None:
     for place in config.inputs:
         if lies_inside(output, locate(place)):
             raise UsageError(
-                f"output {config.output} lies inside input {place}: its own files would be labelled the next time; "
-                "choose a place outside"
+                f"output {config.output} lies inside input {place}: the next night would label its files; choose a "
+                "place outside"
             )
         if lies_inside(manifest, locate(place)) or lies_inside(locate(place), manifest):
             both = f"manifest {config.manifest_folder} and input {place}"

@@ -1,4 +1,4 @@
-"""`cilf nightly` from its CONFIG to its exit code: one process at a time, step after step, each written down."""
+"""`cilf nightly` from its CONFIG to its exit code: one process at a time, step by step, each step recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cilf.storage import CHECKING, Location, check_output, locate, model_folder
 from cilf.urls import split
 
 DRIFTED = 3
-"""Exit code of a night whose ages have drifted, where CONFIG says fail_on_drift."""
+"""Exit code of a night whose ages have drifted, if CONFIG says fail_on_drift."""
 
 
 def run(options: NightlyOptions) -> int:
@@ -30,7 +30,7 @@ def run(options: NightlyOptions) -> int:
     with told("cannot read OUTPUT", checked):
         record = tonight(checked, config, provenance.stamp(), options.again)
     if record.ended is not None:
-        print(f"nothing to do: night {record.night} is done, see {record.place(output).url} (--again begins another)")
+        print(f"nothing to do: night {record.night} is done, see {record.place(output).url} (--again starts another)")
         return _code(record, config)
     _check_model(config)
     check_output(checked)
@@ -38,7 +38,7 @@ def run(options: NightlyOptions) -> int:
     with Lease(lease, holder, _say):
         record = tonight(
             output, config, provenance.stamp(), options.again
-        )  # which another process may just have finished
+        )  # another process may have finished the night in the meantime
 
         def save() -> None:
             check_lease(lease, holder)
@@ -51,7 +51,7 @@ def run(options: NightlyOptions) -> int:
 
 
 def _check_model(config: Config) -> None:
-    """Refuse a model that is not there. One in a store may only be out of reach for a while, so the step tells that."""
+    """Refuse a local model that does not exist. The step checks one in a store, which may only be down for a while."""
     model = config.label_options().model
     if split(model)[0] == "file":
         try:
@@ -61,7 +61,7 @@ def _check_model(config: Config) -> None:
 
 
 def _go_on(record: Record, config: Config, save: Callable[[], None]) -> None:
-    """Do the steps that are left."""
+    """Run the steps that are not done yet."""
     for step in STEPS:
         if step not in record.steps or record.steps[step].state != "done":
             _do(step, config, record, save)
@@ -70,7 +70,7 @@ def _go_on(record: Record, config: Config, save: Callable[[], None]) -> None:
 
 
 def _do(name: str, config: Config, record: Record, save: Callable[[], None]) -> None:
-    """Do one step and write down how it went."""
+    """Run one step and record its result."""
     step = record.steps[name] = Step()
     save()
     started = time.monotonic()
@@ -79,7 +79,7 @@ def _do(name: str, config: Config, record: Record, save: Callable[[], None]) -> 
     except BaseException as error:
         step.state, step.error = "failed", in_words(error)
         step.seconds = round(time.monotonic() - started, 2)
-        with suppress(Exception):  # What the step met is the news.
+        with suppress(Exception):  # The error of the step matters more.
             save()
         if isinstance(error, UsageError | ModelFolderError) and not isinstance(error, BusyError):
             raise JobError(f"night {record.night} failed to {name}: {error}") from error

@@ -1,8 +1,9 @@
-"""OUTPUT/nights/<date>.json: how far a night is, and what came of it.
+"""OUTPUT/nights/<date>.json: the progress and the result of a night.
 
-A night is named by the UTC date of its first start. A start on the same date is the same night; and one that was not
-finished goes on past midnight, up to 20 hours after its first start: less than the day from one night to the next. A
-further night of the same date, which has to be asked for, has its number behind the date: 2026-11-01-2.
+A night is named after the UTC date of its first start. A further start on the same date belongs to the same night, and
+so does a start after midnight if the night is unfinished, up to 20 hours after its first start: less than the day from
+one night to the next. Another night with the same date, which has to be requested, has a number after the date:
+2026-11-01-2.
 """
 
 from __future__ import annotations
@@ -23,70 +24,70 @@ _CLOCKS_APART = timedelta(days=1)
 
 
 class Step(BaseModel):
-    """One step of a night, in its last attempt."""
+    """The last attempt at one step of a night."""
 
     state: Literal["running", "done", "failed"] = "running"
-    """A step that was killed stays `running`."""
+    """A step whose process was killed stays `running`."""
     seconds: float = 0.0
     error: str | None = None
     """Why it failed."""
     found: dict[str, Any] = {}
-    """Its own figures."""
+    """Figures of the step."""
 
 
 class Record(BaseModel):
-    """One night."""
+    """The record of one night."""
 
     night: str
     started: str
-    """At first, as run ids begin."""
+    """Time of the first start, in the form in which run ids begin."""
     since: str
-    """The same moment, or that of an earlier night where none since has come to its report: what was labelled from
-    then on is new to the reader."""
+    """The same time, or that of an earlier night if no night since has reached its report: what was labelled from then
+    on is new to the reader."""
     config: dict[str, Any]
-    """What CONFIG said."""
+    """The contents of CONFIG."""
     steps: dict[str, Step] = {}
-    """By name, as far as the night is."""
+    """By name, the steps that have been started."""
     rows: dict[str, int] = {}
-    """Objects that got their rows since `since`, by status."""
+    """Objects that got a label row since `since`, by status."""
     drift: bool | None = None
     """Whether their ages have drifted; null before the report."""
     verdict: str | None = None
     """The same in words."""
     ended: str | None = None
-    """When everything was done; null before."""
+    """When all steps were done; null before."""
 
     def place(self, output: Location) -> Location:
-        """Where it is kept."""
+        """The file of the record."""
         return output / "nights" / f"{self.night}.json"
 
     def save(self, output: Location) -> None:
-        """Write it below `output`."""
+        """Write the record below `output`."""
         write(self.place(output), (self.model_dump_json(indent=2) + "\n").encode())
 
 
 def records(output: Location) -> list[Location]:
-    """Of all nights, oldest first."""
+    """The files of all nights' records, oldest first."""
     found = {file: _NAME.fullmatch(file.path.rpartition("/")[2]) for file in files(output / "nights", ".json")}
     order = {file: (name[1], int(name[2] or 1)) for file, name in found.items() if name}
     return sorted(order, key=lambda file: order[file])
 
 
 def tonight(output: Location, config: Config, now: str, again: bool = False) -> Record:
-    """The night that a start at `now`, as run ids begin, belongs to, as far as it is.
+    """The record of the night to which a start at `now` belongs. `now` has the form in which run ids begin.
 
-    With another CONFIG than before, its steps begin anew; they find done what is. With `again`, a night that is done is
-    followed by another one of its date.
+    If CONFIG has changed since the last start, all steps run again; they skip work that is done. With `again`, a night
+    that is done is followed by another one with the same date.
 
     Raises:
-        UsageError: the newest record is none, or of a night that is yet to come.
+        UsageError: the newest record is not valid, or is that of a night in the future.
     """
     name, said = f"{_moment(now):%Y-%m-%d}", config.model_dump(mode="json", by_alias=True)
     last = _newest(output)
     if last is not None and _moment(last.started) - _moment(now) > _CLOCKS_APART:
         raise UsageError(
-            f"{last.place(output).url} is of a night that is yet to come: a clock was wrong, then or now; remove it, "
-            "or no night before it would be labelled"
+            f"{last.place(output).url} is the record of a night in the future: a clock was wrong, then or now; remove "
+            "it, or no night before it will be labelled"
         )
     if last is not None and (last.night >= name or _goes_on(last, now)):
         if again and last.ended is not None:
@@ -111,10 +112,10 @@ def _newest(output: Location) -> Record | None:
         return Record.model_validate_json(read(found[-1]) or b"")
     except ValidationError as error:
         reason = error.errors()[0]
-        where = ".".join(map(str, reason["loc"])) or "the whole"
+        where = ".".join(map(str, reason["loc"])) or "the whole file"
         raise UsageError(
-            f"{found[-1].url} is no record of a night that this version of CILF understands ({where}: "
-            f"{reason['msg']}): remove it, and the night begins anew"
+            f"{found[-1].url} is not a record of a night that this version of CILF understands ({where}: "
+            f"{reason['msg']}): remove it to start the night again"
         ) from error
 
 

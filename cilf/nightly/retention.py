@@ -1,4 +1,4 @@
-"""Which records of nights and runs are kept. Labels are none of them."""
+"""Removal of old records of nights and runs. Labels are never removed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from cilf.nightly.record import records
 from cilf.storage import Location, files, folders, remove, remove_folder
 
 _RUN = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{6})(\.json|\.\d+)?")
-"""Names of runs' records, and of their manifests: of the first pass and, numbered, of further ones."""
+"""Names of the records of runs, and of their manifests: of the first pass and, with a number, of further passes."""
 
 
 def remove_old(output: Location, keep: int) -> int:
-    """Remove the records and manifests of all runs but the newest `keep`, and of all nights but as many.
+    """Remove the records and manifests of all runs except the newest `keep`, and the records of all nights except the
+    newest `keep`.
 
-    Runs that hold a lease are kept as well: they may be reading their manifest. Whatever is not named like a run's is
-    left alone.
+    Runs that hold a lease are kept as well: they may be reading their manifest. Files that are not named like those of
+    a run are left alone.
 
     Returns:
-        How many files and folders have been removed.
+        Number of files and folders that were removed.
     """
     summaries = {file: _run(file) for file in files(output / "runs", ".json")}
     manifests = {folder: _run(folder) for folder in folders(output / "manifests")}

@@ -1,4 +1,4 @@
-"""The steps of a night, in order: each takes what CONFIG says and returns its own figures for the record."""
+"""The steps of a night, in order: each follows CONFIG and returns its figures for the record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cilf.report.job import said, write_page
 from cilf.storage import folders, locate
 
 MANY = 100
-"""Small label files of a model, above which merging them pays. A night of few objects writes few."""
+"""Number of small label files of a model above which merging them pays. A night with few objects writes few files."""
 
 
 def _list(config: Config, _: Record) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def _label(config: Config, _: Record) -> dict[str, Any]:
 
 
 def _listed(config: Config) -> list[Prefix]:
-    """The prefixes that the listing has all objects of."""
+    """The prefixes all of whose objects are in the listing."""
     if config.label_options().include:
         return []
     places = [place for place in map(locate, config.inputs) if not is_manifest(place)]
@@ -51,7 +51,7 @@ def _compact(config: Config, _: Record) -> dict[str, Any]:
         try:
             merged.append(compact_model(output, labels))
         except BusyError as error:
-            print(f"not compacted, which can wait: {error}", file=sys.stderr)
+            print(f"not compacted, which can wait for the next night: {error}", file=sys.stderr)
         else:
             print(merged[-1])
     return {"merged": merged}

@@ -107,7 +107,7 @@ def test_options_in_shapes_that_people_write(tmp_path):
         ),
         ("inputs: [/a]\noutput: /b\ninclude: x", "it is an option of the section list or label"),
         ("inputs: [/a]\noutput: /b\nlist: {include: [*.jpg]}", "put globs such as '*.jpg' in quotes"),
-        ("inputs: [/a]\ninputs: [/c]\noutput: /b", "the key inputs stands there twice"),
+        ("inputs: [/a]\ninputs: [/c]\noutput: /b", "duplicate key inputs"),
         ("inputs: [/a]\noutput: /b\nlabel: {faces: no}", 'Invalid value "no" for [faces]'),
         (
             "inputs: [/a]\noutput: /b\nreport: {Slices: x}",

@@ -37,7 +37,7 @@ def test_a_record_comes_back_as_it_was(output):
 
 def test_a_night_that_is_yet_to_come_is_told(output):
     saved(output, "20361101T200000Z", ended="20361101T210000Z", drift=False)
-    with pytest.raises(UsageError, match=r"2036-11-01\.json is of a night that is yet to come"):
+    with pytest.raises(UsageError, match=r"2036-11-01\.json is the record of a night in the future"):
         tonight(output, CONFIG, FIRST)
 
 
@@ -106,7 +106,7 @@ def test_a_damaged_record_is_named(output, tmp_path, text):
     (tmp_path / "nights" / "notes.json").write_text("no night")
     assert tonight(output, CONFIG, FIRST).night == "2026-11-01"
     (tmp_path / "nights" / "2026-11-01.json").write_text(text)
-    with pytest.raises(UsageError, match=r"nights/2026-11-01.json is no record of a night .* remove it"):
+    with pytest.raises(UsageError, match=r"nights/2026-11-01.json is not a record of a night .* remove it"):
         tonight(output, CONFIG, FIRST)
 
 

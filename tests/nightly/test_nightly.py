@@ -229,7 +229,7 @@ def test_beside_a_run_that_was_started_by_hand(photos, config, night, record, tm
 
     monkeypatch.setitem(steps.STEPS, "compact", beside_a_run)
     assert night(config(), "20261102T021500Z") == 0
-    assert "not compacted, which can wait: run x" in capsys.readouterr().err
+    assert "not compacted, which can wait for the next night: run x" in capsys.readouterr().err
     assert record("2026-11-02")["steps"]["compact"]["found"] == {"merged": []}
 
 
