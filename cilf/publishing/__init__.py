@@ -1,4 +1,5 @@
-"""Finished labels -> a table of an open table format. `publish` is the way in; its imports wait until it is called."""
+"""Publishing of finished labels as a table in an open table format. `publish` is the entry point; it imports what it
+needs only when it is called."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from cilf.extras import check_installed
 
 
 def publish(options: PublishOptions) -> int:
-    """Make an Iceberg or Delta table equal the labels in OUTPUT, in one commit, and say on stdout what it changed.
+    """Make an Iceberg or Delta table equal the labels in OUTPUT, in one commit, and print the changes to stdout.
 
     Raises:
         UsageError: there are no labels, a run is writing them, or the catalog or the table cannot be used.
-        JobError: it failed, and says whether anything was committed; the same call may be made again.
+        JobError: publishing failed; the message says whether anything was committed. The same call can be repeated.
     """
     check_installed("cilf publish", "publish", {"iceberg": "pyiceberg", "delta": "deltalake"}[options.format])
     from cilf.publishing import job

@@ -1,4 +1,4 @@
-"""Iceberg catalogs, opened as pyiceberg is set up for them, and what goes wrong with them in words."""
+"""Iceberg catalogs, opened as pyiceberg is configured, and messages for what goes wrong with them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _REFUSALS = (
 
 
 def open_catalog(name: str) -> Catalog:
-    """The catalog that pyiceberg's configuration has under a name. S3 is where the usual AWS variables say, unless the
-    configuration says otherwise.
+    """Open the catalog with this name in pyiceberg's configuration. S3 settings come from the usual AWS variables,
+    unless the configuration sets them.
 
     Raises:
-        UsageError: there is none, it does not answer, or its warehouse cannot be used.
+        UsageError: there is no such catalog, it does not answer, or its warehouse cannot be used.
     """
     try:
         configured = Config().get_catalog_config(name)
@@ -45,14 +45,14 @@ def open_catalog(name: str) -> Catalog:
 
 
 def problem(error: Exception, catalog: str) -> str:
-    """What went wrong with a catalog, in one line that says what to do."""
+    """A message about an error of a catalog, in one line that says what to do."""
     text, variable = " ".join(str(error).split()), f"PYICEBERG_CATALOG__{catalog.upper()}__"
     if isinstance(error, RequestException):
-        return f"nobody answers at its address ({_reason(text)}): check {variable}URI and the network"
+        return f"nothing answers at its address ({_reason(text)}): check {variable}URI and the network"
     if isinstance(error, _REFUSALS):
-        return f"it refuses ({text}): check {variable}CREDENTIAL or {variable}TOKEN"
+        return f"it denies access ({text}): check {variable}CREDENTIAL or {variable}TOKEN"
     if isinstance(error, (RESTError, ValidationError)):
-        return f"it fails, or is no Iceberg REST catalog ({text[:300]}): check {variable}URI, or try again later"
+        return f"it fails, or is not an Iceberg REST catalog ({text[:300]}): check {variable}URI, or try again later"
     if isinstance(error, SQLAlchemyError):
         return f"its database cannot be used ({getattr(error, 'orig', None) or text}): check {variable}URI"
     if isinstance(error, NotInstalledError):
@@ -61,16 +61,16 @@ def problem(error: Exception, catalog: str) -> str:
 
 
 def check_home(catalog: Catalog, name: str, namespace: str) -> None:
-    """Make sure that a new table has somewhere to be.
+    """Make sure that a location is configured for a new table.
 
     Raises:
-        UsageError: neither the catalog nor the namespace says where.
+        UsageError: neither the catalog nor the namespace has one.
     """
     if not isinstance(catalog, MetastoreCatalog) or "warehouse" in catalog.properties:
         return
     if "location" not in catalog.load_namespace_properties(namespace):
         raise UsageError(
-            f"the Iceberg catalog {name} does not say where its tables are: set "
+            f"the Iceberg catalog {name} has no location for tables: set "
             f"PYICEBERG_CATALOG__{name.upper()}__WAREHOUSE, or `warehouse` in ~/.pyiceberg.yaml, to a folder or URL"
         )
 
@@ -82,7 +82,8 @@ def _reason(text: str) -> str:
 
 
 def _of_aws(configured: Mapping[str, object]) -> dict[str, str]:
-    """What pyiceberg does not take from the usual AWS variables by itself. A REST catalog says where its tables are."""
+    """The S3 properties that pyiceberg does not read from the usual AWS variables itself. None are needed for a REST
+    catalog, which tells clients where its tables are."""
     of_store = any(key.startswith("s3.") for key in configured)
     if of_store or str(configured.get("uri", "")).startswith("http") or configured.get("type") == "rest":
         return {}
@@ -100,7 +101,7 @@ def _check_warehouse(catalog: Catalog, configured: Mapping[str, object], name: s
     scheme, path = split(warehouse)
     if "://" in warehouse and re.search("[#?]", path):
         raise UsageError(
-            f"the warehouse {warehouse} of the Iceberg catalog {name} cannot be used: pyiceberg ends paths at # and ?; "
+            f"the warehouse {warehouse} of the Iceberg catalog {name} cannot be used: pyiceberg cuts paths at # and ?; "
             "choose another, or give a local folder without file://"
         )
     if warehouse and scheme == "file":

@@ -1,6 +1,6 @@
 """A Delta table that mirrors the labels of one OUTPUT.
 
-Delta's writer can replace the rows that a predicate names in one commit, so all rows of every run that has changed are
+Delta's writer can replace the rows that match a predicate in one commit. So all rows of every run that has changed are
 written again, and the rows of other runs stay where they are.
 """
 
@@ -23,18 +23,18 @@ from cilf.publishing.s3 import check_reachable, check_writable
 from cilf.publishing.table_types import grows, table_type
 
 RUNS = "cilf.runs"
-"""Key in the commit's information for the ids of the runs whose rows it brings, separated by commas."""
+"""Key in the commit's metadata for the ids of the runs whose rows it adds, separated by commas."""
 PUBLICATION = "cilf.publication"
-"""Key in the commit's information for the id of the publication."""
+"""Key in the commit's metadata for the id of the publication."""
 
 _DESCRIPTION = "The labels in "
 
 
 class DeltaMirror:
-    """The table in a folder or at a URL.
+    """A Delta table in a folder or at a URL that mirrors the labels of OUTPUT.
 
     Raises:
-        UsageError: it cannot be used, or mirrors something else.
+        UsageError: the table cannot be used, or mirrors something else.
     """
 
     def __init__(self, place: str, output: str) -> None:
@@ -46,7 +46,7 @@ class DeltaMirror:
         self._table = self._found()
         if self._table is None:
             check_free(at)
-        if at.scheme != "file":  # The library's writer panics on the terminal where it may not write.
+        if at.scheme != "file":  # Without permission, the library's writer panics on the terminal.
             check_writable(at, "write to the Delta table")
         self._stale: list[str] = []
 
@@ -64,14 +64,14 @@ class DeltaMirror:
         if described != self._description:
             is_of = described.removeprefix(_DESCRIPTION) if described.startswith(_DESCRIPTION) else "no OUTPUT"
             raise UsageError(
-                f"the Delta table {self._place} mirrors {is_of}, and publishing would replace its rows: name another, "
-                f"or describe it as '{self._description}' first (DeltaTable.alter.set_table_description)"
+                f"the Delta table {self._place} mirrors {is_of}, and publishing would replace its rows: choose another "
+                f"table, or first set its description to '{self._description}' (DeltaTable.alter.set_table_description)"
             )
         return table
 
     def compare(self, labels: Labels) -> int:
-        """Let the table's rows claim theirs in the labels; how many found none and have to go."""
-        self._table = self._found()  # Whoever held the labels before may have published them.
+        """Claim every row of the labels that the table has; return the number of table rows that have to be removed."""
+        self._table = self._found()  # The previous holder of the lease may have published the labels.
         if self._table is None:
             return 0
         runs: set[str] = set()
@@ -85,13 +85,13 @@ class DeltaMirror:
         return stale
 
     def commit(self, labels: Labels, may_commit: Callable[[], None]) -> str:
-        """Bring what the labels have and the table has not, and take out what `compare` has found.
+        """Add the rows of the labels that the table lacks, and remove those that `compare` has found.
 
         Args:
-            may_commit: raises where nothing may be committed any more.
+            may_commit: raises an exception if nothing may be committed any more.
 
         Returns:
-            A name of the table as it is now.
+            A name for the new state of the table.
 
         Raises:
             UsageError: the table cannot hold a column.
@@ -109,7 +109,7 @@ class DeltaMirror:
                 yield from labels.claim_rest(columns)
                 may_commit()  # The writer commits after the last row.
             except (JobError, UsageError) as error:
-                failed.append(error)  # It would come back as a text inside the writer's own.
+                failed.append(error)  # The writer would only return it as text inside its own error.
                 raise
 
         publication = new_run_id()
@@ -132,7 +132,7 @@ class DeltaMirror:
         return f"version {self._open().version()}"
 
     def _mode(self, labels: Labels, columns: pa.Schema) -> dict[str, Any]:
-        """How to write what the labels have and the table has not; claims on rows that have to come again are gone."""
+        """The writer's options for the rows that the table lacks; claims on rows to be written again are released."""
         if self._table is not None and not _grows(self._table, columns):
             labels.release(labels.runs)
             return {"mode": "overwrite", "schema_mode": "overwrite"}
@@ -144,10 +144,10 @@ class DeltaMirror:
         return {"mode": "overwrite", "schema_mode": "merge", "predicate": f"run IN ({named})"}
 
     def _is_committed(self, publication: str, error: Exception) -> bool:
-        """Whether a publication that ended with an error is in the table all the same.
+        """Whether a publication that ended with an error was committed nevertheless.
 
         Raises:
-            JobError: nobody can tell.
+            JobError: this cannot be determined.
         """
         try:
             return any(commit.get(PUBLICATION) == publication for commit in self._open().history())
@@ -156,7 +156,7 @@ class DeltaMirror:
         except Exception as unreadable:
             raise JobError(
                 f"publishing to {self._place} failed ({_line(error)}), and whether its rows are in the table cannot be "
-                f"read ({_line(unreadable)}): the same command again finds out, and brings what is missing"
+                f"read ({_line(unreadable)}): repeat the command to find out and to publish what is missing"
             ) from error
 
 
@@ -166,19 +166,19 @@ def _types(table: DeltaTable) -> dict[str, pa.DataType]:
 
 
 def _grows(table: DeltaTable, columns: pa.Schema) -> bool:
-    """Whether the table takes these columns as it is: its writer casts values to the types of before, 0.5 to 0."""
+    """Whether the values of these columns fit the table's current types: its writer casts them to those, 0.5 to 0."""
     before = _types(table)
     return all(grows(before[f.name], f.type, lambda *_: False) for f in columns if f.name in before)
 
 
 def _merged(table: DeltaTable, columns: pa.Schema) -> pa.Schema:
-    """Columns of the types that the table will have."""
+    """The columns with the types that the table will have."""
     before = _types(table)
     return pa.schema([f.with_type(united(before[f.name], f.type)) if f.name in before else f for f in columns])
 
 
 def _line(error: Exception) -> str:
-    """What went wrong, of an error of Rust's: the store's own words, or those of the first and of the last cause."""
+    """A message about an error from Rust: the store's own message, or those of the first and the last cause."""
     text = re.sub(r"\x1b\[\d+m|↳", "", str(error))
     if answer := re.search(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", text, re.DOTALL):
         return f"{answer[1]}: {answer[2]}"

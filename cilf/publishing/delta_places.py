@@ -1,4 +1,4 @@
-"""Where a Delta table is, as the Delta library takes it."""
+"""Locations of Delta tables, in the form that the Delta library takes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cilf.publishing.s3 import s3_settings
 from cilf.storage import CHECKING, Location, lies_inside, locate, problem
 
 _MISTAKEN = re.compile(r"[\x00-\x1f\x7f\[\]\\^|]|%[0-9A-Fa-f]{2}|[\ud800-\udfff]")
-"""What the library looks for elsewhere, or ends the process for."""
+"""Parts of a path that make the library look elsewhere, or end the process."""
 
 
 _LEFT_BEHIND = re.compile("_delta_log|model=.*")
-"""What the writer has made in a folder when it is killed before its first commit."""
+"""Names of what the writer leaves in a folder if it is killed before its first commit."""
 
 
 def table_place(name: str, output: str) -> Location:
-    """The place that a user has named.
+    """The location that a user has named.
 
     Raises:
         UsageError: the name is empty, or the table would lie where the labels of OUTPUT are.
@@ -34,10 +34,10 @@ def table_place(name: str, output: str) -> Location:
 
 
 def check_free(place: Location) -> None:
-    """Make sure that a local folder in which a table is to be made holds nothing else.
+    """Make sure that a local folder for a new table holds nothing else.
 
     Raises:
-        UsageError: it does, or it cannot be listed.
+        UsageError: it holds something else, or it cannot be listed.
     """
     if place.scheme != "file":
         return
@@ -49,19 +49,19 @@ def check_free(place: Location) -> None:
         raise UsageError(f"cannot make a Delta table: {problem(error, place.url)}") from error
     if others := [name for name in names if not _LEFT_BEHIND.fullmatch(name)]:
         raise UsageError(
-            f"{place.url} is not empty and holds no Delta table (it holds {others[0]!r}): choose a new or empty folder"
+            f"{place.url} is not empty and is not a Delta table (it holds {others[0]!r}): choose a new or empty folder"
         )
 
 
 def uri(place: Location) -> str:
-    """A place as the library takes it.
+    """A location in the form that the library takes.
 
     Raises:
-        UsageError: it would take it for another place, or for none.
+        UsageError: the library would take it for another location, or for none.
     """
     if found := _MISTAKEN.search(place.url):
         raise UsageError(
-            f"a Delta table cannot be at {place.url!r}: the Delta library does not find {found[0]!r} in a path again; "
+            f"a Delta table cannot be at {place.url!r}: the Delta library does not handle {found[0]!r} in a path; "
             "choose one without [ ] ^ | \\, control characters and % before two hexadecimal digits"
         )
     if place.scheme == "file":
@@ -72,7 +72,7 @@ def uri(place: Location) -> str:
 
 
 def settings(place: Location) -> dict[str, str]:
-    """What the library has to be told of a store."""
+    """The library's options for a store."""
     if place.scheme != "s3":
         return {}
     found = s3_settings()

@@ -1,8 +1,8 @@
 """An Iceberg table that mirrors the labels of one OUTPUT.
 
-Data files are immutable, so a file with rows that have to go is written again without them (copy on write). All of a
-publication is one snapshot: files that go and files that come change places in the moment that the catalog takes it,
-and before that moment nobody finds any of it.
+Data files are immutable, so a file with rows to remove is rewritten without them (copy on write). Each publication is
+one snapshot: old files are replaced by new ones at the moment that the catalog accepts it, and before that moment no
+reader sees any of it.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ from cilf.publishing.table_types import grows, table_type
 SOURCE = "cilf.output"
 """Table property: the OUTPUT that the table mirrors."""
 RUNS = "cilf.runs"
-"""Snapshot property: ids of the runs whose rows the snapshot brings, separated by commas."""
+"""Snapshot property: ids of the runs whose rows the snapshot adds, separated by commas."""
 PUBLICATION = "cilf.publication"
-"""Snapshot property: an id of the publication."""
+"""Snapshot property: the id of the publication."""
 
 _FILE_BYTES = 256_000_000  # in memory; on disk a quarter of it or less
 
 
 @dataclass(frozen=True)
 class _Stale:
-    """A data file with rows that have to go."""
+    """A data file with rows to remove."""
 
     task: FileScanTask
     stands: np.ndarray
-    """Row by row, bool; empty: none does."""
+    """Whether each row stays, bool [rows]; empty: no row stays."""
 
 
 class IcebergMirror:
-    """The table NAMESPACE.NAME of the catalog that pyiceberg's configuration has under this name.
+    """A table NAMESPACE.NAME, in a catalog from pyiceberg's configuration, that mirrors the labels of OUTPUT.
 
     Raises:
         UsageError: there is no such catalog, it cannot be used, or the table mirrors something else.
@@ -69,7 +69,9 @@ class IcebergMirror:
 
     def __init__(self, name: str, catalog: str, output: str) -> None:
         if "." not in name.strip("."):
-            raise UsageError(f"{name} is no name of an Iceberg table: expected NAMESPACE.NAME, such as photos.ages")
+            raise UsageError(
+                f"{name} is not the name of an Iceberg table: expected NAMESPACE.NAME, such as photos.ages"
+            )
         self._name, self._output = name, output
         self._catalog, self._catalog_name = open_catalog(catalog), catalog
         self._table = self._found()
@@ -86,18 +88,19 @@ class IcebergMirror:
         source = table.properties.get(SOURCE)
         if source is None:
             raise UsageError(
-                f"the table {name} was not made by cilf publish, which would replace its rows: name another"
+                f"the table {name} was not made by cilf publish, which would replace its rows: choose another table"
             )
         if source != output:
             raise UsageError(
-                f"the table {name} mirrors {source}, and publishing {output} would replace its rows: name another, or, "
-                f"if {source} has moved there, say so first: pyiceberg properties set table {name} {SOURCE} {output}"
+                f"the table {name} mirrors {source}, and publishing {output} would replace its rows: choose another "
+                f"table, or, if {source} has moved there, first run: pyiceberg properties set table {name} {SOURCE} "
+                f"{output}"
             )
         return table
 
     def compare(self, labels: Labels) -> int:
-        """Let the table's rows claim theirs in the labels; how many found none and have to go."""
-        self._table = self._found()  # Whoever held the labels before may have published them.
+        """Claim every row of the labels that the table has; return the number of table rows that have to be removed."""
+        self._table = self._found()  # The previous holder of the lease may have published the labels.
         if self._table is None:
             return 0
         for task in self._table.scan().plan_files():
@@ -107,13 +110,13 @@ class IcebergMirror:
         return sum(int((~file.stands).sum()) for file in self._stale)
 
     def commit(self, labels: Labels, may_commit: Callable[[], None]) -> str:
-        """Bring what the labels have and the table has not, and take out what `compare` has found.
+        """Add the rows of the labels that the table lacks, and remove those that `compare` has found.
 
         Args:
-            may_commit: raises where nothing may be committed any more.
+            may_commit: raises an exception if nothing may be committed any more.
 
         Returns:
-            A name of the table as it is now.
+            A name for the new state of the table.
 
         Raises:
             UsageError: the table cannot hold a column.
@@ -132,8 +135,8 @@ class IcebergMirror:
             committed = transaction.commit_transaction().current_snapshot()
         except (CommitFailedException, ValidationException, TableAlreadyExistsError) as error:
             raise JobError(
-                f"another writer changed {self._name} at the same time, and nothing was committed ({error}): the same "
-                "command again starts from what is there now"
+                f"another writer changed {self._name} at the same time, and nothing was committed ({error}): repeat "
+                "the command to start from the new state"
             ) from error
         except Exception as error:
             committed = self._published(publication, error)
@@ -141,7 +144,7 @@ class IcebergMirror:
         return f"snapshot {committed.snapshot_id}"
 
     def _staged(self, labels: Labels, properties: dict[str, str]) -> Transaction:
-        """A transaction that only has to be committed: its data files are written."""
+        """A transaction whose data files are written and that only has to be committed."""
         columns = labels.columns(times=True)
         replaced = self._replaced(columns)
         if self._table is not None and replaced:
@@ -161,10 +164,10 @@ class IcebergMirror:
         return transaction
 
     def _published(self, publication: str, error: Exception) -> Snapshot:
-        """The snapshot of a publication that ended with an error, and may have come in all the same.
+        """The snapshot of a publication that ended with an error but may have been committed nevertheless.
 
         Raises:
-            JobError: it has not, or nobody can tell.
+            JobError: it was not committed, or this cannot be determined.
         """
         try:
             table = self._found()
@@ -172,7 +175,7 @@ class IcebergMirror:
         except Exception as unreadable:
             raise JobError(
                 f"publishing to {self._name} failed ({_line(error)}), and whether its rows are in the table cannot be "
-                f"read ({_line(unreadable)}): the same command again finds out, and brings what is missing"
+                f"read ({_line(unreadable)}): repeat the command to find out and to publish what is missing"
             ) from error
         for snapshot in snapshots:
             if snapshot.summary and snapshot.summary.get(PUBLICATION) == publication:
@@ -180,7 +183,8 @@ class IcebergMirror:
         raise JobError(f"nothing was committed to {self._name}: {_line(error)}") from error
 
     def _replaced(self, columns: pa.Schema) -> list[str]:
-        """The columns whose values no reader could read from both the data files of before and new ones."""
+        """The columns that have to be replaced, because no reader could read their values from both old data files and
+        new ones."""
         if self._table is None:
             return []
         before = schema_to_pyarrow(self._table.schema(), include_field_ids=False)
@@ -192,7 +196,7 @@ class IcebergMirror:
         ]
 
     def _begin(self, columns: pa.Schema, replaced: list[str]) -> Transaction:
-        """A transaction on the table, or on one to be made, that has room for these columns."""
+        """A transaction on the table, or on a new one, whose schema has these columns."""
         if self._table is None:
             self._make_home()
         try:
@@ -210,15 +214,17 @@ class IcebergMirror:
             return transaction
         except (TypeError, ValueError, UnsupportedPyArrowTypeException, ValidationError) as error:
             raise UsageError(
-                f"{self._name} cannot hold a column of the labels ({' '.join(str(error).split())}): write the manifest "
-                "with this column in another type, or without it, and label into another OUTPUT"
+                f"{self._name} cannot hold a column of the labels ({' '.join(str(error).split())}): give the column "
+                "another type in the manifest, or leave it out, and label into another OUTPUT"
             ) from error
 
     def _make_home(self) -> None:
-        """The namespace of a table that is to be made."""
+        """Create the namespace of a new table."""
         namespace = self._name.rpartition(".")[0]
         try:
-            if isinstance(self._catalog, MetastoreCatalog):  # It would say so after it has made the namespace.
+            if isinstance(
+                self._catalog, MetastoreCatalog
+            ):  # Otherwise it fails only after it has created the namespace.
                 self._catalog.identifier_to_database_and_table(self._name)
             self._catalog.create_namespace_if_not_exists(namespace)
             check_home(self._catalog, self._catalog_name, namespace)
@@ -227,7 +233,7 @@ class IcebergMirror:
 
 
 def _promoted(before: pa.DataType, after: pa.DataType) -> bool:
-    """Whether Iceberg reads data files of one type as another; integers of up to 32 bits are one type there."""
+    """Whether Iceberg reads data files of one type as another; it has one type for integers of up to 32 bits."""
     if pa.types.is_decimal(before) and pa.types.is_decimal(after):
         return before.scale == after.scale
     kinds = (pa.types.is_signed_integer, pa.types.is_floating)
@@ -242,7 +248,7 @@ def _read(transaction: Transaction, task: FileScanTask, columns: Sequence[str]) 
 
 
 def _standing(transaction: Transaction, file: _Stale) -> Iterator[pa.RecordBatch]:
-    """Those of a stale file that stay."""
+    """The rows of a stale file that stay."""
     if not len(file.stands):
         return
     at = 0
@@ -268,7 +274,7 @@ def _parts(rows: Iterator[pa.RecordBatch], columns: pa.Schema) -> Iterator[pa.Ta
 
 
 def _written(transaction: Transaction, parts: Iterator[pa.Table]) -> list[DataFile]:
-    """Data files that no snapshot has yet."""
+    """Write data files, which no snapshot refers to yet."""
     counter, commit = itertools.count(), uuid.uuid4()
     metadata, io = transaction.table_metadata, transaction._table.io
     written: list[DataFile] = []

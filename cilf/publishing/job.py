@@ -1,4 +1,4 @@
-"""`cilf publish` from its options to its exit code: hold the labels still, compare, commit."""
+"""`cilf publish` from its options to its exit code: take the leases on the labels, compare, commit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cilf.storage import CHECKING, check_output, files, folders, locate
 
 
 class Mirror(Protocol):
-    """A table that is to equal the labels; see cilf.publishing.iceberg."""
+    """A table that should equal the labels; see cilf.publishing.iceberg."""
 
     def compare(self, labels: Labels) -> int: ...
 
@@ -44,7 +44,7 @@ def run(options: PublishOptions) -> int:
         gone = mirror.compare(labels)
         new = labels.unclaimed
         if not gone and not new:
-            print(f"nothing new: {options.table} has these {len(labels):,} rows already")
+            print(f"nothing new: {options.table} already has these {len(labels):,} rows")
             return 0
 
         def may_commit() -> None:
@@ -52,7 +52,7 @@ def run(options: PublishOptions) -> int:
                 check_lease(lease, name)
 
         state = mirror.commit(labels, may_commit)
-    print(f"published {new:,} rows and took out {gone:,}: {options.table} has {len(labels):,} rows as of {state}")
+    print(f"published {new:,} rows and removed {gone:,}: {options.table} has {len(labels):,} rows as of {state}")
     return 0
 
 
@@ -66,4 +66,4 @@ def _mirror(options: PublishOptions, output: str) -> Mirror:
 
         return IcebergMirror(options.table, options.catalog, output)
     except ImportError as error:
-        raise UsageError(f"publishing needs packages of its own ({error}): pip install 'cilf[publish]'") from error
+        raise UsageError(f"publishing needs further packages ({error}): pip install 'cilf[publish]'") from error

@@ -1,8 +1,9 @@
-"""The labels of an OUTPUT, and which of their rows nobody has claimed yet.
+"""The labels of an OUTPUT, with a record of which rows have been claimed.
 
-Two passes make a table equal to them without either being held: the rows of the table claim theirs, and what claims
-none has to go; then the rows of the labels claim what is left, and that has to come. A row is named by its run and its
-id: an object's row changes only when another run replaces it. 9 bytes per row are kept.
+Two passes make a table equal to the labels without holding either in memory. First, each row of the table claims the
+same row of the labels; table rows that find none have to be removed. Then the label rows that are still unclaimed are
+claimed in turn, and have to be added. A row is identified by its run and its id: an object's row changes only when
+another run replaces it. 9 bytes per row are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from cilf.publishing.table_types import table_type
 from cilf.storage import Location, files
 
 _THREADS = 32
-_SMALL = 1_000_000  # bytes; one request fetches so much of a file's end, which mostly is all of it
+_SMALL = 1_000_000  # bytes that one request fetches from a file's end, which is usually the whole file
 _BATCH_ROWS = 8192  # thumbnails of a row may be 100 kB
 _BATCHES_AHEAD = 4
 _FILES_AHEAD = 4
@@ -41,7 +42,7 @@ class _Run:
     ids: np.ndarray
     """Sorted int64."""
     claimed: np.ndarray
-    """By id, bool."""
+    """Whether each id has been claimed, bool."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,19 @@ class _File:
 
     @property
     def own(self) -> pa.Schema:
-        """Its columns of the user's."""
+        """The user columns of the file."""
         return pa.schema([field for field in self.schema if field.name not in schema.LABELS.names])
 
 
 class Labels:
-    """What the label files held when this was made.
+    """The contents of the label files when this object was made.
 
     Args:
         models: the folders OUTPUT/labels/model=<fingerprint>.
 
     Raises:
         UsageError: files of two runs do not fit into one table.
-        JobError: a row is there twice.
+        JobError: there are two rows for one object from one run.
     """
 
     def __init__(self, models: list[Location]) -> None:
@@ -81,7 +82,9 @@ class Labels:
         for run in list(ids):
             of = np.sort(np.concatenate(ids.pop(run)))
             if (of[1:] == of[:-1]).any():
-                raise JobError(f"the labels have two rows of one object from run {run}: which of them counts?")
+                raise JobError(
+                    f"the labels have two rows for one object from run {run}: remove the file of one of them"
+                )
             self._runs[run] = _Run(of, np.zeros(len(of), bool))
 
     def __len__(self) -> int:
@@ -89,17 +92,17 @@ class Labels:
 
     @property
     def unclaimed(self) -> int:
-        """Rows that nobody has claimed."""
+        """Number of unclaimed rows."""
         return sum(len(run.ids) - int(run.claimed.sum()) for run in self._runs.values())
 
     @property
     def unclaimed_runs(self) -> list[str]:
-        """The runs they are of, sorted."""
+        """The runs of the unclaimed rows, sorted."""
         return sorted(name for name, run in self._runs.items() if not run.claimed.all())
 
     def claim(self, keys: pa.RecordBatch) -> np.ndarray:
-        """Which of these rows, by the columns KEYS, the labels have and nobody has claimed: bool [rows]. They are
-        claimed now."""
+        """Claim the rows with these KEYS that the labels have and that are not claimed yet; return which they are, bool
+        [rows]."""
         held = np.zeros(keys.num_rows, bool)
         runs, ids = keys["run"], keys["id"].to_numpy(zero_copy_only=False)
         for name in pc.unique(runs).to_pylist():
@@ -116,24 +119,24 @@ class Labels:
 
     @property
     def runs(self) -> list[str]:
-        """All runs that rows are of, sorted."""
+        """All runs that have rows, sorted."""
         return sorted(self._runs)
 
     def release(self, runs: list[str]) -> None:
-        """Forget all claims on the rows of these runs."""
+        """Release all claims on the rows of these runs."""
         for name in runs:
             if name in self._runs:
                 self._runs[name].claimed[:] = False
 
     def columns(self, times: bool) -> pa.Schema:
-        """The columns of all files and `model`, in types that a table has; see cilf.publishing.table_types. A column of
-        the user's own without a value in any file is not among them: its type is not known yet.
+        """The columns of all files and `model`, with types that a table has; see cilf.publishing.table_types. A user
+        column without a value in any file is left out: its type is not known yet.
 
         Args:
             times: whether the table has a type for the time of day.
 
         Raises:
-            UsageError: a column has types that do not go together, or a type that no table has.
+            UsageError: a column has conflicting types, or a type that no table has.
         """
         found = {file.place: file.own for of_model in self._files.values() for file in of_model}
         try:
@@ -141,17 +144,17 @@ class Labels:
         except TypeError as error:
             raise UsageError(
                 f"a column of your own changes its type from one run to another: {error}; a table cannot hold both: "
-                "label into another OUTPUT, or write the manifest with the type of the first run"
+                "label into another OUTPUT, or give the column in the manifest the type of the first run"
             ) from error
         fields = [field for column in own if (field := _field(column, times))]
         return pa.schema([*_OURS, *fields, pa.field("model", pa.string(), nullable=False)])
 
     def claim_rest(self, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Claim everything that is left: its rows, in the columns and types of `wanted`, a few thousand at a time.
+        """Claim all unclaimed rows, and yield them with the columns and types of `wanted`, a few thousand at a time.
 
         Raises:
             UsageError: a value does not fit its type.
-            JobError: rows have gone since.
+            JobError: rows have been removed in the meantime.
         """
         missing = set(self.unclaimed_runs)
         for model, found in self._files.items():
@@ -162,7 +165,7 @@ class Labels:
                     yield from _as_wanted(new, model, wanted)
         if self.unclaimed:
             raise JobError(
-                f"{self.unclaimed:,} rows went while they were read: the same command again reads what is there"
+                f"{self.unclaimed:,} rows were removed while they were read: repeat the command to read the new files"
             )
 
 
@@ -185,19 +188,19 @@ def _opened(place: Location) -> tuple[_File, pa.Table]:
 
 
 def _field(column: pa.Field, times: bool) -> pa.Field | None:
-    """A column as a table has it; None where its type is not known."""
+    """A column with its type in a table; None if the type is not known."""
     try:
         kind = table_type(column.type, times)
     except TypeError as error:
         raise UsageError(
-            f"no such table can hold the column {column.name} of the labels, which has values of type {error}: write "
-            "the manifest with this column in another type, or without it, and label into another OUTPUT"
+            f"no such table can hold the column {column.name} of the labels, which has values of type {error}: give "
+            "the column another type in the manifest, or leave it out, and label into another OUTPUT"
         ) from error
     return None if kind is None else pa.field(column.name, kind)
 
 
 def _rows(found: list[_File]) -> Iterator[pa.RecordBatch]:
-    """The rows of files, as these have them."""
+    """The rows of label files, unchanged."""
     alike: dict[pa.Schema, list[_File]] = {}
     for file in found:
         alike.setdefault(file.schema, []).append(file)
@@ -210,7 +213,7 @@ def _rows(found: list[_File]) -> Iterator[pa.RecordBatch]:
 
 
 def _as_wanted(batch: pa.RecordBatch, model: str, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Rows of one model in the columns and types of a table."""
+    """Rows of one model with the columns and types of a table."""
     table = pa.Table.from_batches([batch])
     table = table.append_column("model", pa.array([model] * len(table), pa.string()))
     try:

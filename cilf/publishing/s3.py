@@ -1,4 +1,4 @@
-"""S3 as libraries of tables need to be told of it, and whether it can be reached, which they say less clearly."""
+"""S3 settings for the table libraries, and checks of access to S3 with clearer messages than theirs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from cilf.errors import UsageError
 from cilf.storage import Location, problem, remove, write
 
 _FOUND_BY_ALL = frozenset({"env", "iam-role", "container-role", "assume-role-with-web-identity"})
-"""Where every library looks for credentials, and renews them. It does not do so for profiles."""
+"""Methods by which every library finds and renews credentials itself. Profiles are not among them."""
 
 
 @dataclass(frozen=True)
 class S3Settings:
-    """What the usual AWS variables and files say, as botocore reads them."""
+    """The settings in the usual AWS variables and files, as botocore reads them."""
 
     endpoint: str | None
     region: str | None
     keys: tuple[str, str, str | None] | None
-    """Key, secret and token; None where libraries find them by themselves."""
+    """Key, secret and token; None if libraries find them themselves."""
 
 
 def s3_settings() -> S3Settings:
-    """The settings of this process at this moment."""
+    """The current settings of this process."""
     from botocore.session import Session
 
     session = Session()
     variables = [os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")]
-    with suppress(Exception):  # no such profile: what reaches the store says so
+    with suppress(Exception):  # no such profile: the first access to the store reports it
         variables.append(session.get_scoped_config().get("endpoint_url"))
     endpoint = next(filter(None, variables), None)
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
@@ -43,13 +43,13 @@ def s3_settings() -> S3Settings:
 
 
 def check_reachable(place: Location, what: str) -> None:
-    """Make sure that a store answers, and that the bucket is there.
+    """Make sure that a store answers, and that the bucket exists.
 
     Args:
         what: the action that messages name after "cannot", such as "open the Delta table".
 
     Raises:
-        UsageError: it does not, or is not.
+        UsageError: the store does not answer, or there is no such bucket.
     """
     try:
         try:
@@ -57,7 +57,7 @@ def check_reachable(place: Location, what: str) -> None:
         except FileNotFoundError:  # of a folder or of the bucket
             place.fs.ls(place.path.partition("/")[0])
     except PermissionError:
-        return  # It answers; who may not list everything may have all that a table needs.
+        return  # The store answers; permissions that do not cover listing may be all that a table needs.
     except Exception as error:
         raise UsageError(f"cannot {what}: {problem(error, place.url)}") from error
 
@@ -66,12 +66,12 @@ def check_writable(place: Location, what: str) -> None:
     """Make sure that files can be written below a folder, by writing one that readers of tables ignore.
 
     Raises:
-        UsageError: they cannot.
+        UsageError: the file cannot be written.
     """
     probe = place / ".cilf-probe"
     try:
         write(probe, b"")
     except Exception as error:
         raise UsageError(f"cannot {what}: {problem(error, place.url)}") from error
-    with suppress(Exception):  # Tables do without deleting.
+    with suppress(Exception):  # Tables do not need permission to delete.
         remove(probe)

@@ -1,4 +1,4 @@
-"""The types of Arrow that tables have, and what becomes of the others."""
+"""The Arrow types that tables have, and the conversion of the others."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _DIGITS = 38
 
 
 def table_type(kind: pa.DataType, times: bool) -> pa.DataType | None:
-    """The type in a table for values of a type, at any depth; None where the type has no values.
+    """The type in a table for values of an Arrow type, at any depth; None if the type has no values.
 
-    Every value keeps its meaning; times lose what is finer than a microsecond, and zones become UTC.
+    Every value keeps its meaning; times are cut to microseconds, and time zones become UTC.
 
     Args:
         times: whether the table has a type for the time of day.
@@ -68,8 +68,8 @@ def grows(before: pa.DataType, after: pa.DataType, promoted: Callable[[pa.DataTy
 
     Args:
         before: the column's type, as table_type gives it.
-        after: that of the values.
-        promoted: whether readers of the table read one type without structure as another, wider one.
+        after: the type of the values.
+        promoted: whether readers of the table read one unnested type as another, wider one.
     """
     if pa.types.is_struct(before) and pa.types.is_struct(after):
         return all(grows(before.field(f.name).type, f.type, promoted) for f in after if f.name in before.names)

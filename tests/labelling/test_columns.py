@@ -296,7 +296,7 @@ def test_the_rest_of_a_rewritten_file_stays(nights):
         (pa.array([True]), pa.array([1]), ["bool"]),
         (pa.array([0], pa.timestamp("us")), pa.array([0], pa.timestamp("us", "UTC")), ["tz=UTC"]),
         (pa.array([2**50], pa.timestamp("s")), pa.array([1], pa.timestamp("ns")), ["timestamp[ns]"]),
-        (pa.array([{"iso": 1}]), pa.array([{"ISO": 1}]), ["iso and ISO differ only in case"]),
+        (pa.array([{"iso": 1}]), pa.array([{"ISO": 1}]), ["iso and ISO differ"]),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_changed(nights, first, second, said):

@@ -150,9 +150,9 @@ def opened(
 def test_catalogs_that_do_not_answer(opened):
     line = opened(URI=NOBODY)
     assert (
-        "nobody answers at its address ([Errno 111] Connection refused): check PYICEBERG_CATALOG__DEFAULT__URI" in line
+        "nothing answers at its address ([Errno 111] Connection refused): check PYICEBERG_CATALOG__DEFAULT__URI" in line
     )
-    assert "nobody answers at its address" in opened(URI="http://no-such-host.invalid:8181")
+    assert "nothing answers at its address" in opened(URI="http://no-such-host.invalid:8181")
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_catalogs_that_do_not_answer(opened):
     [
         (401, b'{"error": {"message": "no token", "type": "NotAuthorizedException", "code": 401}}', "CREDENTIAL or"),
         (403, b'{"error": {"message": "no", "type": "ForbiddenException", "code": 403}}', "CREDENTIAL or"),
-        (404, b"not found", "is no Iceberg REST catalog"),
-        (200, b"<html>", "is no Iceberg REST catalog"),
+        (404, b"not found", "is not an Iceberg REST catalog"),
+        (200, b"<html>", "is not an Iceberg REST catalog"),
         (500, b"", "try again later"),
         (503, b"", "try again later"),
     ],
@@ -186,8 +186,8 @@ def test_catalogs_that_are_described_wrongly(tmp_path, opened):
     [
         (None, "set PYICEBERG_CATALOG__DEFAULT__WAREHOUSE"),
         ("file:///proc/nowhere", "cannot write to the warehouse"),
-        ("file:///tmp/a#b", "pyiceberg ends paths at # and ?"),
-        ("file:///tmp/a?b", "pyiceberg ends paths at # and ?"),
+        ("file:///tmp/a#b", "pyiceberg cuts paths at # and ?"),
+        ("file:///tmp/a?b", "pyiceberg cuts paths at # and ?"),
     ],
 )
 def test_warehouses_that_cannot_be_used(tmp_path, opened, warehouse, problem):
@@ -254,4 +254,4 @@ def test_a_commit_that_failed(catalog, output, publish, refused, write_run, monk
     line = refused(output, code=cli.FAILED)
     assert "the catalog closed the connection" in line
     assert ("nothing was committed" in line) == readable
-    assert ("the same command again finds out" in line) != readable
+    assert ("repeat the command to find out" in line) != readable

@@ -56,7 +56,7 @@ def test_the_table_equals_the_labels(tmp_path, place, write_run, publish_delta, 
     rows = [photograph(n, "unavailable" if n % 10 == 0 else "ok") for n in range(50)]
     write_run(output, FIRST, rows)
     write_run(output, SECOND, [photograph(n) for n in range(40, 70)], model="fedcba987654")
-    assert f"published 80 rows and took out 0: {place} has 80 rows as of version 0" in publish_delta(output)
+    assert f"published 80 rows and removed 0: {place} has 80 rows as of version 0" in publish_delta(output)
     assert same_in_delta(output) == 80
     assert history(place)[0]["cilf.runs"] == f"{FIRST},{SECOND}"
     assert "nothing new" in publish_delta(output)
@@ -71,14 +71,14 @@ def test_rows_are_added_and_replaced(tmp_path, place, write_run, publish_delta, 
     write_run(
         output, "a-run-that-comes", [photograph(n, shelf=3) for n in range(60, 65)], pa.field("shelf", pa.int16())
     )
-    assert "published 5 rows and took out 0" in publish_delta(output)
+    assert "published 5 rows and removed 0" in publish_delta(output)
     assert same_in_delta(output) == 65
     forget(
         locate(output) / "labels" / "model=0123456789ab",
         pa.array(sorted(photograph(n)["id"] for n in (0, 7, 10, 20, 30, 40))).to_numpy(),
     )
     write_run(output, SECOND, [photograph(n) for n in range(0, 50, 10)])
-    assert "published 5 rows and took out 6" in publish_delta(output)
+    assert "published 5 rows and removed 6" in publish_delta(output)
     assert same_in_delta(output) == 64
     commits = history(place)
     assert [commit["cilf.runs"] for commit in commits[1:]] == ["a-run-that-comes", SECOND]
@@ -187,7 +187,7 @@ def test_a_folder_with_other_files_is_no_place_for_a_new_table(tmp_path, write_r
     (folder / name).parent.mkdir(parents=True)
     (folder / name).write_bytes(b"mine")
     before = sorted(folder.rglob("*"))
-    assert f"{folder} is not empty and holds no Delta table" in refused(output, str(folder), "--format", "delta")
+    assert f"{folder} is not empty and is not a Delta table" in refused(output, str(folder), "--format", "delta")
     assert sorted(folder.rglob("*")) == before
 
 
@@ -227,7 +227,7 @@ def test_a_run_of_any_name(tmp_path, write_run, publish_delta, same_in_delta):
     write_run(output, FIRST, [photograph(3)])
     publish_delta(output)
     forget(locate(output) / "labels" / "model=0123456789ab", pa.array([photograph(1)["id"]]).to_numpy())
-    assert "published 0 rows and took out 1" in publish_delta(output)
+    assert "published 0 rows and removed 1" in publish_delta(output)
     assert same_in_delta(output) == 2
 
 
@@ -268,4 +268,4 @@ def test_a_commit_that_failed(tmp_path, place, write_run, publish_delta, refused
     assert "OSError: Generic S3 error" in said
     assert said.count("nested: nested") == 1 + (not readable)  # of each error the first and the last cause
     assert ("nothing was committed" in said) == readable
-    assert ("the same command again finds out" in said) != readable
+    assert ("repeat the command to find out" in said) != readable

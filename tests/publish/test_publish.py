@@ -32,7 +32,7 @@ def test_the_table_equals_the_labels(tmp_path, catalog, write_run, publish, same
     write_run(str(tmp_path / "out"), FIRST, [photograph(n, "no_face") for n in range(50, 60)])
     write_run(str(tmp_path / "out"), SECOND, [photograph(n) for n in range(40, 70)], model="fedcba987654")
     said = publish(tmp_path / "out")
-    assert "published 90 rows and took out 0: photos.ages has 90 rows" in said
+    assert "published 90 rows and removed 0: photos.ages has 90 rows" in said
     assert same(tmp_path / "out") == 90
     (snapshot,) = snapshots(catalog)
     assert snapshot.summary["cilf.runs"] == f"{FIRST},{SECOND}"
@@ -49,7 +49,7 @@ def test_publishing_twice_changes_nothing(tmp_path, catalog, write_run, publish,
     publish(tmp_path / "out")
     before = catalog.load_table("photos.ages").metadata_location
     files = sorted((tmp_path / "warehouse").rglob("*"))
-    assert "nothing new: photos.ages has these 50 rows already" in publish(tmp_path / "out")
+    assert "nothing new: photos.ages already has these 50 rows" in publish(tmp_path / "out")
     compact(CompactOptions(str(tmp_path / "out")))
     assert len(list((tmp_path / "out" / "labels" / "model=0123456789ab").iterdir())) == 1
     assert "nothing new" in publish(tmp_path / "out")
@@ -63,7 +63,7 @@ def test_a_new_run_is_appended_and_the_past_can_be_read(tmp_path, catalog, write
     publish(tmp_path / "out")
     then = catalog.load_table("photos.ages").scan().to_arrow()
     write_run(str(tmp_path / "out"), SECOND, [photograph(n) for n in range(50, 60)])
-    assert "published 10 rows and took out 0" in publish(tmp_path / "out")
+    assert "published 10 rows and removed 0" in publish(tmp_path / "out")
     assert same(tmp_path / "out") == 60
     first, second = snapshots(catalog)
     assert second.summary["cilf.runs"] == SECOND
@@ -84,7 +84,7 @@ def test_replaced_and_vanished_rows_go_in_the_same_commit(tmp_path, catalog, wri
     forget(labels, again)
     write_run(output, SECOND, [photograph(n) for n in range(0, 50, 10)])
     forget(labels, pa.array([photograph(7)["id"]]).to_numpy())
-    assert "published 5 rows and took out 6: photos.ages has 59 rows" in publish(output)
+    assert "published 5 rows and removed 6: photos.ages has 59 rows" in publish(output)
     assert same(output) == 59
     first, second = snapshots(catalog)
     assert second.summary["cilf.runs"] == SECOND
@@ -100,7 +100,7 @@ def test_a_model_whose_labels_are_gone_goes(tmp_path, catalog, write_run, publis
     publish(tmp_path / "out")
     for file in (tmp_path / "out" / "labels" / "model=0123456789ab").iterdir():
         file.unlink()
-    assert "published 0 rows and took out 5" in publish(tmp_path / "out")
+    assert "published 0 rows and removed 5" in publish(tmp_path / "out")
     assert same(tmp_path / "out") == 5
 
 
@@ -151,7 +151,7 @@ def test_a_column_that_changes_its_type_is_refused(tmp_path, catalog, write_run,
     assert len(snapshots(catalog)) == 1
     (Path(output) / "labels" / "model=0123456789ab").rename(tmp_path / "aside")
     write_run(output, SECOND, [photograph(2, shelf="three")], pa.field("shelf", pa.string()))
-    assert "published 1 rows and took out 1" in publish(output)  # the rows of before are in no label file any more
+    assert "published 1 rows and removed 1" in publish(output)  # the rows of before are in no label file any more
     assert same(output) == 1
 
 
@@ -193,7 +193,7 @@ def test_another_writer_in_between(tmp_path, catalog, write_run, publish, refuse
     publish(output)
     table = catalog.load_table("photos.ages")
     table.append(table.scan().to_arrow().slice(0, 5))
-    assert "published 0 rows and took out 5: photos.ages has 20 rows" in publish(output)
+    assert "published 0 rows and removed 5: photos.ages has 20 rows" in publish(output)
     assert same(output) == 20
     forget(locate(output) / "labels" / "model=0123456789ab", pa.array([photograph(0)["id"]]).to_numpy())
 
@@ -243,7 +243,7 @@ def test_a_compaction_that_died_does_not_double_rows(tmp_path, catalog, write_ru
 def test_rows_that_are_there_twice_are_refused(tmp_path, catalog, write_run, refused):
     write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
     write_run(str(tmp_path / "out"), FIRST, [photograph(1), photograph(2)])
-    assert "two rows of one object" in refused(tmp_path / "out", code=cli.FAILED)
+    assert "two rows for one object" in refused(tmp_path / "out", code=cli.FAILED)
 
 
 def test_several_parts(tmp_path, catalog, write_run, publish, same, monkeypatch):

@@ -194,7 +194,7 @@ def test_types_that_grow_after_the_first_publication(tmp_path, write_run, table,
     write_night(FIRST, 1, before, value)
     table.publish(output)
     write_night(SECOND, 2, after, other)
-    assert "published 1 rows and took out 0" in table.publish(output)
+    assert "published 1 rows and removed 0" in table.publish(output)
     write_night(THIRD, 3, before, value)
     assert "published 1 rows" in table.publish(output)
     found = table.read()
