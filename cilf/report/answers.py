@@ -1,4 +1,4 @@
-"""The files that reviewers hand back, as text: CSV as any spreadsheet saves it, and Parquet."""
+"""Reading of the files that reviewers return, as text: CSV as any spreadsheet saves it, and Parquet."""
 
 from __future__ import annotations
 
@@ -20,48 +20,51 @@ from cilf.storage import Location, files, problem, read
 _NEEDED = ("id", "true_age")
 _BOX = ("left", "top", "right", "bottom")
 COLUMNS = (*_NEEDED, "face", "model", "uri", *_BOX)
-"""What is read of a file; all but the first two may be missing."""
+"""The columns that are read from a file; all except the first two may be missing."""
 
 _SUFFIXES = (".csv", ".parquet")
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _EMPTY = ("", "-", "nan", "null", "none", "na", "n/a", "<na>")
-"""How spreadsheets and data frames write that there is nothing, in lower case."""
+"""Empty values as spreadsheets and data frames write them, in lower case."""
 _DELIMITERS = ",;\t|"
 _THREADS = 16
 _NO_FACES = pa.schema([(name, pa.string()) for name in ("id", "face", "uri")]).empty_table()
 
 AS_ID = "CASE WHEN regexp_full_match(id, '-?[0-9]+') THEN TRY_CAST(id AS BIGINT) END"
-"""SQL: the column `id` of a file as int64, null where it is none."""
+"""SQL: the column `id` of a file as int64, null if it is not one."""
 ABOUT = "TRY_CAST(replace(id, ',', '.') AS DOUBLE)"
-"""SQL: the same where a spreadsheet may have rounded it."""
+"""SQL: the column `id` as a double, which a spreadsheet may have rounded."""
 ROUNDED = 0.005
-"""Relative error of an id that a spreadsheet has written as 1.23E+18, at most."""
+"""Largest relative error of an id that a spreadsheet has written as 1.23E+18."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One file."""
+    """The answers in one file."""
 
     file: Location
     changed: datetime
-    """When it was last written."""
+    """Time of the last change of the file."""
     columns: tuple[str, ...]
-    """Those of COLUMNS that it has."""
+    """The COLUMNS that the file has."""
     rows: pa.Table
-    """COLUMNS as strings, null where there is nothing, and `row` (int64), the number of the row in the file from 1 on:
-    all rows that have a `true_age`."""
+    """All rows that have a `true_age`: COLUMNS as strings, null for empty values, and `row` (int64), the number of the
+    row in the file, counted from 1."""
 
 
 def read_answers(places: Sequence[Location]) -> tuple[list[Answers], list[str]]:
-    """Every file with answers, those that were changed last behind the others; and the names of spreadsheets that were
-    found beside them and not read.
+    """Read all files with answers.
 
     Args:
-        places: files, or folders: all CSV and Parquet files in them and in their folder `review` that have the columns
-            `id` and `true_age`. OUTPUT is such a folder.
+        places: files, or folders. Of a folder, all CSV and Parquet files in it and in its folder `review` are read that
+            have the columns `id` and `true_age`. OUTPUT is such a folder.
+
+    Returns:
+        The answers of each file, in the order in which the files were last changed; and the names of spreadsheets that
+        were found in the folders but cannot be read.
 
     Raises:
-        UsageError: a file is not there, or cannot be read as one with these columns, or a folder has none.
+        UsageError: a file does not exist or cannot be read as one with these columns, or a folder has no such file.
     """
     found: list[Answers] = []
     unread: list[str] = []
@@ -76,8 +79,8 @@ def read_answers(places: Sequence[Location]) -> tuple[list[Answers], list[str]]:
 
 
 def answered(output: Location) -> pa.Table:
-    """The rows of an OUTPUT's review files that have ages, as they are written: `id`, `face` and `uri`, strings, null
-    where there is nothing. A file that cannot be read is left out, so that one that somebody is working on stops no
+    """The rows with ages in the review files of an OUTPUT, as they are written: `id`, `face` and `uri`, strings, null
+    for empty values. A file that cannot be read is skipped, so that one that somebody is working on does not stop the
     report."""
     there = [file for file in files(output, "") if file.path.rpartition("/")[2] in ("review.csv", "review.parquet")]
     found = [file for file in files(output / FOLDER, "") if file.path.lower().endswith(_SUFFIXES)]
@@ -124,7 +127,7 @@ def _missing(columns: Iterable[str]) -> list[str]:
 
 
 def _columns(file: Location) -> tuple[Location, dict[str, list[str | None]]]:
-    """A file's columns by name."""
+    """The columns of a file by name."""
     try:
         if file.path.lower().endswith(".parquet"):
             return file, _of_parquet(file)
@@ -144,14 +147,15 @@ def _of_parquet(place: Location) -> dict[str, list[str | None]]:
         names = {_plain(name): name for name in file.schema_arrow.names}
         wanted = {name: names[name] for name in COLUMNS if name in names}
         table = None if _missing(names) else file.read(list(wanted.values()))
-    if table is None:  # Any file may lie in a folder, and its columns are not asked for.
+    if table is None:  # A folder may hold other Parquet files, whose columns are not needed.
         return {name: [] for name in names}
     found = {name: table[own].to_pylist() for name, own in wanted.items()}
     return {name: [None if value is None else str(value) for value in values] for name, values in found.items()}
 
 
 def _of_csv(data: bytes) -> dict[str, list[str | None]]:
-    """Comma, semicolon or tab; UTF-8 with or without its mark, UTF-16, or as Western Windows writes."""
+    """The columns of a CSV file: with commas, semicolons, tabs or bars; UTF-8 with or without a byte order mark, UTF-16
+    or Windows-1252."""
     text = _decoded(data)
     if text[:4].lower() == "sep=":  # Excel's own first line
         text = text.partition("\n")[2]

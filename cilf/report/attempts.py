@@ -1,7 +1,7 @@
-"""Which runs belong together: one that ended early, and those that went on with it until one ended well.
+"""Groups of runs that belong together: a run that ended early, and those that resumed it until one succeeded.
 
-What they labelled is parts of one thing, in the order in which it was listed, and differs for that reason alone. So the
-parts are compared with other runs together, and never with one another.
+The runs of a group labelled parts of one listing, in its order, and their ages differ for that reason alone. So a group
+is compared with other groups as a whole, and its runs are never compared with one another.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from cilf.labelling.records import Record
 
 
 def attempts(runs: Iterable[tuple[str, str]], records: Mapping[str, Record], at_most: int) -> list[list[str]]:
-    """Runs in groups, each oldest first, in the order of their newest run.
+    """Group runs by attempts: each group oldest first, the groups in the order of their newest run.
 
     Args:
-        runs: name and model of those that have rows, or a record.
-        records: of the newest `at_most` runs, or of all where there are fewer. A newer run without one was killed, or
-            is still going on.
+        runs: name and model of the runs that have rows or a record.
+        records: records of the newest `at_most` runs, or of all runs if there are fewer. A newer run without a record
+            was killed, or is still running.
     """
     oldest_known = min(records) if len(records) >= at_most else ""
     groups: list[list[str]] = []
@@ -35,15 +35,15 @@ def attempts(runs: Iterable[tuple[str, str]], records: Mapping[str, Record], at_
 
 
 def _taken_up(unfinished: dict[tuple[str, Any], list[str]], model: str, record: Record | None) -> list[str]:
-    """The group that a run goes on with, which is no longer unfinished; a new one where there is none. What a run
-    without a record was to label is not known: it may be any of its model's."""
+    """The group that a run resumes, which is then no longer unfinished; a new group if it resumes none. It is not known
+    what a run without a record was to label, so it may resume any group of its model."""
     what = _what(record)
     keys = [key for key in unfinished if key[0] == model and (what is None or key[1] in (what, None))]
     return unfinished.pop(keys[-1]) if keys else []
 
 
 def _what(record: Record | None) -> Any:
-    """What a run was to label, however its command spelled that."""
+    """A key for what a run was to label, independent of how its command spelled it."""
     if record is None:
         return None
     return str([record.input or record.options.get("input"), sorted(set(record.options.get("include") or []))])

@@ -1,4 +1,4 @@
-"""Ages that reviewers have filled in -> rows to learn from."""
+"""Conversion of the ages that reviewers have filled in to training rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cilf.report.answers import ABOUT, AS_ID, ROUNDED, Answers, read_answers
 from cilf.report.queries import OLDEST, Labels
 from cilf.storage import Location
 
-_NAMED = 5  # of the lines that are wrong
+_NAMED = 5  # wrong lines that a message names
 
 _GIVEN = f"""
 CREATE TABLE given AS
@@ -42,7 +42,7 @@ CREATE TABLE told AS WITH hits AS (
 one AS (
   SELECT *, ((model IS NULL OR model = of_model) AND found IS NOT NULL) AS same FROM hits
   QUALIFY row_number() OVER (PARTITION BY file, "row" ORDER BY apart, same DESC, run DESC) = 1)
--- Of a model whose rows are gone, the box in the file says which face it is.
+-- If the model's rows are gone, the box in the file identifies the face.
 SELECT file, "row", true_age, labelled_id AS id, place AS uri, if(same, found."left", "left") AS "left",
        if(same, found.top, top) AS top, if(same, found."right", "right") AS "right",
        if(same, found.bottom, bottom) AS bottom
@@ -53,7 +53,7 @@ _OVERLAP = """
 CREATE MACRO shared(a1, a2, b1, b2) AS greatest(0, least(a2, b2) - greatest(a1, b1))
 """
 
-# Two answers are of one face where their boxes have more in common than not.
+# Two answers are about one face if their boxes overlap by at least half of their union.
 _LATER = """
 CREATE TABLE later AS
 SELECT a.file, a."row", b.file AS instead, a.uri, a.true_age AS old, b.true_age AS new
@@ -71,29 +71,29 @@ ORDER BY uri, "left", top
 
 @dataclass(frozen=True)
 class Corrected:
-    """What reviewers' files have come to."""
+    """The result of converting reviewers' files."""
 
     rows: pa.Table
     """schema.CORRECTED."""
     without_label: int
-    """Answers about faces that the labels do not have."""
+    """Number of answers about faces that the labels do not have."""
     conflicts: Sequence[str]
-    """Faces whose ages differ between files, in words. The file that was changed last counts."""
+    """Messages about faces whose ages differ between files. The file that was changed last counts."""
     unread: Sequence[str]
-    """Spreadsheets beside the files, which have to be saved as CSV first."""
+    """Spreadsheets next to the files, which have to be saved as CSV first."""
 
 
 def training_rows(labels: Labels, places: Sequence[Location]) -> Corrected:
-    """Reviewers' files -> rows to learn from.
+    """Convert reviewers' files to training rows.
 
     Args:
         places: CSV or Parquet files, or folders of them, with the columns `id` and `true_age` (years; empty: not
-            looked at), and, where they are there, `face` (default: 1, the biggest), `model` (default: whoever labelled
-            it last), `uri` (finds a rounded id) and the face's box, `left, top, right, bottom` in pixels (finds the
-            face once the rows of `model` are gone).
+            reviewed), and optionally `face` (default: 1, the biggest), `model` (default: the model that labelled the
+            photograph last), `uri` (identifies the photograph if the id is rounded) and the face's box, `left, top,
+            right, bottom` in pixels (identifies the face once the rows of `model` are gone).
 
     Raises:
-        UsageError: one is no such file, or some of its lines are wrong, which are named; or nothing is filled in.
+        UsageError: a place is not such a file, some of its lines are wrong, which are named, or no age is filled in.
     """
     answers, unread = read_answers(places)
     for each in answers:
@@ -109,7 +109,7 @@ def training_rows(labels: Labels, places: Sequence[Location]) -> Corrected:
 
 
 def _numbered(number: int, answers: Answers) -> pa.Table:
-    """The table `texts` of one file; a file without the column `face` speaks of the biggest."""
+    """The table `texts` of one file. Without a column `face`, its answers are about the biggest faces."""
     table = answers.rows.append_column("file", pa.repeat(pa.scalar(number, pa.int64()), len(answers.rows)))
     if "face" in answers.columns:
         return table
@@ -117,7 +117,11 @@ def _numbered(number: int, answers: Answers) -> pa.Table:
 
 
 def _check(labels: Labels, answers: Answers) -> None:
-    """Refuse what is no answer."""
+    """Refuse rows that are not valid answers.
+
+    Raises:
+        UsageError: a row is wrong, or a face has two ages.
+    """
     labels.give("texts", _numbered(0, answers))
     wrong = labels.rows(
         f"""SELECT "row", id, face, true_age, id_fits, face_fits FROM (
@@ -148,10 +152,10 @@ def _problem(row: Row) -> str:
     line = f"row {row['row']}"
     if not row["id_fits"]:
         advice = "a spreadsheet may have rounded it; import the column id as text"
-        return f"{line}: id {_cut(row['id'])!r} is no 64-bit whole number ({advice})"
+        return f"{line}: id {_cut(row['id'])!r} is not a 64-bit integer ({advice})"
     if not row["face_fits"]:
-        return f"{line}: face {_cut(row['face'])!r} is no number from 1 on"
-    return f"{line}: true_age {_cut(row['true_age'])!r} is no age between 0 and {OLDEST} years"
+        return f"{line}: face {_cut(row['face'])!r} is not a number from 1"
+    return f"{line}: true_age {_cut(row['true_age'])!r} is not an age between 0 and {OLDEST} years"
 
 
 def _cut(text: str | None) -> str:

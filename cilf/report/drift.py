@@ -1,14 +1,14 @@
-"""Whether the newest ages are distributed as before: PSI and KS, and a verdict that chance cannot raise.
+"""Drift of the newest ages against earlier ones: PSI, KS, and a verdict that chance alone does not trigger.
 
 Both are taken from histograms, so that no face has to be kept. The population stability index of two sets of shares is
 PSI = Σ (p - q) ln(p / q), the symmetric Kullback-Leibler divergence; without drift it is distributed as
 χ²(B - 1) (1/n + 1/m) for B bins of n and m faces (Yurdakul and Naranjo, "Statistical properties of the population
 stability index", 2020). The two-sample statistic of Kolmogorov and Smirnov is the largest gap between two cumulative
-distributions; its critical value at level α is √(-ln(α/2)/2 · (n + m) / (n m)). Seen through bins the gap can only be
-smaller, so the level holds.
+distributions; its critical value at level α is √(-ln(α/2)/2 · (n + m) / (n m)). Binning can only make the gap smaller,
+so the level holds.
 
-Runs are judged one after another, and one that has drifted is not among those that later ones are compared with: for as
-long as it were, the usual runs after it would differ from it and their like together.
+Runs are judged one after another, and later runs are not compared with one that has drifted: as long as it was among
+the runs before, usual runs after it would differ from the mixture.
 """
 
 from __future__ import annotations
@@ -21,60 +21,60 @@ import numpy as np
 from scipy.stats import chi2
 
 EDGES = tuple(range(0, 90, 10))
-"""Lower ends of the bins of PSI, years: ten years each, and 80 and older."""
+"""Lower edges of the bins of PSI, in years: ten years each, and 80 and older."""
 LARGE = 0.2
 """PSI above this is drift worth acting on, by the usual rule."""
 LEVEL = 0.001
-"""Of nights without drift, at most this share is outside by chance."""
+"""Largest share of nights without drift in which chance alone exceeds a limit."""
 FEWEST = 30
-"""Faces on either side; with fewer nothing is said."""
+"""Fewest faces on either side for a verdict."""
 
 RULE = (
-    f"Drift is raised where two statistics agree: PSI over ten-year bins (0-9, 10-19, … 70-79, 80 and older) is above "
+    f"Drift is reported if two statistics agree: PSI over ten-year bins (0-9, 10-19, … 70-79, 80 and older) is above "
     f"{LARGE} and above what chance alone gives in 1 of {1 / LEVEL:,.0f} nights, and KS, the largest gap between the "
-    f"two cumulative distributions, is above its critical value at the level {LEVEL}. A run that has drifted is not "
-    "among those that later ones are compared with, and a later one like it is not raised again. With fewer than "
-    f"{FEWEST} faces on either side nothing is said."
+    f"two cumulative distributions, is above its critical value at the level {LEVEL}. Later runs are not compared with "
+    "a run that has drifted, and a later run like it is not reported again. With fewer than "
+    f"{FEWEST} faces on either side there is no verdict."
 )
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Two histograms of ages compared."""
+    """The comparison of two histograms of ages."""
 
     now: int
-    """Newest faces."""
+    """Number of newest faces."""
     before: int
-    """Those that they are compared with."""
+    """Number of faces that they are compared with."""
     psi: float
     psi_by_chance: float
-    """What PSI exceeds with probability LEVEL where nothing has drifted."""
+    """The value that PSI exceeds with probability LEVEL if there is no drift."""
     ks: float
     ks_by_chance: float
     shift: float
-    """Mean age now less the mean age before, years."""
+    """Mean age now minus mean age before, in years."""
     known: bool = False
     """Whether an earlier run has drifted to ages like these."""
 
     @property
     def enough(self) -> bool:
-        """Whether there are faces enough to say anything."""
+        """Whether there are enough faces for a verdict."""
         return min(self.now, self.before) >= FEWEST
 
     @property
     def raised(self) -> bool:
-        """Whether this is drift, by RULE, and news."""
+        """Whether this is drift by RULE, and no earlier run has drifted in the same way."""
         return self.differs and not self.known
 
     @property
     def differs(self) -> bool:
-        """Whether these ages are others than before."""
+        """Whether these ages differ from those before."""
         significant = self.psi > self.psi_by_chance and self.ks > self.ks_by_chance
         return self.enough and significant and self.psi > LARGE
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """The result in words."""
         if not self.enough:
             return f"Too few faces to compare: {self.now:,} now, {self.before:,} before."
         direction = "older" if self.shift > 0 else "younger"
@@ -92,7 +92,7 @@ def compare(now: Sequence[int], before: Sequence[int], per_year: int) -> Drift:
     """Compare two histograms of ages.
 
     Args:
-        now, before: faces by bin of age, `per_year` bins to the year, from 0 on.
+        now, before: number of faces per age bin, `per_year` bins per year, starting at age 0.
     """
     now_B, before_B = np.asarray(now, np.float64), np.asarray(before, np.float64)
     n, m = now_B.sum(), before_B.sum()
@@ -117,10 +117,10 @@ def judge(runs: Sequence[Sequence[int]], previous: int, per_year: int) -> tuple[
 
     Args:
         runs: histograms of ages as for `compare`, oldest first.
-        previous: usual runs that each is compared with, at most, the newest.
+        previous: most runs, the newest ones without drift, that each run is compared with.
 
     Returns:
-        Which of the runs the last one is compared with, by index; and how it compares.
+        The indices of the runs that the last run is compared with, and the result of that comparison.
     """
     usual: list[int] = []
     drifted: list[int] = []
@@ -137,7 +137,7 @@ def judge(runs: Sequence[Sequence[int]], previous: int, per_year: int) -> tuple[
 
 def _psi(now_B: np.ndarray, before_B: np.ndarray, per_year: int) -> float:
     starts = np.array(EDGES) * per_year
-    # Half a face more in every bin: an empty one would make the logarithm infinite.
+    # Half a face is added to every bin: an empty bin would make the logarithm infinite.
     p, q = (np.add.reduceat(counts_B, starts) + 0.5 for counts_B in (now_B, before_B))
     p, q = p / p.sum(), q / q.sum()
     return float(((p - q) * np.log(p / q)).sum())

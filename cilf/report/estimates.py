@@ -1,4 +1,4 @@
-"""What the page says of the ages themselves: now and before, how sure the model is, models and slices side by side."""
+"""The sections of the page about ages: now and before, how sure the model is, models and slices side by side."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cilf.report.plots import Plot, Series, dates
 from cilf.report.queries import BINS_PER_YEAR
 
 _PLOTTED = 90
-"""Years; hardly anybody is older."""
+"""Oldest age in plots, in years; hardly anybody is older."""
 _STEP = 2
-"""Years from one point of a plot to the next."""
+"""Years between two points of a plot."""
 _MODELS = 4
-"""Lines that can be told apart."""
+"""Most models in one plot: so many lines can be distinguished."""
 
 _MEANS = ("faces", "mean age", "accepted", "expected error, years", "interval width, years")
 
 
 def ages(night: Night) -> Section:
-    """The newest ages against those before."""
+    """The section that compares the newest ages with those before."""
     compared = night.compared
     if compared is None:
         return Section("Ages, now and before", [night.verdict])
@@ -34,7 +34,7 @@ def ages(night: Night) -> Section:
         pooled = [sum(faces) for faces in zip(*compared.before, strict=True)]
         lines.append(Series(f"{_runs(before)} before, {drift.before:,} faces", _shares(pooled)))
         text.append(RULE)
-        limit = "outside by chance above"
+        limit = "limit of chance"
         tables.append(
             Table(
                 f"{newest.capitalize()} from {cut(compared.runs[0][0])} on against the {_runs(before)} before, "
@@ -43,7 +43,7 @@ def ages(night: Night) -> Section:
                 [
                     (words("PSI"), statistic(drift.psi), statistic(drift.psi_by_chance)),
                     (words("KS"), statistic(drift.ks), statistic(drift.ks_by_chance)),
-                    (words("mean age now less before, years"), years(drift.shift), years(None)),
+                    (words("mean age now minus before, years"), years(drift.shift), years(None)),
                 ],
             )
         )
@@ -65,15 +65,15 @@ def _shares(ages: Sequence[int]) -> list[float]:
 
 
 def judgement(night: Night) -> Section:
-    """Acceptance, expected error and intervals over time."""
+    """The section about acceptance, expected error and intervals over time."""
     shown = [row for row in night.runs if row["faces"]][-RUNS:]
     if not shown:
-        return Section("How sure the model is", ["There is not one age."])
+        return Section("How sure the model is", ["There are no ages."])
     newest, places = shown[-1], dates([row["run"] for row in shown])
     accepted = Plot(
         "Accepted and corrected",
         f"In the newest run {newest['accepted']:.1%} of the faces are accepted and {newest['corrected']:.1%} were "
-        "given further evidence.",
+        "corrected.",
         "share of faces, %",
         places,
         [
@@ -112,9 +112,9 @@ def judgement(night: Night) -> Section:
 
 
 def models(night: Night) -> Section:
-    """Fingerprints side by side."""
+    """The section that compares models, by fingerprint."""
     table = Table(
-        "By model, the newest first",
+        "By model, newest first",
         ("fingerprint", "name", "objects", "with ages", *_MEANS, "newest run", "current"),
         [
             (
@@ -128,7 +128,7 @@ def models(night: Night) -> Section:
             )
             for row in reversed(night.models)
         ],
-        "An object that several models have labelled has a row of each. Readers take those of the current model.",
+        "An object that several models have labelled has one row per model. Readers use those of the current model.",
     )
     plotted = [row["model"] for row in reversed(night.models) if row["faces"]][:_MODELS]
     lines = [Series(cut(model, 24), _shares(night.model_ages[model])) for model in plotted]
@@ -143,7 +143,7 @@ def _means(row: Row) -> tuple[Cell, ...]:
 
 
 def by_value(column: str, rows: Sequence[Row], values: int) -> Section:
-    """Figures by the values of one of the user's columns."""
+    """The section with figures by the values of one user column."""
     table = Table(
         f"By {cut(column, 60)}",
         (cut(column, 60), "objects", "with ages", "failed", *_MEANS),
@@ -157,6 +157,6 @@ def by_value(column: str, rows: Sequence[Row], values: int) -> Section:
             )
             for row in rows
         ],
-        f"{len(rows)} of {values:,} values, those of the most objects.",
+        f"The {len(rows)} of {values:,} values that have the most objects.",
     )
     return Section(f"By {cut(column, 60)}", tables=[table])

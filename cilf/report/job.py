@@ -18,16 +18,16 @@ from cilf.storage import CHECKING, Location, check_output, locate, problem, read
 from cilf.words import counted
 
 _OURS = b"<title>Ages in "
-"""What stands in the head of every page that CILF has written."""
-_CONFLICTS = 5  # that are named
+"""Part of the head of every page that CILF has written."""
+_CONFLICTS = 5  # conflicts that are printed
 
 
 def run(options: ReportOptions) -> int:
     """See cilf.report.report."""
     if bool(options.corrections) != (options.training_rows is not None):
-        raise UsageError("--corrections and --training-rows go together: what to read, and what to write")
+        raise UsageError("--corrections and --training-rows go together: the files to read and the file to write")
     if options.since is not None and not options.since[:8].isdigit():
-        raise UsageError(f"--since {options.since}: expected a run id or how it begins, such as 20261122")
+        raise UsageError(f"--since {options.since}: expected a run id or its first characters, such as 20261122")
     output = locate(options.output, CHECKING)
     if options.training_rows is not None:
         return _learn(output, [locate(place) for place in options.corrections], locate(options.training_rows))
@@ -37,7 +37,7 @@ def run(options: ReportOptions) -> int:
 
 
 def write_page(output: Location, options: ReportOptions) -> Night:
-    """Write the page and the review queue into OUTPUT, and return what they tell.
+    """Write the page and the review queue into OUTPUT, and return what they show.
 
     Raises:
         UsageError, JobError: see cilf.report.report.
@@ -57,24 +57,24 @@ def write_page(output: Location, options: ReportOptions) -> Night:
 
 
 def said(night: Night, output: Location, options: ReportOptions) -> list[str]:
-    """What the user is told of it, in lines."""
+    """The lines that the user gets about the page and the queue."""
     lines = [f"{counted(night.totals['objects'], 'object')}, {night.totals['ok']:,} with ages; {night.verdict}"]
     if options.review and night.review != "review":
         lines.append(
-            f"{output.url}/review.csv or review.parquet was changed by somebody and stays as it is; once both are "
-            "moved away, the next queue goes there again"
+            f"{output.url}/review.csv or review.parquet was changed by somebody and stays as it is; move both away to "
+            "have the next queue written there"
         )
     if options.review:
         faces = counted(len(night.queued), "face") if len(night.queued) else "no face"
         lines.append(f"{faces} to review: {output.url}/{night.review}.csv and .parquet")
-    return [*lines, f"the page is {output.url}/report.html"]
+    return [*lines, f"report page: {output.url}/report.html"]
 
 
 def _check_page(target: Location) -> None:
-    """Make sure that the page takes the place of nothing but a page.
+    """Make sure that the page replaces nothing except an earlier page.
 
     Raises:
-        UsageError: somebody else's file has its name.
+        UsageError: a file that CILF has not written has its name.
     """
     found = read(target)
     if found is not None and _OURS not in found:
@@ -101,20 +101,20 @@ def _learn(output: Location, places: list[Location], target: Location) -> int:
 
 
 def _check_rows(target: Location) -> None:
-    """Make sure that --training-rows is named as Parquet and takes the place of nothing but such rows.
+    """Make sure that --training-rows is named as a Parquet file and replaces nothing except earlier training rows.
 
     Raises:
-        UsageError: it has another suffix, or somebody else's file has its name.
+        UsageError: it has another suffix, or a file that holds something else has its name.
     """
     if not target.path.lower().endswith(".parquet"):
-        raise UsageError(f"--training-rows {target.url}: expected a name that ends in .parquet, as it is Parquet")
+        raise UsageError(f"--training-rows {target.url}: expected a name that ends in .parquet, because it is Parquet")
     if target.fs.exists(target.path) and columns_of(target) != schema.CORRECTED.names:
         raise UsageError(f"--training-rows {target.url} exists and holds something else: choose another name")
 
 
 def _learned(corrected: Corrected, target: Location) -> list[str]:
     left_out = f" ({corrected.without_label:,} left out: the labels have no such face)" * bool(corrected.without_label)
-    lines = [f"{counted(len(corrected.rows), 'row')} to learn from: {target.url}{left_out}"]
+    lines = [f"{counted(len(corrected.rows), 'training row')} in {target.url}{left_out}"]
     if corrected.conflicts:
         lines.append(f"{counted(len(corrected.conflicts), 'answer')} replaced by a later one:")
         lines += [f"  {conflict}" for conflict in corrected.conflicts[:_CONFLICTS]]

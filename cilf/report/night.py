@@ -1,4 +1,4 @@
-"""Everything that the page tells, asked once."""
+"""All figures of the page, queried once."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from cilf.report.review import queue, thumbnails
 from cilf.storage import Location
 
 RUNS = 60
-"""Of the newest runs, this many are shown and judged."""
+"""Number of newest runs that are shown and judged."""
 REASONS = 30
 VALUES = 20
-"""Of a slice."""
+"""Number of values of a slice that are shown."""
 QUEUED = 100
-"""Faces of the queue that the page shows; the files have all."""
+"""Number of faces of the queue that the page shows; the files have all of them."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The ages of the newest runs that have some, and those of usual runs of the same model before them."""
+    """The ages of the newest runs that have any, and those of usual runs of the same model before them."""
 
     runs: Sequence[Sequence[str]]
-    """Compared together, oldest first; each with the attempts that it took."""
+    """The runs that are compared together, oldest first; each with all its attempts."""
     model: str
     new: bool
-    """Whether these are of the newest runs of all. Else they are the last ones that have any, and nothing new."""
+    """Whether these ages come from the newest runs of all. Otherwise they are the last ages there are, and not new."""
     ages: Sequence[int]
-    """Faces by bin of age."""
+    """Number of faces per age bin."""
     before: Sequence[Sequence[int]]
-    """The same of each run that they are compared with, all its attempts together."""
+    """The same for each run that they are compared with, all its attempts together."""
     drift: Drift
 
 
@@ -50,17 +50,17 @@ class Night:
 
     output: str
     current: Current
-    """The model whose labels readers take. `totals`, `statuses`, `failures`, `slices` and `queued` are of it alone."""
+    """The model whose labels readers use. `totals`, `statuses`, `failures`, `slices` and `queued` cover it alone."""
     totals: Row
     statuses: Sequence[Row]
     new: Sequence[Row]
     """Objects by status in the newest runs, whatever their model."""
     runs: Sequence[Row]
-    """With rows in the labels, oldest first."""
+    """Runs that have rows in the labels, oldest first."""
     records: Mapping[str, Record]
-    """By run id, the newest of them."""
+    """The newest records by run id."""
     unreadable: Sequence[str]
-    """Records that are none."""
+    """Names of files that are not valid records."""
     failures: Sequence[Row]
     models: Sequence[Row]
     model_ages: Mapping[str, Sequence[int]]
@@ -75,7 +75,7 @@ class Night:
 
     @property
     def model_names(self) -> dict[str, str]:
-        """Names of models by fingerprint, where a run has told it."""
+        """Names of models by fingerprint, as far as records of runs have them."""
         return {record.model: record.model_name for record in self.records.values() if record.model_name}
 
     @property
@@ -85,19 +85,19 @@ class Night:
 
     @property
     def last(self) -> str:
-        """The newest run of all, whether or not it got to label anything."""
+        """The newest run of all, whether or not it has labelled anything."""
         return max([*self.records, self.newest])
 
     @property
     def drifted(self) -> bool:
-        """Whether the newest ages have drifted. Where there are none, nothing has."""
+        """Whether the newest ages have drifted; False if there are no new ages."""
         return self.compared is not None and self.compared.new and self.compared.drift.raised
 
     @property
     def verdict(self) -> str:
-        """Of the drift of ages, in words."""
+        """The verdict on drift, in words."""
         if self.compared is None:
-            return "Nothing to compare: there is not one age."
+            return "Nothing to compare: there are no ages."
         if not self.compared.new:
             return f"Nothing new to compare: the last run that gave ages is {self.compared.runs[-1][-1]}."
         if not self.compared.before:
@@ -106,10 +106,10 @@ class Night:
 
 
 def look(labels: Labels, output: Location, options: ReportOptions) -> Night:
-    """Ask for everything.
+    """Query all figures of the page.
 
     Raises:
-        UsageError: the labels have no rows, or no column that a slice was asked for by.
+        UsageError: the labels have no rows, or lack a column of `slice`.
         JobError: the labels changed while they were read.
     """
     for column in options.slice:
@@ -151,7 +151,7 @@ def _current(output: Location, models: Sequence[str], records: Mapping[str, Reco
 
 
 def _together(runs: Sequence[Row], records: Mapping[str, Record]) -> list[list[str]]:
-    """The runs that have rows, with the attempts that each took, in the order of the last of them."""
+    """The runs that have rows, grouped by attempts, in the order of the last run of each group."""
     models = {row["run"]: row["of_model"] for row in runs}
     every = models | {name: record.model for name, record in records.items()}
     groups = attempts(every.items(), records, RUNS)
@@ -165,7 +165,7 @@ def _compared(
     models = {row["run"]: row["of_model"] for row in runs if row["faces"]}
     if not models:
         return None
-    # Another model would give other ages to the same faces.
+    # Another model would give different ages to the same faces.
     model = models[max(models)]
     groups = [[name for name in group if models.get(name) == model] for group in together]
     groups = [group for group in groups if group]

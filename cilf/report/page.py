@@ -1,4 +1,4 @@
-"""The figures -> one HTML file that asks nothing of any other place."""
+"""Rendering of the figures as one HTML file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from cilf.report.plots import Plot
 
 _TEMPLATE = Path(__file__).parent / "page.html"
 _LONGEST = 160
-"""Characters of a text that somebody else wrote."""
+"""Most characters shown of a text that was not written by CILF."""
 
-# Control characters, and those that turn the direction of what comes after them.
+# Control characters, and characters that change the direction of the text after them.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]+")
 
 
@@ -29,14 +29,14 @@ class Cell:
 
     text: str
     sort: float | str | None = None
-    """What it is sorted by, where that is not its text."""
+    """The sort key, if it differs from the text."""
     kind: str = "text"
-    """text, number, code (as somebody else wrote it) or image (`text` is a data: URL)."""
+    """text, number, code (a text that was not written by CILF) or image (`text` is a data: URL)."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns that can be sorted."""
+    """A table with sortable columns."""
 
     title: str
     columns: Sequence[str]
@@ -46,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what is under it, in this order."""
+    """A heading and its contents, in this order."""
 
     title: str
     words: Sequence[str] = ()
@@ -56,22 +56,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """All that is shown."""
+    """The contents of the page."""
 
     title: str
     made: str
-    """When, UTC."""
+    """A line with the time of creation, UTC."""
     notes: Sequence[str] = ()
-    """What the figures are of."""
+    """Notes on what the figures cover."""
     warnings: Sequence[str] = ()
-    """What cannot wait."""
+    """Urgent messages."""
     tiles: Sequence[tuple[str, str]] = ()
     """Figures at a glance: name and value."""
     sections: Sequence[Section] = field(default_factory=list)
 
     def html(self) -> str:
-        """The file's text. All text from elsewhere is escaped; the only script is the page's own, which its hash lets
-        run."""
+        """The text of the HTML file. All text from elsewhere is escaped; only the page's own script can run, as the
+        content security policy has its hash."""
         script = _script()
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         return _template().render(page=self, script_hash=digest)
@@ -90,7 +90,7 @@ def _script() -> str:
 
 
 def cut(text: str, longest: int = _LONGEST) -> str:
-    """A text that somebody else wrote, in one line of at most so many characters: its middle goes."""
+    """A text that was not written by CILF, as one line of at most `longest` characters; the middle is left out."""
     text = _UNSEEN.sub(" ", text)
     if len(text) <= longest:
         return text
@@ -99,42 +99,42 @@ def cut(text: str, longest: int = _LONGEST) -> str:
 
 
 def words(text: str | None) -> Cell:
-    """A text of ours."""
+    """A cell with a text of CILF's own."""
     return Cell(text or "–")
 
 
 def code(text: str | None, longest: int = _LONGEST) -> Cell:
-    """A text that somebody else wrote."""
+    """A cell with a text that was not written by CILF."""
     return Cell("–") if text is None else Cell(cut(text, longest), kind="code")
 
 
 def image(jpeg: bytes) -> Cell:
-    """A stored crop."""
+    """A cell with a stored crop."""
     return Cell(f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", kind="image")
 
 
 def count(number: float | None) -> Cell:
-    """A whole number."""
+    """A cell with a whole number."""
     return _number(number, "{:,.0f}")
 
 
 def years(number: float | None) -> Cell:
-    """Years to a tenth."""
+    """A cell with years to a tenth."""
     return _number(number, "{:.1f}")
 
 
 def share(part: float | None) -> Cell:
-    """0..1 as per cent."""
+    """A cell with a share, 0..1, as a percentage."""
     return _number(part, "{:.1%}")
 
 
 def amount(number: float | None) -> Cell:
-    """Two places behind the point."""
+    """A cell with a number to two decimal places."""
     return _number(number, "{:,.2f}")
 
 
 def statistic(number: float | None) -> Cell:
-    """Three places behind the point."""
+    """A cell with a number to three decimal places."""
     return _number(number, "{:.3f}")
 
 

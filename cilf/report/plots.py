@@ -1,7 +1,7 @@
-"""Plots as inline SVG: lines and stacked bars over a few places, drawn for paper, phones, light and dark.
+"""Plots as inline SVG: lines and stacked bars over a few positions, for paper, phones, light and dark mode.
 
-Colours are CSS variables of the page, and no series is told by its colour alone: lines differ in their dashes, bars in
-their order, and the page's tables hold the same numbers.
+Colours are CSS variables of the page, and no series is identified by its colour alone: lines differ in their dashes,
+bars in their order, and the page's tables hold the same numbers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _WIDTH, _HEIGHT = 360, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 8, 8, 22
 _PLACES = _WIDTH - _LEFT - _RIGHT
 _RISE = _HEIGHT - _TOP - _BOTTOM
-_WIDEST = 40  # bar
-_MARKED = 40  # points; more of them would be a thicker line
+_WIDEST = 40  # width of a bar
+_MARKED = 40  # most points of a line that get dots; more would only look like a thicker line
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,22 @@ class Series:
 
     name: str
     values: Sequence[float | None]
-    """By place; None is a gap."""
+    """Values by position; None is a gap."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """What is drawn, and the words for who does not see it."""
+    """A plot, with a description for readers who cannot see it."""
 
     title: str
     description: str
     unit: str
-    """Of the values."""
+    """Unit of the values."""
     places: Sequence[str]
-    """Names of the places along the bottom; as many are written as there is room for, empty ones never."""
+    """Labels of the positions on the horizontal axis. As many are drawn as there is room for; empty ones never are."""
     series: Sequence[Series]
     stacked: bool = False
-    """Bars on one another instead of lines."""
+    """Stacked bars instead of lines."""
 
     @property
     def svg(self) -> str:
@@ -101,7 +101,7 @@ class Plot:
 
 
 def dates(runs: Sequence[str]) -> list[str]:
-    """Names for runs under a plot: month and day, where a run's id starts with its date."""
+    """Axis labels for runs: month and day if a run's id starts with its date."""
     found = [re.match(r"\d{4}(\d\d)(\d\d)T", run) for run in runs]
     return [f"{date[1]}-{date[2]}" if date else run[:8] for run, date in zip(runs, found, strict=True)]
 
@@ -123,7 +123,7 @@ def _rounded(numbers: dict[str, float]) -> dict[str, str]:
 
 
 def _ticks(highest: float) -> list[float]:
-    """From 0 to at least `highest` in steps of 1, 2 or 5 times a power of ten; at most six."""
+    """Ticks from 0 to at least `highest` in steps of 1, 2 or 5 times a power of ten; at most six."""
     if not highest > 0:
         return [0, 1]
     power = 10 ** math.floor(math.log10(highest / 5))

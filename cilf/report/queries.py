@@ -1,7 +1,7 @@
-"""What the page asks of the labels, in SQL. Rows stay in the database; Python sees sums.
+"""SQL queries of the page over the labels. Rows stay in the database; Python only gets sums.
 
-The labels are read twice, once by object and once by face, into two small tables of sums. Everything over time, by
-model or by age comes from these; failures, slices and the review queue each read what they need once more.
+The labels are read twice, once by object and once by face, into two small tables of sums. All figures over time, by
+model or by age come from these; failures, slices and the review queue each read the labels once more.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from cilf.storage import Location
 
 BINS_PER_YEAR = 2
 OLDEST = 125
-"""Years; older estimates go into the last bin."""
+"""Oldest age in years; older estimates count in the last bin."""
 
 _EXAMPLES = 3
-_SHORT = 300  # characters of a text that somebody else wrote
+_SHORT = 300  # most characters of a text that was not written by CILF
 
 _OBJECTS = """
 CREATE TABLE objects AS
@@ -64,8 +64,8 @@ class Labels(Database):
         missing = [name for name in schema.LABELS.names if name not in columns]
         if missing:
             raise UsageError(
-                f"the files under OUTPUT/labels have no column {', '.join(missing)} (theirs: {', '.join(columns)}): "
-                "they are no labels, or of another version of CILF"
+                f"the files under OUTPUT/labels have no column {', '.join(missing)} (columns: {', '.join(columns)}): "
+                "they are not labels, or were written by another version of CILF"
             )
         self.has_thumbnails = schema.THUMBNAILS.name in columns
         known = {*schema.LABELS.names, schema.THUMBNAILS.name, schema.FILE, "model"}
@@ -73,12 +73,12 @@ class Labels(Database):
         """Columns carried through from the user's manifest."""
 
     def sum_up(self) -> None:
-        """Make the tables of sums. Both passes over the labels are here."""
+        """Create the tables of sums, in the two passes over the labels."""
         self.run(_OBJECTS)
         self.run(_FACES)
 
     def statuses(self, model: str | None = None, since: str = "") -> list[Row]:
-        """`status`, `objects` of a model or all of them, in the runs from `since` on; the most frequent first."""
+        """`status` and `objects` of one model or of all, in the runs from `since` on; most frequent first."""
         return self.rows(
             """SELECT status, sum(objects)::BIGINT AS objects FROM objects
             WHERE run >= ? AND model = coalesce(?, model) GROUP BY 1 ORDER BY 2 DESC, 1""",
@@ -87,7 +87,7 @@ class Labels(Database):
         )
 
     def by(self, key: str) -> list[Row]:
-        """Counts and means of each `run` or `model`, in the order of the newest run of each; means are null without
+        """Counts and means per `run` or `model`, in the order of the newest run of each; means are null if there are no
         faces."""
         return self.rows(
             f"""SELECT * FROM
@@ -96,7 +96,7 @@ class Labels(Database):
         )
 
     def ages(self, model: str, runs: Sequence[str] | None = None) -> list[int]:
-        """Faces by bin of age, BINS_PER_YEAR to the year from 0 to OLDEST, in some runs of a model or all of them."""
+        """Number of faces per age bin, BINS_PER_YEAR per year from 0 to OLDEST, in some or all runs of a model."""
         wanted = "" if runs is None else "AND run IN (SELECT unnest(?::VARCHAR[]))"
         found = self.rows(
             f"SELECT bin, sum(faces)::BIGINT AS faces FROM faces WHERE model = ? {wanted} GROUP BY 1",
@@ -108,8 +108,8 @@ class Labels(Database):
         return counts
 
     def failures(self, model: str, newest: Sequence[str], at_most: int) -> list[Row]:
-        """What a model gave no age, by `status` and `reason` with its numbers left out; `objects`, how many of them in
-        the runs `newest`, and `examples`, some URIs. The most frequent first."""
+        """The objects without an age from a model, by `status` and `reason`, whose numbers are left out: the number of
+        `objects`, how many of them are in the runs `newest`, and `examples`, a few URIs. Most frequent first."""
         return self.rows(
             f"""SELECT status, regexp_replace(left(reason, {_SHORT}), '[0-9]+', '…', 'g') AS reason,
             count(*) AS objects, count(*) FILTER (list_contains(?::VARCHAR[], run)) AS newest,
@@ -121,18 +121,18 @@ class Labels(Database):
         )
 
     def check_own(self, column: str) -> None:
-        """Make sure that a column is one of the user's.
+        """Make sure that a column is a user column.
 
         Raises:
             UsageError: there is no such column.
         """
         if column not in self.own:
             carried = ", ".join(self.own) or "none"
-            raise UsageError(f"--slice {column}: the labels carry no such column (columns of your own: {carried})")
+            raise UsageError(f"--slice {column}: the labels have no such column (columns of your own: {carried})")
 
     def slices(self, column: str, model: str, at_most: int) -> tuple[list[Row], int]:
-        """Counts and means of a model by the values of one of the user's columns, those of the most objects, and how
-        many values there are."""
+        """Counts and means of a model for those values of a user column that have the most objects, and the number of
+        all values."""
         value = f"""left(CAST("{column.replace('"', '""')}" AS VARCHAR), {_SHORT})"""
         self.run(
             f"""CREATE OR REPLACE TABLE slices AS SELECT {value} AS value, status, count(*) AS objects,
@@ -159,11 +159,11 @@ class Labels(Database):
 
 @contextmanager
 def open_labels(output: Location) -> Iterator[Labels]:
-    """The labels below `output`, for as long as the context lasts. Nothing but their columns is read yet.
+    """Open the labels below `output` for the duration of the context. At first, only their columns are read.
 
     Raises:
         UsageError: there are no labels.
-        JobError: a file is none of Parquet.
+        JobError: a file is not a Parquet file.
     """
     with open_database(output) as database:
         yield Labels(database.connection)

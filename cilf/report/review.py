@@ -1,4 +1,4 @@
-"""Which faces a person should look at."""
+"""Selection of the faces that a person should review."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ POOL = 50
 
 @dataclass(frozen=True)
 class Rule:
-    """One way for a face to get into the queue."""
+    """A rule by which faces get into the queue."""
 
     name: str
     meaning: str
     share: float
-    """Of the queue. Where a rule finds fewer, the others fill up."""
+    """Share of the queue. If a rule finds fewer faces, the other rules fill the rest."""
     applies: str
-    """SQL over `face`."""
+    """SQL condition over `face`."""
     score: str
-    """SQL over `face`, `id` and `number`; the highest come first."""
+    """SQL expression over `face`, `id` and `number`; the highest scores come first."""
 
 
 RULES = (
     Rule("unsure", "not accepted, largest expected error first", 0.4, "NOT face.accepted", "face.expected_error"),
-    Rule("moved", "moved furthest by correction", 0.2, "face.corrections > 0", "abs(face.age - face.first_age)"),
-    Rule("doubtful", "detected with less than 0.6: it may be no face", 0.2, "face.detection < 0.6", "-face.detection"),
-    Rule("random", "drawn by lot among accepted faces, for mistakes that nobody suspects", 0.2, "face.accepted",
+    Rule("moved", "changed most by correction", 0.2, "face.corrections > 0", "abs(face.age - face.first_age)"),
+    Rule("doubtful", "detection score below 0.6: it may not be a face", 0.2, "face.detection < 0.6", "-face.detection"),
+    Rule("random", "drawn at random from accepted faces, to find unexpected mistakes", 0.2, "face.accepted",
          "hash(id, number)"),
 )  # fmt: skip
 
@@ -44,13 +44,13 @@ SELECT queue.rule, queue.id, queue.number AS face, l.uri, face.age, face.age_low
 FROM (SELECT id, uri, model, run, unnest(faces) AS face, generate_subscripts(faces, 1) AS number
       FROM labels WHERE model = ? AND run >= ? AND id IN (SELECT id FROM queue)) AS l
 JOIN queue ON queue.id = l.id AND queue.number = l.number
--- While a compaction replaces files, a row may be there twice.
+-- While a compaction replaces files, there may be two copies of a row.
 QUALIFY row_number() OVER (PARTITION BY l.id, l.number ORDER BY l.run DESC) = 1
 ORDER BY queue.place, queue.rule, face.age
 """
 
 
-# As cilf.report.corrections finds them: by the id, or, where a spreadsheet has rounded that, by the photograph.
+# Faces are found as in cilf.report.corrections: by the id, or by the photograph if a spreadsheet has rounded the id.
 _ANSWERED = f"""
 CREATE TABLE answered AS
 WITH given AS (
@@ -65,9 +65,9 @@ JOIN newest ON newest.uri = given.uri AND abs(newest.id - about) <= {ROUNDED} * 
 
 
 def queue(labels: Labels, model: str, length: int, answers: pa.Table) -> pa.Table:
-    """The faces of a model most worth a look: `rule`, which of RULES has found it, `id`, `face` (its number in the
-    row's faces, from 1), what the labels say about it, and an empty `true_age`. None of
-    `answers`, see cilf.report.answers.answered, is among them."""
+    """The faces of a model most worth a look: `rule` (the one of RULES that found the face), `id`, `face` (its number
+    among the row's faces, from 1), its columns in the labels, and an empty `true_age`. Faces in `answers`, see
+    cilf.report.answers.answered, are left out."""
     labels.give("answers", answers)
     since = _since(labels, model, length)
     labels.run(_ANSWERED, model, since)
@@ -83,7 +83,7 @@ def queue(labels: Labels, model: str, length: int, answers: pa.Table) -> pa.Tabl
         model,
         since,
     )
-    # A face counts for the first rule that finds it. Places divided by shares are what interleaves the rules.
+    # A face counts for the first rule that finds it. Dividing places by shares interleaves the rules.
     ranked = " UNION ALL ".join(
         f"""SELECT '{rule.name}' AS rule, {order} AS "order", {rule.share} AS share,
         unnest({rule.name}) AS face, generate_subscripts({rule.name}, 1) AS place FROM candidates"""
@@ -100,7 +100,7 @@ def queue(labels: Labels, model: str, length: int, answers: pa.Table) -> pa.Tabl
 
 
 def _since(labels: Labels, model: str, length: int) -> str:
-    """The first of the newest runs that together have faces enough to choose from."""
+    """The oldest of the newest runs that together have enough faces to choose from."""
     found = labels.rows(
         """SELECT run FROM (SELECT run, sum(faces) AS faces FROM faces WHERE model = ? GROUP BY run)
         QUALIFY coalesce(sum(faces) OVER (ORDER BY run DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) < ?
@@ -112,7 +112,7 @@ def _since(labels: Labels, model: str, length: int) -> str:
 
 
 def thumbnails(labels: Labels, faces: Sequence[Row], model: str) -> dict[tuple[int, int], bytes]:
-    """The stored crops of some faces of the queue, JPEG files by id and number; none where none are stored."""
+    """The stored crops of some faces of the queue: JPEG files by id and number; empty if none are stored."""
     if not labels.has_thumbnails or not faces:
         return {}
     ids = ", ".join(str(int(face["id"])) for face in faces)

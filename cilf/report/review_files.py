@@ -1,7 +1,7 @@
-"""Where a review queue is put: never over a file that a person has touched.
+"""Writing of the review queue, which never overwrites a file that a person has changed.
 
-OUTPUT/review/written.json holds the SHA-256 of every queue file that was written. A file whose bytes are not among them
-has been filled in, sorted, annotated or made by hand, and stays as it is; the queue then goes to OUTPUT/review/<run>.
+OUTPUT/review/written.json holds the SHA-256 of every queue file that was written. A file with another digest has been
+filled in, sorted, annotated or made by hand, and stays as it is; the queue then goes to OUTPUT/review/<run>.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from cilf.errors import UsageError
 from cilf.storage import Location, problem, read, write
 
 FOLDER = "review"
-"""The folder below OUTPUT for queues that found `review.csv` or `review.parquet` changed."""
+"""The folder below OUTPUT for queues that are written while `review.csv` or `review.parquet` is changed."""
 
 _REMEMBERED = 1000
-"""Files; an older one counts as touched."""
+"""Number of files whose digests are kept; an older file counts as changed."""
 
 
 def export(queued: pa.Table, output: Location, run: str) -> str:
     """Write a queue as a CSV and a Parquet file.
 
     Args:
-        run: the newest run in the queue's labels; it names the queue where `review` is taken.
+        run: the newest run in the queue's labels; it names the queue if the name `review` is taken.
 
     Returns:
-        The name of both below OUTPUT, without suffix: `review`, or `review/<run>` where people have touched that.
+        The name of both files below OUTPUT, without suffix: `review`, or `review/<run>` if people have changed those.
 
     Raises:
-        UsageError: they cannot be written.
+        UsageError: the files cannot be written.
     """
     files = {"csv": _csv(queued), "parquet": parquet(queued)}
     try:
@@ -61,8 +61,8 @@ def _csv(table: pa.Table) -> bytes:
 
 
 def _remember(record: Location, new: Iterable[bytes]) -> set[str]:
-    """Digests of all files that are ours, with those that are about to be written: a process that dies in between
-    leaves files that the next one knows."""
+    """Digests of all files that CILF wrote, including those that it is about to write, so that the next process
+    recognises the files of one that dies in between."""
     digests = list(dict.fromkeys([*_remembered(record), *map(_digest, new)]))
     write(record, json.dumps(digests[-_REMEMBERED:]).encode())
     return set(digests)
@@ -87,7 +87,7 @@ def _names(run: str) -> Iterator[str]:
 
 
 def _put(output: Location, name: str, files: dict[str, bytes], ours: set[str]) -> bool:
-    """Write both files of a queue, unless one of this name is somebody's."""
+    """Write both files of a queue, unless a file of this name was changed or made by somebody else."""
     places = {output / f"{name}.{suffix}": data for suffix, data in files.items()}
     before = {place: _found(place) for place in places}
     if any(data is not None and _digest(data) not in ours for data in before.values()):
@@ -103,5 +103,5 @@ def _found(place: Location) -> bytes | None:
 
 
 def _replace(place: Location, before: bytes | None, data: bytes) -> bool:
-    """False where somebody has written the file since it was read."""
+    """Replace a file; False if somebody has written it since it was read."""
     return create(place, data) if before is None else before == data or replace_if(place, before, data)

@@ -1,4 +1,4 @@
-"""What the page says, section by section: figures -> words, plots and tables."""
+"""The contents of the page, section by section: figures -> text, plots and tables."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from cilf.words import counted
 
 
 def page(night: Night, options: ReportOptions) -> Page:
-    """The whole of it."""
+    """The whole page."""
     totals = night.totals
     return Page(
         title=f"Ages in {cut(night.output)}",
-        made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Newest run: {cut(night.newest)}.",
+        made=f"Created {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Newest run: {cut(night.newest)}.",
         notes=_notes(night),
         warnings=_warnings(night),
         tiles=[
@@ -49,7 +49,7 @@ def page(night: Night, options: ReportOptions) -> Page:
 
 
 def _notes(night: Night) -> list[str]:
-    """The model that the figures are of, where there are several."""
+    """Notes on the model that the figures cover, if there are several models."""
     others = [row for row in night.models if row["model"] != night.current.model]
     if not others:
         return []
@@ -60,7 +60,7 @@ def _notes(night: Night) -> list[str]:
     current = _model(night, night.current.model)
     return [
         f"Objects, statuses, reasons and columns are counted for the current model, {current}.",
-        f"Labels of other models lie beside and are not counted: {beside}.",
+        f"Labels of other models are not counted: {beside}.",
     ]
 
 
@@ -70,17 +70,17 @@ def _model(night: Night, fingerprint: str) -> str:
 
 
 def _ended_early(night: Night) -> str | None:
-    """How the last run ended, in words; None where it ended well."""
+    """A message about how the last run ended; None if it succeeded."""
     record = night.records.get(night.last)
     if record is None:
-        return f"Run {cut(night.last)} has left no record: it is still going on, or was killed."
+        return f"Run {cut(night.last)} has left no record: it is still running, or was killed."
     if record.error is None:
         return None
     run, rows = "The newest run", ""
     if night.last != night.newest:
         run, rows = f"{run}, {cut(night.last)},", " before its first row"
     if record.error == INTERRUPTED:
-        return f"{run} was interrupted{rows}: the same command again goes on where it was."
+        return f"{run} was interrupted{rows}: repeat the command to resume it."
     return f"{run} ended early{rows}: {cut(record.error, 400)}"
 
 
@@ -88,13 +88,15 @@ def _warnings(night: Night) -> list[str]:
     said = [early] if (early := _ended_early(night)) else []
     if not night.named:
         said.append(
-            "OUTPUT/current.json names no model that has labels: readers who filter by it see nothing. The figures are "
-            f"of model {cut(night.current.model)}."
+            "OUTPUT/current.json names no model that has labels: readers that filter by it see no rows. The figures "
+            f"are those of model {cut(night.current.model)}."
         )
     if night.drifted:
         said.append(night.verdict)
     if night.unreadable:
-        said.append(f"Not a record of a run, left out: {', '.join(cut(name, 60) for name in night.unreadable[:5])}")
+        said.append(
+            f"Not valid as records of runs, left out: {', '.join(cut(name, 60) for name in night.unreadable[:5])}"
+        )
     return said
 
 
@@ -122,7 +124,7 @@ def _labelled(night: Night) -> Section:
     names = sorted({*rows, *night.records}, reverse=True)[:RUNS]
     runs = Table(
         "Runs",
-        ("run", "objects", "with ages", "no face", "failed", "faces with an age", "ended"),
+        ("run", "objects", "with ages", "no face", "failed", "faces with an age", "result"),
         [
             (
                 code(name),
@@ -131,7 +133,7 @@ def _labelled(night: Night) -> Section:
             )
             for name in names
         ],
-        f"Rows that are in the labels now; a later run may have replaced some. The {len(names)} newest of "
+        f"Rows that the labels have now; a later run may have replaced some. The {len(names)} newest of "
         f"{len({*(row['run'] for row in night.runs), *night.records})} runs.",
     )
     return Section("How much was labelled", plots=[plot], tables=[statuses, runs])
@@ -142,16 +144,16 @@ def _ended(night: Night, run: str) -> Cell:
     if record is None:
         return words("no record")
     if record.error in (None, INTERRUPTED):
-        return words(record.error or "well")
+        return words(record.error or "succeeded")
     return code(record.error)
 
 
 def _failures(night: Night) -> Section:
     if not night.failures:
-        return Section("What gave no age", ["Every object has its ages."])
+        return Section("Objects without an age, by reason", ["Every object has an age."])
     table = Table(
         "By status and reason, all runs",
-        ("status", "reason", "objects", "of them in the newest run", "examples"),
+        ("status", "reason", "objects", "in the newest run", "examples"),
         [
             (
                 words(row["status"]),
@@ -163,13 +165,13 @@ def _failures(night: Night) -> Section:
             for row in night.failures
         ],
     )
-    return Section("What gave no age", tables=[table])
+    return Section("Objects without an age, by reason", tables=[table])
 
 
 def _speed(night: Night, price: float | None) -> Section:
     records = [record for _, record in sorted(night.records.items()) if record.labelled and record.seconds > 0]
     if not records:
-        return Section("Speed and cost", ["No run has left a record of what it took."])
+        return Section("Speed and cost", ["No run has left a record of the time it took."])
     stages = sorted({stage for record in records for stage in record.stage_seconds})
     costs = () if price is None else ("cost", "per million")
     columns = (
@@ -190,19 +192,19 @@ def _speed(night: Night, price: float | None) -> Section:
         for record in reversed(records)
     ]
     note = (
-        "images/s are those of steady work, behind the start, and of runs of 1,000 images or more. Stages are process "
-        "seconds, side by side; most of fetching is waiting."
+        "images/s are those of steady work, after the start, for runs of 1,000 images or more. Stages are process time "
+        "per image; processes work in parallel, and fetching is mostly waiting."
     )
     if price is None:
-        note += " With --price, what the machines of a run cost per hour, the cost is here too."
+        note += " Add --price, the price of a run's machines per hour, to see the cost here."
     else:
-        note += f" Cost at {price:g} per hour; that of a million has one start."
+        note += f" Cost at {price:g} per hour; the cost per million includes one start."
     table = Table("By run, from the runs' records", columns, rows, note)
     return Section("Speed and cost", plots=_pace(records), tables=[table])
 
 
 def _costs(record: Record, price: float) -> tuple[Cell, Cell]:
-    """What a run has cost, and a million images in one such run."""
+    """The cost of a run, and of a million images in one such run."""
     million = (record.seconds_to_first_row + 1e6 / record.pace) if record.pace else None
     return amount(price * record.seconds / 3600), amount(million and price * million / 3600)
 
@@ -211,7 +213,7 @@ def _pace(records: Sequence[Record]) -> list[Plot]:
     steady = [(record.run, record.pace) for record in records if record.pace]
     if not steady:
         return []
-    description = f"The newest run that is large enough to tell labelled {steady[-1][1]:,.1f} images/s."
+    description = f"The newest run that is large enough to measure labelled {steady[-1][1]:,.1f} images/s."
     series = Series("images/s", [pace for _, pace in steady])
     return [Plot("Speed", description, "images/s of steady work", dates([run for run, _ in steady]), [series])]
 
@@ -237,10 +239,10 @@ def _review(night: Night) -> Section:
             for row in night.queued.slice(0, QUEUED).to_pylist()
         ],
         f"The first {min(QUEUED, len(night.queued))} of {len(night.queued):,}. {night.review}.csv and .parquet have "
-        "all of them, with the boxes. Fill in true_age there, and --corrections makes rows to learn from. Files that "
+        "all of them, with the boxes. Fill in true_age there, and use --corrections to make training rows. Files that "
         "were filled in are kept.",
     )  # fmt: skip
-    drawn = f"Drawn from the newest runs of the current model: as many as hold {POOL} times as many faces as the queue."
+    drawn = f"Drawn from the newest runs of the current model, which together hold {POOL} times the faces of the queue."
     return Section("To review", [drawn, *rules], tables=[table])
 
 

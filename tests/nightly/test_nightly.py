@@ -147,7 +147,7 @@ def test_what_a_failed_night_has_labelled_is_part_of_the_next_report(photos, con
     assert night(config(), "20261101T011500Z") == 0
     photos("b", ages(CHILDREN, 40, 2))
     assert night(config(report={"slice": ["camera"]}), "20261102T011500Z") == cli.FAILED
-    assert "failed to report: --slice camera: the labels carry no such column" in capsys.readouterr().err
+    assert "failed to report: --slice camera: the labels have no such column" in capsys.readouterr().err
     photos("c", ages(CHILDREN, 40, 3))
     assert night(config(fail_on_drift=True), "20261103T011500Z") == 3
     found = record("2026-11-03")

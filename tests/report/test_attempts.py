@@ -118,7 +118,7 @@ def test_a_later_run_is_compared_with_both_halves(folder_of_decades, write_run, 
 
 def test_an_interrupted_run_says_so(folder_of_decades):
     html = report(folder_of_decades("interrupted"))
-    assert 'class="warning">The newest run was interrupted: the same command again goes on where it was.' in html
+    assert 'class="warning">The newest run was interrupted: repeat the command to resume it.' in html
 
 
 def test_since_takes_in_the_earlier_attempts(folder_of_decades):
@@ -142,7 +142,7 @@ def test_the_start_is_no_part_of_the_pace(tmp_path, write_run):
         str(tmp_path), "20261103T010000Z-aaaaaa", rows, counts={"ok": 2000}, seconds=15.0, seconds_to_first_row=15.0
     )
     html = report(tmp_path, "--price", "3.6")
-    assert "large enough to tell labelled 100.0 images/s" in html
+    assert "large enough to measure labelled 100.0 images/s" in html
     paces = [json.loads(file.read_text()) for file in sorted((tmp_path / "runs").iterdir())]
     assert [Record.model_validate(each).pace for each in paces] == [100.0, None, None]
     million = "10.02"  # 10,015 s at 3.6 an hour: one start and 10,000 s of work

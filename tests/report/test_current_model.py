@@ -192,7 +192,9 @@ def test_globs_say_what_would_have_been_given(tmp_path, run):
     new = Candidate(NEW, "made-up", SECOND)
     assert "2 of its photographs" in take_over(output, new, [Prefix("/photographs", ["*.png", "38.jp"])])
     assert "1 of its photographs" in take_over(output, new, [Prefix("/photographs", ["*.png", "38.jp?"])])
-    assert "is now the current one" in take_over(output, new, [Prefix("/other"), Prefix("/photographs/", ["*8.jpg", "39*"])])
+    assert "is now the current one" in take_over(
+        output, new, [Prefix("/other"), Prefix("/photographs/", ["*8.jpg", "39*"])]
+    )
     assert read_current(output).model == NEW
 
 

@@ -328,7 +328,7 @@ def test_all_files_count_and_the_newest_answer_wins(output, second_night, capsys
     assert f"not read: {output}/review/list.xlsx; save them as CSV" in said
     given = ["--corrections", str(output / "review" / "anna.csv"), str(output / "review.csv")]
     report(output, *given, "--training-rows", str(target))
-    assert "2 rows to learn from" in capsys.readouterr().out
+    assert "2 training rows in" in capsys.readouterr().out
     os.utime(output / "review" / "anna.csv", (9e8, 9e8))
     report(output, *given[:2], "--corrections", given[2], "--training-rows", str(target))
     assert "21 in" in (said := capsys.readouterr().out)

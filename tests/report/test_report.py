@@ -89,14 +89,14 @@ def test_counts_are_exact(tmp_path, write_run, report):
     shown, _ = report(str(tmp_path), "--price", "3.60")
     # The newest run has named the current model. Photographs of the other one are counted with that.
     assert shown.tables["By status"][1:] == [["ok", "1,000", "99.6%"], ["unreadable", "4", "0.4%"]]
-    assert shown.tables["Runs"][1][1:] == ["1,004", "1,000", "0", "4", "1,000", "well"]
-    assert shown.tables["Runs"][2][1:] == ["1,707", "1,500", "200", "7", "3,000", "well"]
+    assert shown.tables["Runs"][1][1:] == ["1,004", "1,000", "0", "4", "1,000", "succeeded"]
+    assert shown.tables["Runs"][2][1:] == ["1,707", "1,500", "200", "7", "3,000", "succeeded"]
     runs = shown.tables["Estimates by run"]
     assert [row[:4] for row in shown.tables["By status and reason, all runs"][1:]] == [["unreadable", "torn", "4", "4"]]
     assert [row[0] for row in runs[1:]] == ["20261102T010000Z-bbbbbb", "20261101T010000Z-aaaaaa"]
     assert runs[1][1:] == ["1,000", "20.0", "100.0%", "100.0%", "8.0", "20.0"]
     assert runs[2][1:] == ["3,000", "40.0", "50.0%", "0.0%", "4.0", "20.0"]
-    models = shown.tables["By model, the newest first"]
+    models = shown.tables["By model, newest first"]
     assert models[1][:4] == ["fedcba987654", "made-up", "1,004", "99.6%"]
     assert models[2][4:9] == ["3,000", "40.0", "50.0%", "4.0", "20.0"]
     speed = shown.tables["By run, from the runs' records"]  # 1,004 in 36 s, of which 16 were the start
@@ -124,7 +124,7 @@ def test_counts_are_exact(tmp_path, write_run, report):
     failures = shown.tables["By status and reason, all runs"]
     assert failures[1][:4] == ["no_face", "–", "200", "0"]
     assert failures[2][:4] == ["missing", "gone since …", "7", "0"]  # reasons that differ in a number are one
-    assert shown.tables["Runs"][1][1:] == ["1,004", "1,000", "0", "4", "1,000", "well"]
+    assert shown.tables["Runs"][1][1:] == ["1,004", "1,000", "0", "4", "1,000", "succeeded"]
 
 
 def test_a_drifted_night_is_raised(tmp_path, week, report):
@@ -154,13 +154,15 @@ def test_a_run_without_rows_is_not_the_newest(tmp_path, week, report):
     week(str(tmp_path), last_mean=25.0)
     newest = "20261108T010000Z-aaaaaa"
     record = '{"run": "20261109T010000Z-bbbbbb", "model": "0123456789ab", "error": %s}'
-    for error in ("null", '"UsageError: another run is at it"', '"KeyboardInterrupt: "'):
+    for error in ("null", '"UsageError: another run holds the lease"', '"KeyboardInterrupt: "'):
         (tmp_path / "runs" / "20261109T010000Z-bbbbbb.json").write_text(record % error)
         assert "Drift: the newest ages differ" in report(str(tmp_path))[1]
         html = (tmp_path / "report.html").read_text()
         assert f"Newest run: {newest}" in html
-        early = "run, 20261109T010000Z-bbbbbb, ended early before its first row: UsageError: another run is at it"
-        stopped = "run, 20261109T010000Z-bbbbbb, was interrupted before its first row: the same command again goes on"
+        early = (
+            "run, 20261109T010000Z-bbbbbb, ended early before its first row: UsageError: another run holds the lease"
+        )
+        stopped = "run, 20261109T010000Z-bbbbbb, was interrupted before its first row: repeat the command to resume it"
         assert (early in html, stopped in html) == ("Usage" in error, "Keyboard" in error)
         assert "KeyboardInterrupt" not in html
 
@@ -179,7 +181,7 @@ def test_the_runs_of_one_night_are_compared_together(tmp_path, week, write_run, 
 
 def test_since_is_how_a_run_id_begins(tmp_path, refused):
     for since in ("2026-11-22", "yesterday", ""):
-        assert "a run id or how it begins" in refused(str(tmp_path), "--since", since)
+        assert "a run id or its first characters" in refused(str(tmp_path), "--since", since)
 
 
 def test_another_model_is_not_compared_with(tmp_path, week, write_run, report):
@@ -296,7 +298,7 @@ def test_a_torn_file_is_named(tmp_path, write_run, capsys):
 def test_without_one_age(tmp_path, write_run, report):
     write_run(str(tmp_path), "20261101T010000Z-aaaaaa", [photograph(n) for n in range(5)])
     shown, said = report(str(tmp_path))
-    assert "there is not one age" in said
+    assert "there are no ages" in said
     assert "no face to review" in said
     assert "There is no face to review." in (tmp_path / "report.html").read_text()
     assert shown.tables["By status"][1] == ["no_face", "5", "100.0%"]
@@ -314,4 +316,4 @@ def test_on_s3(week, bucket, capsys):
     assert cli.main(["report", output]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     assert "3,200 objects" in said
-    assert f"the page is {output}/report.html" in said
+    assert f"report page: {output}/report.html" in said

@@ -121,7 +121,7 @@ def test_a_filled_in_queue_becomes_training_rows(output, tmp_path, capsys):
         rows[0]["uri"]: {"uri": rows[0]["uri"], "age": 71.5, "left": 10.0, **same},
         second["uri"]: {"uri": second["uri"], "age": 9.0, "left": 200.0, **same},
     }
-    assert "2 rows to learn from" in capsys.readouterr().out
+    assert "2 training rows in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -138,10 +138,10 @@ def test_ids_and_ages_are_enough(output, tmp_path, suffix, capsys):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"id": [1, 2], "true_age": ["20", "old"]}, "row 2: true_age 'old' is no age between 0 and 125 years"),
+        ({"id": [1, 2], "true_age": ["20", "old"]}, "row 2: true_age 'old' is not an age between 0 and 125 years"),
         ({"id": [1], "true_age": ["250"]}, "row 1: true_age '250'"),
         ({"id": ["1.2E+18"], "true_age": ["20"]}, "import the column id as text"),
-        ({"id": [1], "true_age": ["20"], "face": ["0"]}, "row 1: face '0' is no number from 1 on"),
+        ({"id": [1], "true_age": ["20"], "face": ["0"]}, "row 1: face '0' is not a number from 1"),
         ({"id": [1, 1], "true_age": ["20", "30"]}, "face 1 of id 1 has two ages, 20 and 30"),
         ({"id": [1], "true_age": [""]}, "no true_age is filled in"),
         ({"id": [77777], "true_age": ["20"]}, "none of its 1 faces is in the labels"),
