@@ -1,4 +1,4 @@
-"""What the files in cluster/ run, taken apart by those who would read it: a shell's rules, and CILF's own options."""
+"""Parsing of the commands in cluster/, as the programs that get them do: by a shell's rules and as CILF's options."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cilf import cli
 
 ROOT = Path(__file__).parents[2]
 IMAGE_ROOT = "/cilf/"
-"""Where the image has the repository; tests/cluster/test_image.py holds cluster/Dockerfile to it."""
+"""Folder of the repository in the image; tests/cluster/test_image.py checks cluster/Dockerfile for it."""
 
 _OPERATORS = {"&&", "||", ";", "|", "&", "<", ">"}
 
 
 def words(line: str) -> list[str]:
-    """A RayJob's entrypoint, which is one simple command.
+    """Split a RayJob's entrypoint, which has to be one simple command, into words.
 
     Raises:
-        ValueError: it is none. KubeRay's submitter would take an operator for its own (kuberay#3929).
+        ValueError: it is not a simple command. KubeRay's submitter would interpret an operator itself (kuberay#3929).
     """
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
@@ -34,14 +34,14 @@ def job_options(command: Sequence[str]) -> Any:
     """The options that `python jobs/NAME.py ARGUMENTS...` would run with, checked as at its start; nothing is run.
 
     Raises:
-        ValueError: it is no such command, or there is no such job.
+        ValueError: it is not such a command, or there is no such job.
         CycloptsError: an argument is missing, unknown or wrong.
     """
     python, script, *arguments = command
     path = ROOT / script.removeprefix(IMAGE_ROOT)
     if python != "python" or path.parent != ROOT / "jobs" or not path.is_file():
-        raise ValueError(f"{python} {script} is no job")
+        raise ValueError(f"{python} {script} is not a job")
     if path.stem not in cli.JOBS:
-        raise ValueError(f"{path.stem} is no command")
+        raise ValueError(f"{path.stem} is not a command")
     _, bound, _ = cli._app().parse_args([path.stem, *arguments], exit_on_error=False, print_error=False)
     return bound.arguments["options"]

@@ -1,4 +1,4 @@
-"""cluster/README.md: what it tells people to type exists, and its arithmetic is right."""
+"""cluster/README.md: the commands and files that it names exist, and its arithmetic is right."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def test_files_are_there():
 def test_the_rows_of_the_bench_are_named_as_it_names_them():
     result = Result(this_machine(), Objects("photographs", 1, 1, None), "cilf-ciae-mobile", None)
     result.fetch, result.decode, result.faces = [1.0], [1.0], [1.0]
-    rows = {row[0] for row in grids(result)[0].rows} | {"the model alone"}  # which takes a model to show
+    rows = {row[0] for row in grids(result)[0].rows} | {
+        "the model alone"
+    }  # the row only exists if a model was measured
     assert set(re.findall(r"\*([a-z ]+ alone)\*", README)) == rows
 
 

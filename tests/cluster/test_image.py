@@ -1,4 +1,4 @@
-"""The image: what cluster/Dockerfile starts from, who it runs as, and that it holds what the manifests run."""
+"""The image: the base image and the user of cluster/Dockerfile, and that it holds what the manifests run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PINS = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+) \\$", re.MULTILINE)
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Instruction and arguments, line by line, continuations joined and comments left out."""
+    """The instructions with their arguments; continuation lines are joined and comments left out."""
     joined = re.sub(r"\\\n\s*", "", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE))
     pairs = [line.split(None, 1) for line in joined.splitlines() if line.strip()]
     return [(name.upper(), arguments) for name, arguments in pairs]
 
 
 def complaints(text: str) -> list[str]:
-    """What is wrong with a Dockerfile."""
+    """The problems of a Dockerfile."""
     found = []
     steps = instructions(text)
     for name, arguments in steps:
@@ -99,7 +99,7 @@ def test_requirements_are_pinned_and_hashed():
 
 
 def test_jobs_can_be_submitted():
-    """All of what Ray's dashboard asks for is there."""
+    """All requirements of Ray's dashboard are installed."""
     pins = PINS.findall((ROOT / "requirements.txt").read_text(encoding="utf-8"))
     here = {canonicalize_name(name): pin for name, pin in pins}
     asked = [Requirement(line) for line in importlib.metadata.requires("ray") or []]

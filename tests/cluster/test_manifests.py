@@ -1,4 +1,4 @@
-"""The KubeRay manifests: what the API server would say to them, and what they would run on what."""
+"""The KubeRay manifests: whether the API server would accept them, and what they would run on which machines."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """What the nightly job's ConfigMap says, where the job looks for it."""
+    """The configuration in the nightly job's ConfigMap, from the path where the job reads it."""
     config, job_of_night = yaml.safe_load_all((FOLDER / "nightly.yaml").read_text(encoding="utf-8"))
     path = Path(job_options(words(job(job_of_night)["entrypoint"])).night)
     head = pods(job_of_night)[0]
@@ -83,9 +83,9 @@ def smallest(manifest: dict[str, Any]) -> Cluster:
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """A structural schema as JSON Schema that refuses what the API server would drop or refuse: unknown fields.
+    """A structural schema as a JSON Schema that refuses what the API server would drop or refuse: unknown fields.
 
-    What it does not look at is written in CEL (x-kubernetes-validations).
+    Rules that are written in CEL (x-kubernetes-validations) are not checked.
     """
     out = {key: value for key, value in schema.items() if not key.startswith("x-")}
     if "properties" in schema:
@@ -103,7 +103,7 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def check() -> Callable[[dict[str, Any]], None]:
-    """Hold a manifest against the custom resource definition of its kind."""
+    """Check a manifest against the custom resource definition of its kind."""
     validators: dict[tuple[str, str], jsonschema.Draft202012Validator] = {}
 
     def validator(kind: str, version: str) -> jsonschema.Draft202012Validator:
@@ -226,7 +226,7 @@ def test_the_night_runs_on_what_the_label_job_runs_on():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "train").glob("*.yaml")), ids=lambda path: path.stem)
 def test_training_has_room_for_its_workers(path):
-    """With `workers` as cluster/README.md has it."""
+    """The recipes get the `workers` that cluster/README.md recommends."""
     manifest = load("train-job.yaml")
     [group] = job(manifest)["rayClusterSpec"]["workerGroupSpecs"]
     workers = (group["minReplicas"], group["maxReplicas"])
@@ -260,7 +260,7 @@ def test_versions(name):
 
 @pytest.mark.parametrize("name", JOBS)
 def test_who_the_pods_are(name):
-    """Nobody's root, with a service account's role and without a secret in the open."""
+    """Pods do not run as root, have a service account's role, and contain no secret in plain text."""
     account = load("account.yaml")
     for pod in pods(load(name)):
         assert pod["serviceAccountName"] == account["metadata"]["name"]

@@ -1,4 +1,4 @@
-"""cluster/aws.yaml and its roles: what Ray and EC2 would say to them, without asking either."""
+"""cluster/aws.yaml and its roles: whether Ray and EC2 would accept them, checked without contacting either."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def config() -> dict[str, Any]:
 
 
 def check(cluster: dict[str, Any]) -> None:
-    """As `ray up` checks it: against Ray's schema, with Ray's defaults for AWS, and for what no schema says."""
+    """Check a configuration as `ray up` does: against Ray's schema, with Ray's defaults for AWS, and beyond it."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     validate_config(prepare_config(copy.deepcopy(cluster)))
 
 
 def machine_problems(node: dict[str, Any]) -> list[str]:
-    """What EC2 would not understand of a machine."""
+    """The parts of a machine's description that EC2 would refuse."""
     import botocore.session
     from botocore.validate import ParamValidator
 
@@ -41,7 +41,7 @@ def machine_problems(node: dict[str, Any]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The configuration as `ray up` has completed it just before it starts the head, in an account of moto's."""
+    """The configuration as `ray up` completes it just before it starts the head, in an account simulated by moto."""
     import boto3
     from moto import mock_aws
     from ray.autoscaler._private.aws.config import bootstrap_aws
@@ -54,7 +54,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
-        account.start(reset=False)  # an S3 server of other tests may live in the same account
+        account.start(reset=False)  # other tests may have an S3 server in the same account
         try:
             iam = boto3.client("iam", region_name="us-east-1")
             for name in {kind["node_config"]["IamInstanceProfile"]["Name"] for kind in machines(config())}:
@@ -136,10 +136,10 @@ def test_one_account_region_and_version():
 
 
 def start_options(line: str) -> dict[str, Any]:
-    """What `ray start` would understand.
+    """The options as `ray start` parses them.
 
     Raises:
-        click.UsageError: not all of it.
+        click.UsageError: it does not accept all of them.
     """
     import shlex
 
@@ -156,7 +156,7 @@ def test_ray_start():
     [head] = [line for line in config()["head_start_ray_commands"] if "start" in line]
     [worker] = [line for line in config()["worker_start_ray_commands"] if "start" in line]
     assert start_options(head)["head"]
-    # A head without this file never asks for machines.
+    # Without this file, a head never requests machines.
     assert start_options(head)["autoscaling_config"] == "~/ray_bootstrap_config.yaml"
     assert start_options(worker)["address"] == f"$RAY_HEAD_IP:{start_options(head)['port']}"
     with pytest.raises(click.UsageError):
@@ -164,7 +164,7 @@ def test_ray_start():
 
 
 class _Template(yaml.SafeLoader):
-    """CloudFormation's short forms stand for themselves: (!Sub, text)."""
+    """A loader that keeps CloudFormation's short forms as pairs: (!Sub, text)."""
 
 
 _Template.add_multi_constructor("!", lambda loader, tag, node: (f"!{tag}", loader.construct_scalar(node)))
@@ -198,7 +198,7 @@ def test_roles_reach_one_bucket(roles):
     for statement in roles["Head"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]:
         assert statement["Action"] != "*"
         assert "iam:PassRole" not in statement["Action"] or statement["Resource"] == ("!GetAtt", "Worker.Arn")
-    # Ray names its machines by this tag; the head may end no others.
+    # Ray marks its machines with this tag; the head may terminate no others.
     [ending] = [
         s
         for s in roles["Head"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]

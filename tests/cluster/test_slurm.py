@@ -1,4 +1,4 @@
-"""cluster/slurm.sh, run with stand-ins for Slurm's commands: what it would start on the nodes."""
+"""cluster/slurm.sh, run with stand-ins for Slurm's commands: the command that it would start on the nodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 
 @pytest.fixture
 def submit(tmp_path):
-    """Run the script as the first node of an allocation; the command that srun gets, or the error."""
+    """Run the script as the first node of an allocation; return the command that srun gets, or raise its error."""
     stand_ins = {
         "scontrol": '[[ "$*" == "show hostnames node[7-8]" ]] && printf "node7\\nnode8\\n"',
         "srun": f'printf "%s\\0" "$@" > "{tmp_path}/srun"; env -0 > "{tmp_path}/environment"',
@@ -50,7 +50,7 @@ def submit(tmp_path):
 
 
 def starts(words: list[str]) -> tuple[dict[str, object], list[str]]:
-    """Options of `ray symmetric-run` with those of `ray start` among them, and the command that the head runs."""
+    """The options of `ray symmetric-run`, including those of `ray start`, and the command that the head runs."""
     from ray.scripts.scripts import start
     from ray.scripts.symmetric_run import curate_and_validate_ray_start_args, symmetric_run
 
@@ -118,7 +118,7 @@ def test_the_example_in_its_head():
 
 
 def complaints(text: str) -> list[str]:
-    """What is wrong with a shell script: the rules of shellcheck that matter most, read roughly."""
+    """The problems of a shell script: an approximation of the most important rules of shellcheck."""
     found = []
     code = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not text.startswith("#!/usr/bin/env bash\n"):

@@ -1,4 +1,4 @@
-"""What tests of whole label runs share: folders of photographs, and the records that runs leave."""
+"""Helpers for tests of whole label runs: folders of photographs, and the records that runs leave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch size is the smallest that is as good as the fastest, as far as memory goes."""
+"""The batch size is the smallest that is about as fast as the fastest one that fits into memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cilf.labelling.batch_size import fastest
 
 
 class Scripted:
-    """A model that takes so many milliseconds for a batch of a size, or has no memory for it."""
+    """A model that takes the given milliseconds for each batch size; None: the batch does not fit into memory."""
 
     images = Images(size=16)
 
@@ -27,7 +27,7 @@ class Scripted:
         taken = self.milliseconds[len(images_NHWC)]
         if taken is None:
             raise torch.OutOfMemoryError
-        slower = 0 if len(images_NHWC) in self.seen else 30  # the first call chooses kernels
+        slower = 0 if len(images_NHWC) in self.seen else 30  # the first call selects kernels
         self.seen.append(len(images_NHWC))
         time.sleep((taken + slower) / 1000)
 

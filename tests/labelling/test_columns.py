@@ -1,4 +1,4 @@
-"""Columns that change from one night to the next: all readers find all rows of all nights."""
+"""Columns that change from night to night: all readers read all rows of all nights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Nights:
         self.count = 0
 
     def night(self, own: dict[str, pa.Array], model: str = "abc", thumbnails: bool = False) -> None:
-        """Label as many objects as there are values, with these columns of the user's."""
+        """Label as many objects as there are values, with these user columns."""
         self.count += 1
         work = self.work(model)
         rows = len(next(iter(own.values()))) if own else 1
@@ -67,7 +67,7 @@ class Nights:
         return {str(file): file.read_bytes() for file in Path(self.output.path).glob("labels/*/*.parquet")}
 
     def read(self, name: str) -> list[Any]:
-        """A column in the order of nights and rows, as README's readers read it."""
+        """A column in the order of nights and rows, as the readers in README read it."""
         folder = f"{self.output.path}/labels"
         by_arrow = pq.read_table(folder).sort_by("uri")
         by_pandas = pd.read_parquet(folder, dtype_backend="pyarrow").sort_values("uri")
@@ -76,7 +76,7 @@ class Nights:
         query = f"SELECT * FROM '{folder}/**/*.parquet' ORDER BY uri"
         assert duckdb.sql(query).to_arrow_table()[name].to_pylist() == by_arrow[name].to_pylist()
         types = {pq.read_schema(file).field(name).type for file in self.label_files()}
-        assert len(types) == 1, types  # of Spark, which takes one file's types for those of all
+        assert len(types) == 1, types  # for Spark, which assumes that all files have the types of one file
         return by_arrow[name].to_pylist()
 
 
@@ -86,7 +86,7 @@ def nights(tmp_path: Path) -> Nights:
 
 
 def as_json(values: list[Any]) -> pa.Array:
-    """As a manifest of JSON lines is read."""
+    """The values as they are read from a manifest of JSON lines."""
     found = pa.array(values)
     return fitted(found, with_values(found.type))
 
@@ -102,7 +102,7 @@ def test_nested_values_come_and_grow(nights, first, second):
     found = nights.read("meta")
 
     def there(value: Any) -> Any:
-        """Without what is null."""
+        """A value without its nulls."""
         if isinstance(value, dict):
             return {name: there(held) for name, held in value.items() if held is not None}
         return [there(held) for held in value] if isinstance(value, list) else value
@@ -112,7 +112,7 @@ def test_nested_values_come_and_grow(nights, first, second):
 
 @pytest.mark.parametrize("depth", [0, 1])
 def test_structs_without_fields_that_get_some(nights, depth):
-    """Parquet has none, so that they stand as text in the labels."""
+    """Parquet has no structs without fields, so the labels have text instead."""
     empty = pa.array(["{}", None])
     some = pa.array([{"iso": 100}, None])
     for column in (empty, some, empty):
@@ -134,7 +134,7 @@ def test_structs_without_fields_beside_a_column_without_values(nights, depth):
 
 @pytest.mark.parametrize("depth", [0, 1])
 def test_text_that_begins_like_structs_without_fields(nights, depth, monkeypatch):
-    """Whether text stands for them is a matter of all rows, not of those that are read at once."""
+    """All rows, not only those of one batch, decide whether text stands for structs without fields."""
     monkeypatch.setattr(columns, "_BATCH", 2)
     texts = ["{}", "{}", None, None, "hello", "{}"]
     text = pa.array(texts)
@@ -230,7 +230,7 @@ PLAIN = [
 
 @pytest.mark.parametrize("first", PLAIN, ids=lambda array: str(array.type))
 def test_types_of_any_kind(first):
-    """Whatever goes together keeps its values, in either order and at any depth; nulls go with everything."""
+    """Compatible types keep all values, in either order and at any depth; nulls are compatible with any type."""
     fit = 0
     for second in PLAIN:
         try:
@@ -254,7 +254,7 @@ def test_files_that_hold_the_types_of_tonight_are_left_alone(nights):
     nights.night({"iso": pa.array([100.5]), "name": pa.array(["a"], pa.large_string())})
     before = nights.label_files()
     nights.night({"name": pa.array(["b"]), "iso": pa.array([3], pa.int64())})
-    nights.night({"iso": pa.array([None], pa.string())})  # text, says who reads JSON lines without a value
+    nights.night({"iso": pa.array([None], pa.string())})  # JSON lines without a value are read as text
     nights.night({})
     assert {name: data for name, data in nights.label_files().items() if name in before} == before
     assert nights.read("iso") == [100.5, 3.0, None, None]
@@ -316,7 +316,7 @@ def test_a_column_of_the_same_name_but_for_case(nights):
 
 
 def test_names_that_differ_in_lower_case_are_two(nights):
-    """As they are to the readers, and to what checks the columns of a manifest."""
+    """They are also two for readers, and for the check of a manifest's columns."""
     nights.night({"straße": pa.array(["a"]), "meta": pa.array([{"straße": 1}])})
     nights.night({"STRASSE": pa.array(["b"]), "meta": pa.array([{"STRASSE": 2}])})
     assert (nights.read("straße"), nights.read("STRASSE")) == (["a", None], [None, "b"])
@@ -344,7 +344,7 @@ def test_a_rewriting_that_was_killed_is_gone_on_with(nights, monkeypatch, dies_a
             nights.night({"iso": pa.array([3.5])})
     written = sum(len(pq.read_table(file)) for file in nights.label_files())
     assert written == 3 + (dies_at == 3)
-    nights.night({"iso": pa.array([4])})  # of the type of before: what is left of the other one still has to go
+    nights.night({"iso": pa.array([4])})  # has the earlier type: the rest of the other one still has to be rewritten
     assert nights.read("iso") == [0, 1, 2, *([3.5] if dies_at == 3 else []), 4]
 
 

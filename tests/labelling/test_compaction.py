@@ -1,4 +1,4 @@
-"""Compaction: the same rows in fewer files, whatever ends in between."""
+"""Compaction: the same rows in fewer files, wherever it is interrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cilf.storage import locate, write
 
 
 def label_file(first: int, count: int, **own: pa.Array) -> pa.Table:
-    """Labels as a run writes them."""
+    """The rows of a label file as a run writes them."""
     rows = pa.table(
         {
             "uri": [f"/photo/{number}" for number in range(first, first + count)],
@@ -62,7 +62,7 @@ def test_the_same_rows_in_fewer_files(output, rows, capsys):
 
 
 def test_who_was_thought_dead_merges_nothing(output, rows, monkeypatch, capsys):
-    """Another run takes over while files are read, and undoes what the journal says was begun."""
+    """Another run takes the lease over while files are read, and undoes the compaction in the journal."""
     labels, before = output / "labels" / "model=abc", rows(output.url)
 
     def taken_over(*arguments, **options):
@@ -81,7 +81,7 @@ def test_who_was_thought_dead_merges_nothing(output, rows, monkeypatch, capsys):
 
 @pytest.mark.parametrize("dies_at", range(6))
 def test_whatever_ends_in_between(output, rows, monkeypatch, dies_at):
-    """The nth file operation is the last one. Readers see every row then, and each once when the next run has begun."""
+    """The nth file operation is the last one. Readers then see every row, and each just once after the next run starts."""
     labels = output / "labels" / "model=abc"
     before = rows(output.url)
     calls = iter(range(100))

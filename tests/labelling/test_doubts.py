@@ -1,4 +1,4 @@
-"""What is said where options do not fit the objects."""
+"""Warnings if options do not fit the objects."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def encoded(image: Image.Image) -> bytes:
 
 @pytest.fixture(scope="module")
 def photographs() -> list[bytes]:
-    """A portrait in which the face is small, and pictures without people."""
+    """A portrait with a small face, and images without people."""
     return [encoded(Image.fromarray(make())) for make in (data.astronaut, data.rocket, data.coffee, data.chelsea)]
 
 
 @pytest.fixture(scope="module")
 def crops() -> list[bytes]:
-    """A face, framed closely and with a margin."""
+    """Crops of a face, one tight and two with margins."""
     portrait = Image.fromarray(data.astronaut())
     return [encoded(portrait.crop(box)) for box in ((169, 68, 275, 174), (140, 30, 300, 190), (120, 20, 320, 220))]
 

@@ -28,7 +28,7 @@ def test_a_sample_is_the_same_in_whatever_pieces_the_objects_come():
 
 
 def sampled(objects: int, fetch: float, decode: float, model: float, apart: float = 0.0, blocks: int = 2) -> Progress:
-    """A sample that took seconds an object in each stage; so many seconds from its first block to the last."""
+    """A sample with the given seconds per object in each stage; `apart`: seconds from the first block to the last."""
     progress = Progress()
     progress.blocks = blocks
     progress.total = objects
@@ -74,7 +74,7 @@ def test_a_million_is_priced_with_one_start():
 )
 def test_of_a_short_sample_the_stages_tell_the_rate(took, where, expected):
     cpus = where[0].cpus
-    for apart, blocks in ((0.0, 1), (0.001, 2), (0.9, 999), (30.0, 8 * cpus - 1)):  # side by side, or not for long
+    for apart, blocks in ((0.0, 1), (0.001, 2), (0.9, 999), (30.0, 8 * cpus - 1)):  # in parallel, or short
         assert rate(sampled(200, *took, apart=apart, blocks=blocks), *where) == pytest.approx(expected)
 
 

@@ -1,4 +1,4 @@
-"""What the fetch stage holds, and what goes from it to the model where that looks at bodies too."""
+"""What the fetch stage holds in memory, and what it passes to a model that also sees bodies."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""`cilf label` from end to end: folders, S3, manifests, good and bad files, and the same command again."""
+"""`cilf label` end to end: folders, S3, manifests, good and bad files, and repeated commands."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Label = Callable[..., pa.Table]
 
 @pytest.fixture(scope="module")
 def corpus(photograph) -> dict[str, bytes]:
-    """Objects by key: what a bucket may hold."""
+    """Objects by key, of all kinds that a bucket may hold."""
     return {
         "plain.jpg": photograph(1),
         "sideways.jpg": photograph(2, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"),
@@ -67,7 +67,7 @@ def ages(table: pa.Table, root: str) -> dict[str, float]:
 
 
 def cpu_workers() -> list[int]:
-    """The Ray workers below this process that run tasks, not a replica of the model."""
+    """The Ray workers below this process that run tasks, without those of model replicas."""
     parents: dict[int, int] = {}
     names: dict[int, str] = {}
     for folder in Path("/proc").iterdir():
@@ -110,7 +110,7 @@ def test_a_folder_of_everything(label_truly: Label, corpus, tmp_path, model_fold
             assert face["accepted"] == expected.accepted[0]
             box = [face[side] for side in ("left", "top", "right", "bottom", "detection")]
             assert box == [0, 0, row["width"], row["height"], 1]
-    # A CPU task that loads torch costs every run seconds and a gigabyte.
+    # A CPU task that loads torch would cost every run seconds and a gigabyte.
     maps = [file.read_text() for pid in cpu_workers() if (file := Path(f"/proc/{pid}/maps")).exists()]
     decoders = [text for text in maps if "PIL/_imaging" in text]
     assert decoders, "no worker has decoded anything: these are the wrong processes"
@@ -118,7 +118,7 @@ def test_a_folder_of_everything(label_truly: Label, corpus, tmp_path, model_fold
 
 
 def test_tars_and_parquet_files_of_images(label: Label, bucket, corpus, tmp_path, capsys):
-    """The same photographs, one by one and packed, get the same answers."""
+    """The same photographs get the same results as single files and packed in archives."""
     packed, bounds = io.BytesIO(), (*BOUNDS, "--batch-size", "4")
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for key, content in {**corpus, "a.json": b"{}"}.items():
@@ -168,7 +168,7 @@ def test_files_have_the_promised_schema_and_runs_their_record(label: Label, phot
 
 
 def test_failures_alone_at_an_odd_place(label: Label, tmp_path):
-    """A block without a face has the same schema, and no character of OUTPUT means anything to anyone."""
+    """A block without a face has the same schema, and no character in OUTPUT's path has a special meaning."""
     odd = tmp_path / "date=2024" / "50% of #1 [b] + é"
     table = label(fill(tmp_path / "photos", {f"{number}": b"" for number in range(3)}), odd)
     assert table["status"].to_pylist() == ["unreadable"] * 3
@@ -297,7 +297,7 @@ def test_a_model_that_fails_fails_the_job(
 
 
 def test_numbers_of_many_blocks_stay_with_their_rows(label: Label, tmp_path):
-    """Rows keep their own crop through blocks, batches and failures between them."""
+    """Each row keeps its own crop across blocks, batches and failures."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(150):
@@ -378,7 +378,7 @@ def test_every_face_of_a_photograph_is_a_row_entry(label: Label, photograph, tmp
     assert large["right"] < 560 < small["left"]
     for row in found.values():
         assert len(row["thumbnails"]) == len(row["faces"])
-    # The model is stood in for by brightness, so a thumbnail tells its age.
+    # The stand-in for the model returns brightness as age, so a thumbnail's brightness is its age.
     for thumbnail, face in zip(found["two.jpg"]["thumbnails"], found["two.jpg"]["faces"], strict=True):
         with Image.open(io.BytesIO(thumbnail)) as crop:
             assert crop.size == (32, 32)

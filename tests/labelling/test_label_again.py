@@ -1,4 +1,4 @@
-"""`cilf label` once more: what is new, has changed, was unavailable, or is asked for again; and another model."""
+"""Repeated `cilf label`: objects that are new, have changed, were unavailable or are relabelled; and another model."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_what_changes_between_listing_and_labelling(label: Label, photograph, bu
         patch.setattr(job, "write_manifest", then_overwritten)
         first, other = label(url, tmp_path / "out").to_pylist()
     assert (first["status"], first["reason"]) == ("unavailable", "it changed after it was listed: list it again")
-    # The row of a version that is gone makes room for that of the one that is there.
+    # The row of a deleted version is replaced by that of the existing version.
     again = label(url, tmp_path / "out").to_pylist()
     assert [row["status"] for row in again] == ["ok", "ok"]
     assert again[0]["id"] != first["id"]
     assert again[1] == other
-    # A manifest that keeps naming a version that is gone costs a request each time, and has one row.
+    # A manifest that still names a deleted version costs one request each time, and has one row.
     (tmp_path / "stale.csv").write_text(f"uri,etag\n{url}/a.jpg,{first['etag']}\n")
     for _ in range(2):
         rows = label(tmp_path / "stale.csv", tmp_path / "out").to_pylist()

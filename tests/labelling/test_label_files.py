@@ -1,4 +1,4 @@
-"""A file among the labels that is none, or was damaged: every job names it and says what to do."""
+"""A file among the labels that is damaged or not a label file: every job names it and says what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _whole(folder: Path) -> bytes:
 
 @pytest.fixture(params=["empty", "text", "cut", "pages"])
 def damaged(request, tmp_path) -> Location:
-    """A damaged file among the labels of tmp_path."""
+    """Write a damaged file among the labels of tmp_path."""
     folder = tmp_path / "labels" / "model=abc"
     folder.mkdir(parents=True)
     whole = _whole(folder)

@@ -1,4 +1,4 @@
-"""Two runs must never write the same labels; a dead one must not be in the way of the next."""
+"""Two runs must never write the same labels; a dead run must not block the next one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of every type that Parquet and JSON carry, through a run into labels that all readers read."""
+"""User columns of every type that Parquet and JSON have: a run copies them to labels that all readers can read."""
 
 from __future__ import annotations
 

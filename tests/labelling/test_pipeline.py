@@ -39,7 +39,7 @@ def test_rows_are_readable_before_the_job_ends(ray_session, stand_in, rows, phot
 def test_what_a_task_returns_is_not_cut(
     ray_session, stand_in, rows, photograph, model_folder, tmp_path, monkeypatch, capsys
 ):
-    """Repeated, it may be cut elsewhere: rows would be lost, or written twice."""
+    """A retried task might be split elsewhere: rows would be lost, or written twice."""
     from ray.data import DataContext
 
     monkeypatch.setattr(DataContext.get_current(), "target_max_block_size", 1000)
@@ -59,7 +59,7 @@ def test_what_a_task_returns_is_not_cut(
 
 
 def test_stages_stay_apart(ray_session, model_folder, tmp_path, capsys):
-    """Ray fuses neighbours that ask for the same resources; fetching would then wait for the model."""
+    """Ray fuses adjacent stages that ask for the same resources; fetching would then wait for the model."""
     (tmp_path / "photo").write_bytes(b"x")
     options = LabelOptions(str(tmp_path / "photo"), str(tmp_path / "out"), model=str(model_folder))
     work = _work(options, model_folder, read_card(model_folder))
@@ -72,7 +72,7 @@ def test_stages_stay_apart(ray_session, model_folder, tmp_path, capsys):
 
 
 def test_cutting_into_blocks_leaves_the_cpus_to_the_fetch_tasks(ray_session, tmp_path):
-    """What Ray's planner makes of it: by itself it would be a whole CPU."""
+    """Ray's planner uses the share; the default would be a whole CPU."""
     from ray.data._internal.logical.optimizers import get_execution_plan
 
     manifest = locate(str(tmp_path / "manifest"))

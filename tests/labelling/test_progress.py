@@ -15,7 +15,7 @@ def committed(status: str, objects: int) -> dict[str, object]:
 
 @pytest.fixture
 def shown(monkeypatch) -> Progress:
-    """One whose time `at` sets, in seconds after its start."""
+    """A Progress whose clock is set by `at`, in seconds after its start."""
     made = Progress()
     made.total = 2000
     made.at = lambda seconds: monkeypatch.setattr(progress.time, "monotonic", lambda: made.started + seconds)

@@ -41,10 +41,10 @@ def test_pools_fit_the_cluster(cluster, expected):
 
 @pytest.mark.parametrize("cpus", [2, 4, 8, 16, 64])
 def test_replicas_of_lost_machines_leave_room_on_the_others(cpus):
-    # Ray restarts them all on what is left: two machines of eight.
+    # Ray restarts all of them on the machines that are left: two of eight.
     found = planned(Cluster(cpus=8 * cpus, gpus=0, nodes=8))
     assert found.actor_cpus is not None
-    # A task that lays out blocks claims a whole CPU, whatever is asked of it.
+    # A task that splits blocks claims a whole CPU, whatever share is requested.
     assert found.actors * found.actor_cpus + FETCH_CPUS + LIGHT_CPUS + 1 <= 2 * cpus
 
 
@@ -63,7 +63,7 @@ def test_what_would_wait_for_ever_is_refused(cluster, actors, message):
 
 @pytest.mark.parametrize("cpus", [2, 4, 8, 64])
 def test_decoding_keeps_all_cores_busy(cpus):
-    # Each stage keeps its share for good: manifest shards, blocks and label files one light task each.
+    # Each stage keeps its share permanently: manifest shards, blocks and label files one light task each.
     found = planned(Cluster(cpus=cpus, gpus=0, nodes=1))
     assert found.actor_cpus is not None
     left = cpus - found.actors * found.actor_cpus - 3 * LIGHT_CPUS
@@ -94,7 +94,7 @@ def test_retries_are_bounded():
     ],
 )
 def test_an_address_without_a_cluster_is_explained_soon(address, message):
-    # In a process of its own: a Ray that already runs here would be used.
+    # In a separate process: otherwise, a Ray that already runs here would be used.
     code = (
         "from cilf.cluster import running\n"
         "try:\n"

@@ -13,7 +13,7 @@ from cilf.storage import locate
 
 @pytest.fixture
 def judged() -> pa.Table:
-    """Three rows of which one is unreadable."""
+    """Three rows, one of which is unreadable."""
     rows = pa.table({"id": [1, 2, 3], "uri": ["/a", "/b", "/c"], "etag": ["x", None, "z"], "bytes": [10, 20, None]})
     rows = rows.append_column("modified", pa.nulls(3, schema.MANIFEST.field("modified").type))
     table = crashed(rows.select(schema.MANIFEST.names))

@@ -1,4 +1,4 @@
-"""A corpus of faces as old as they are bright, a CONFIG for it, and nights at any moment."""
+"""A corpus of faces whose brightness is their age, a CONFIG for it, and nights at any time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Night = Callable[..., int]
 
 
 def _picture(age: float, number: int = 0) -> bytes:
-    """A face of this many years, as the stand-in sees it: brighter to the right, as one of a single grey shows nothing.
+    """A face of this age for the stand-in. It is brighter to the right, because a single grey counts as a blank image.
 
     The number makes its file differ from others.
     """
@@ -33,7 +33,7 @@ def _picture(age: float, number: int = 0) -> bytes:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Callable[..., Path]:
-    """Write faces of these ages into the corpus, named by a word and their number; return its folder."""
+    """Write faces of the given ages into the corpus, named by a word and their number; return its folder."""
 
     def add(name: str, ages: Iterable[float]) -> Path:
         folder = tmp_path / "photos"
@@ -61,7 +61,7 @@ def config(tmp_path: Path, model_folder: Path) -> Config:
 
 @pytest.fixture
 def night(monkeypatch: pytest.MonkeyPatch) -> Night:
-    """Run `cilf nightly` at a moment, such as 20261101T011500Z, and return its exit code."""
+    """Run `cilf nightly` at a time, such as 20261101T011500Z, and return its exit code."""
 
     def run(config: Path, moment: str | None = None, *options: str) -> int:
         with monkeypatch.context() as patch:
@@ -85,7 +85,7 @@ def record(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
 
 @pytest.fixture
 def everything(tmp_path: Path) -> Callable[[], dict[Path, int]]:
-    """Every file below OUTPUT, hidden ones too, and when it was written."""
+    """Every file below OUTPUT, including hidden ones, and the time it was written."""
 
     def look() -> dict[Path, int]:
         return {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*")}

@@ -1,7 +1,7 @@
-"""`cilf nightly CONFIG` in a process of its own, with a model that costs nothing and takes its time.
+"""`cilf nightly CONFIG` in a separate process, with a cheap model that can be slowed down.
 
-A face is as many years old as its crop is bright. Each block takes at least the milliseconds that SLOW names, so that a
-killer finds something to kill.
+A face is as many years old as its crop is bright. Each block takes at least SLOW milliseconds, so that a test can kill
+the process while it labels.
 """
 
 from __future__ import annotations

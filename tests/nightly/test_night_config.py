@@ -1,4 +1,4 @@
-"""CONFIG: what it means, what is refused, and that the one that is shipped is right."""
+"""CONFIG: its meaning, what is refused, and that the shipped one is right."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_shipped_one_is_right_and_holds_the_defaults(monkeypatch):
     assert config == Config(inputs=written["inputs"], output=written["output"]).model_copy(
         update={"listing": config.listing, "label": config.label, "report": config.report}
     )
-    # What stands there in comments can be switched on.
+    # Options in comments can be enabled.
     manifest = "manifest: s3://my-bucket/listing/"
     assert f"# {manifest}" in SHIPPED.read_text()
     assert Config.model_validate(written | yaml.safe_load(manifest)).label_options().input == "s3://my-bucket/listing/"

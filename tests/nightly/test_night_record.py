@@ -1,4 +1,4 @@
-"""Which night a start belongs to, and what of old nights and runs is kept."""
+"""The night to which a start belongs, and the records of old nights and runs that are kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def output(tmp_path) -> Location:
 
 
 def saved(output: Location, moment: str = FIRST, **given: object) -> Record:
-    """A night that was begun at a moment."""
+    """The record of a night that was started at a given time."""
     record = tonight(output, CONFIG, moment).model_copy(update=given)
     record.save(output)
     return record
@@ -45,7 +45,7 @@ def test_a_night_that_is_yet_to_come_is_told(output):
     ("ended", "again", "night"),
     [
         (False, "20261101T235959Z", "2026-11-01"),
-        (False, "20261102T000001Z", "2026-11-01"),  # past midnight it goes on
+        (False, "20261102T000001Z", "2026-11-01"),  # it continues after midnight
         (False, "20261102T155959Z", "2026-11-01"),
         (False, "20261102T160000Z", "2026-11-02"),  # 20 hours later it is given up
         (False, "20261102T195900Z", "2026-11-02"),
@@ -130,7 +130,7 @@ def test_what_is_kept(scheme, tmp_path, bucket):
 
     with Lease(output / "leases" / "abc.json", runs[2], print):
         fill(output, {"leases/torn.json": b"{torn"})
-        # Runs 1, 2, 4 and 5 go: three records, two manifests each. And five nights.
+        # Runs 1, 2, 4 and 5 are removed: three records, two manifests each. So are five nights.
         assert remove_old(output, keep=3) == 3 + 4 * 2 + 5
         output.fs.invalidate_cache()
         found = {name.partition(f"{output.path.lstrip('/')}/")[2] for name in output.fs.find(output.path)}

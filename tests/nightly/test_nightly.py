@@ -1,4 +1,4 @@
-"""Nights, one after another: what is labelled in each, which one drifts, and what a second start does."""
+"""Consecutive nights: what is labelled in each, which one drifts, and what a second start does."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ages(kind: tuple[int, int], count: int, seed: int) -> np.ndarray:
 )
 def test_nights(first, new, changed, broken, many, photos, config, night, record, rows, everything, tmp_path, capsys,
                 monkeypatch):  # fmt: skip
-    """A first night; a usual one; one without anything new; one of only children; and a usual one again."""
+    """A first night; a usual one; one without new objects; one with only children; and a usual one again."""
     monkeypatch.setattr(steps, "MANY", many)
     file, out = config(), tmp_path / "out"
 
@@ -71,7 +71,7 @@ def test_nights(first, new, changed, broken, many, photos, config, night, record
         labelled.update(expected)
         assert [step["state"] for step in found["steps"].values()] == ["done"] * 5
         assert found["steps"]["list"]["found"]["objects"] == listed.get(day, first + new + broken + (day - 3) * new)
-        # What was fetched is what got rows, and all of it in this night.
+        # The objects that were fetched are those that got rows, and all of them in this night.
         assert found["steps"]["label"]["found"]["objects"] == sum(expected.values())
         assert found["steps"]["label"]["found"]["counts"] == found["rows"] == expected
         table = rows(out)
@@ -210,7 +210,7 @@ def test_what_a_night_lists_is_what_its_run_is_given(tmp_path):
 
 
 def test_beside_a_run_that_was_started_by_hand(photos, config, night, record, tmp_path, monkeypatch, capsys):
-    """Labelling is for later then, and compaction for another night."""
+    """Labelling then has to wait for a later start, and compaction for another night."""
     monkeypatch.setattr(steps, "MANY", 0)
     photos("a", [30, 40])
     assert night(config(), "20261101T011500Z") == 0
@@ -235,7 +235,7 @@ def test_beside_a_run_that_was_started_by_hand(photos, config, night, record, tm
 
 @pytest.fixture
 def start() -> Iterator[object]:
-    """Start `cilf nightly CONFIG` in a process of its own; what is left of it ends with the test."""
+    """Start `cilf nightly CONFIG` in a separate process, which ends with the test at the latest."""
     processes: list[subprocess.Popen[str]] = []
 
     def run(config: Path, slow_ms: int) -> subprocess.Popen[str]:
@@ -262,7 +262,7 @@ def start() -> Iterator[object]:
 
 
 def test_started_twice_and_killed_while_it_labels(start, photos, config, night, rows, tmp_path, capsys):
-    """The night that is killed is one of children: its two halves together are what has drifted."""
+    """The night that is killed has only children: its two halves together have drifted."""
     file, out = config(), tmp_path / "out"
     photos("adults", ages(ADULTS, 100, 1))
     assert night(file, "20200101T011500Z") == 0

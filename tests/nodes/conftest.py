@@ -1,4 +1,4 @@
-"""A cluster for each test, photographs for it, and what must have come of them."""
+"""A cluster for each test, photographs for it, and a check of the label rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ray_nodes import Nodes
 
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
-    """No node yet; what a test starts ends with it."""
+    """A cluster without nodes; the nodes that a test starts end with it."""
     pytest.importorskip("aiohttp_cors", reason="jobs are submitted to Ray's dashboard: ray[default] is not installed")
     made = Nodes()
     yield made
@@ -23,7 +23,7 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture
 def corpus(tmp_path: Path, photograph: Callable[..., bytes]) -> Callable[[int], Path]:
-    """Make a folder of so many crops, each 200 pixels a side."""
+    """Make a folder with the given number of crops, each 200 pixels a side."""
 
     def make(count: int) -> Path:
         folder = tmp_path / "photos"
@@ -37,15 +37,15 @@ def corpus(tmp_path: Path, photograph: Callable[..., bytes]) -> Callable[[int], 
 
 @pytest.fixture
 def label_files(tmp_path: Path) -> Callable[[], list[Path]]:
-    """The label files below tmp_path / "out" at this moment."""
+    """Return the current label files below tmp_path / "out"."""
     return lambda: sorted((tmp_path / "out").glob("labels/*/*.parquet"))
 
 
 @pytest.fixture
 def check_rows(tmp_path: Path, label_files: Callable[[], list[Path]]) -> Callable[[int, int], None]:
-    """Make sure that every object of the one run's manifest has exactly one row, and that it is an age.
+    """Make sure that every object of the only run's manifest has exactly one row, with an age.
 
-    Args, of what is made: how many objects there are, and how many nodes there were at the start.
+    The returned function takes the number of objects, and the number of nodes at the start.
     """
 
     def check(count: int, at_start: int) -> None:

@@ -1,7 +1,7 @@
 """A cluster as an administrator starts one, on this machine: `ray start` for each node, `ray job submit` for each job.
 
-Every node has its own raylet, object store and CPUs, and its processes carry a name in their environment by which they
-are found, also those that Ray has handed to other parents. To lose a node is to kill them all at once.
+Every node has its own raylet, object store and CPUs. Its processes have a name in their environment by which they are
+found, including those that Ray has given other parents. Losing a node means killing them all at once.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 _MARK = "CILF_TEST_NODE"
-_STORE = 200_000_000  # bytes of an object store
+_STORE = 200_000_000  # bytes per object store
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node runs."""
+    """The environment in which a node runs."""
 
     address: str = "127.0.0.1"
     inside: Sequence[str] = ()
-    """Words before a command that is to run there, such as `ip netns exec NAME`."""
+    """Prefix of a command that should run there, such as `ip netns exec NAME`."""
 
 
 HERE = Place()
@@ -40,14 +40,14 @@ HERE = Place()
 
 @dataclass
 class Node:
-    """One `ray start --block` and all that has come of it."""
+    """One `ray start --block` and all processes that it has started."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
 
     def processes(self) -> dict[int, str]:
-        """Command lines by number."""
+        """Command lines by process id."""
         found, mark = {}, f"{_MARK}={self.name}\0".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended
@@ -56,11 +56,11 @@ class Node:
         return found
 
     def runs(self, part: str) -> bool:
-        """Whether a process of it has `part` in its command line."""
+        """Whether a process of the node has `part` in its command line."""
         return any(part in line for line in self.processes().values())
 
     def kill(self) -> None:
-        """As if its plug were pulled: nothing of it gets to say goodbye."""
+        """Kill all processes of the node, as a power failure would: none of them can shut down cleanly."""
         while found := self.processes():
             for pid in found:
                 with suppress(ProcessLookupError):
@@ -82,7 +82,7 @@ class Job:
         return self.log.read_text(errors="replace")
 
     def wait_until(self, there: Callable[[], object], seconds: float = 150) -> None:
-        """Until something is there while the job runs."""
+        """Wait until a condition holds while the job runs."""
         deadline = time.monotonic() + seconds
         while not there():
             assert self.process.poll() is None, f"it ended before:\n{self.said}"
@@ -90,7 +90,7 @@ class Job:
             time.sleep(0.05)
 
     def end(self, seconds: float = 300) -> int:
-        """Its exit code."""
+        """Wait for the job to end, and return its exit code."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -101,31 +101,31 @@ class Nodes:
     """A head and the nodes that join it."""
 
     def __init__(self) -> None:
-        # Not below a test's own folder: the paths of Ray's sockets must stay below 108 characters.
+        # Not below a test's own folder: the paths of Ray's sockets have to be shorter than 108 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="cilf-nodes-"))
         self._id = secrets.token_hex(4)
         self._port, self._dashboard = _free_port(), _free_port()
-        # A head takes the token that an earlier Ray has left in this home, and nodes that join do not.
+        # A head would use the token that an earlier Ray has left in this home, and nodes that join would not.
         self._environment = _environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        # Ray names its workers where their environment stands, unless it is told to leave that alone.
+        # Ray overwrites the environment of its workers with their titles, unless this variable forbids it.
         self._environment |= {"SPT_NOENV": "1"}
         self._place = HERE
         self._jobs: list[Job] = []
         self.started: list[Node] = []
 
     def head(self, cpus: int, place: Place = HERE) -> Node:
-        """Start the head, with the dashboard that takes jobs."""
+        """Start the head, with the dashboard that accepts jobs."""
         self._place = place
         ports = ["--port", str(self._port), "--dashboard-port", str(self._dashboard), "--dashboard-host", place.address]
         ports += ["--ray-client-server-port", str(_free_port())]
         return self._start(["--head", *ports, "--temp-dir", str(self.folder / "ray")], cpus, place)
 
     def join(self, cpus: int, place: Place = HERE) -> Node:
-        """Start a further node."""
+        """Start another node."""
         return self._start(["--address", f"{self._place.address}:{self._port}"], cpus, place)
 
     def submit(self, script: str, *arguments: str) -> Job:
-        """`ray job submit --working-dir . -- python jobs/SCRIPT …`, as the README has it, where the head is."""
+        """Run `ray job submit --working-dir . -- python jobs/SCRIPT …`, as in the README, next to the head."""
         log = self.folder / f"job-{len(self._jobs)}.log"
         address = f"http://{self._place.address}:{self._dashboard}"
         command = [RAY, "job", "submit", "--address", address, "--working-dir", ".", "--", "python", script, *arguments]
@@ -134,7 +134,7 @@ class Nodes:
         return self._jobs[-1]
 
     def end(self) -> None:
-        """End everything, whatever state it is in."""
+        """End all nodes and jobs, whatever their state."""
         for node in self.started:
             node.kill()
         for job in self._jobs:
@@ -146,7 +146,7 @@ class Nodes:
         number = len(self.started)
         name, log = f"{self._id}-{number}", self.folder / f"node-{number}.log"
         options = [*options, "--num-cpus", str(cpus), "--node-ip-address", place.address]
-        # Ports that have a fixed number otherwise, which two nodes on one machine would both want.
+        # By default, these ports have fixed numbers, which two nodes on one machine would both use.
         for port in ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port"):
             options += [f"--{port}", "0"]
         command = [*place.inside, RAY, "start", "--block", "--object-store-memory", str(_STORE), *options]
@@ -168,7 +168,7 @@ def _started(command: Sequence[str], log: Path, environment: dict[str, str]) -> 
 
 
 def _environment() -> dict[str, str]:
-    """This process's, with its Python as `python`, and of no other Ray."""
+    """The environment of this process, with its Python as `python` and without the variables of another Ray."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     return kept | {"PATH": path, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}

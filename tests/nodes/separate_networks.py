@@ -1,6 +1,6 @@
-"""Networks of their own for nodes on one machine: namespaces on a bridge, any of which can be cut off from it.
+"""Separate networks for nodes on one machine: namespaces on a bridge, each of which can be cut off from it.
 
-The bridge lies in a namespace of its own as well, so that nothing of this machine's network is touched.
+The bridge is in its own namespace as well, so that this machine's network is not changed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Networks:
             raise PermissionError(f"no network namespaces here: {told.strip()}") from error
 
     def place(self) -> Place:
-        """A further place."""
+        """Make another place."""
         number = len(self._made)
-        # Of the addresses that are set aside for measurements (RFC 2544).
+        # An address from the range that is reserved for benchmarks (RFC 2544).
         name, address = f"{self._hub}-{number}", f"198.18.0.{number}"
         self._namespace(name)
         self._on(self._hub, "link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -43,11 +43,11 @@ class Networks:
         return Place(address, ("ip", "netns", "exec", name))
 
     def cut_off(self, place: Place) -> None:
-        """Take a place's cable out: nothing gets through any more, and nobody is told."""
+        """Disconnect a place from the others; no connection gets an error, as if a cable were pulled."""
         self._on(self._hub, "link", "set", f"to-{place.inside[-1]}", "nomaster")
 
     def end(self) -> None:
-        """Remove all of it."""
+        """Remove all namespaces."""
         for name in reversed(self._made):
             _ip("netns", "delete", name)
         self._made.clear()

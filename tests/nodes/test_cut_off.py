@@ -1,4 +1,4 @@
-"""A node that is cut off from the others, and lives, and still reaches OUTPUT: nothing that it writes counts twice."""
+"""A node that loses contact with the others but still runs and reaches OUTPUT: nothing that it writes counts twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelling on several nodes, some of which are lost: every photograph has one row, as if nothing had happened."""
+"""Labelling on several nodes, some of which are lost: every photograph still has exactly one row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes that do not share a disk, and a job that would need it: refused before anything is lost."""
+"""A job on nodes that do not share the disk that it needs: refused before anything is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ray_nodes import Place
 
 @pytest.fixture
 def own_disk(tmp_path) -> Place:
-    """Where tmp_path / "out" is another folder than here."""
+    """A place where tmp_path / "out" is not the same folder as in this process."""
     (tmp_path / "out").mkdir()
     mounting = f'mount -t tmpfs none "{tmp_path / "out"}" && exec "$@"'
     place = Place(inside=("unshare", "--mount", "sh", "-c", mounting, "sh"))

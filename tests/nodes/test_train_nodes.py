@@ -1,4 +1,4 @@
-"""Training on two nodes, one of which is lost: as many steps as without, each of them once."""
+"""Training on two nodes, one of which is lost: the same steps as without the loss, each exactly once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from tiny_training import RECIPE, labelled, metrics
 
 EPOCHS = 4
-STEPS = 8  # of an epoch: of 450 rows 40 % are held out, and the others make batches of 32
+STEPS = 8  # per epoch: of 450 rows, 40 % are held out, and the others make batches of 32
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""An Iceberg catalog of each test's own, and labels as runs write them."""
+"""A separate Iceberg catalog for each test, and labels as runs write them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cilf.storage import locate, write
 
 @pytest.fixture
 def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An empty catalog on SQLite, as pyiceberg's variables describe it."""
+    """An empty catalog on SQLite, configured by pyiceberg's variables."""
     pyiceberg_catalog = pytest.importorskip("pyiceberg.catalog")
     from pyiceberg.utils.config import Config
 
@@ -43,7 +43,7 @@ def write_run() -> Callable[..., None]:
 
 @pytest.fixture
 def publish(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run `cilf publish` and return the line it says."""
+    """Run `cilf publish` and return the line that it prints."""
 
     def run(output: str | Path, table: str = "photos.ages", *options: str) -> str:
         capsys.readouterr()
@@ -56,7 +56,7 @@ def publish(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run `cilf publish` with what it must refuse, and return the one message it says."""
+    """Run `cilf publish` with arguments that it must refuse, and return its only message."""
 
     def run(output: str | Path, *options: str, code: int = cli.WRONG_USAGE) -> str:
         assert cli.main(["publish", str(output), *(options or ("photos.ages",))]) == code

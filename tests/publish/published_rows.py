@@ -1,4 +1,4 @@
-"""Photographs as the model leaves them, and rows that can be compared whoever has read them."""
+"""Photographs as the model labels them, and rows that can be compared across readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODEL = "0123456789ab"
 
 
 def photograph(number: int, status: str = "ok", **own: Any) -> dict[str, Any]:
-    """A row before the sink, with two faces where it is ok."""
+    """A row before the sink, with two faces if its status is ok."""
     box = {"left": 1.5, "top": 2.0, "right": 30.0, "bottom": 40.0, "detection": 0.9}
     judged = {"age": number / 3, "age_low": 1.0, "age_high": 90.0, "first_age": 20.0, "expected_error": 4.0}
     face = {**box, **judged, "corrections": 1, "accepted": number % 2 == 0}
@@ -36,7 +36,7 @@ def labels_in(output: str) -> list[dict[str, Any]]:
 
 
 def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows in an order of their own, without the columns that hold nothing, times in UTC."""
+    """Rows in a canonical order, without empty columns, and with times in UTC."""
     rows = [
         {
             name: value.astimezone(UTC) if isinstance(value, datetime) else value

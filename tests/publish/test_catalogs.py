@@ -1,4 +1,4 @@
-"""Stores and catalogs that cannot be used: one sentence that says what to do, and nothing is written."""
+"""Stores and catalogs that cannot be used: one message that says what to do, and nothing is written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def output(tmp_path: Path, write_run: Callable[..., None]) -> str:
 
 @pytest.fixture
 def stores_anew() -> Iterator[Callable[[], None]]:
-    """Clients of stores are kept as long as a process lives; forget those that were made from other variables."""
+    """Store clients are cached for the life of a process; forget those that were made from other variables."""
     import s3fs
 
     def forget() -> None:
@@ -109,7 +109,7 @@ def test_a_store_that_may_only_be_read(tmp_path, output, refused, bucket, monkey
 
 @pytest.fixture
 def rest_server() -> Iterator[Any]:
-    """An HTTP server that answers what its attributes say."""
+    """An HTTP server that answers with its attributes `status` and `body`."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -129,7 +129,7 @@ def rest_server() -> Iterator[Any]:
 def opened(
     catalog: Any, output: str, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., str]:
-    """What is said of the catalog that these variables describe, in this process."""
+    """The message about a catalog with these variables, in this process."""
     from pyiceberg import catalog as module
     from pyiceberg.utils.config import Config
 
@@ -209,7 +209,7 @@ def test_warehouses_of_any_name(tmp_path, catalog, output, publish, monkeypatch,
 
 
 def test_a_warehouse_on_s3(tmp_path, catalog, output, publish, bucket, monkeypatch):
-    """The one that the usual AWS variables name, and not Amazon's."""
+    """The store that the usual AWS variables name, and not Amazon's."""
     import s3fs
     from pyiceberg import catalog as module
     from pyiceberg.utils.config import Config

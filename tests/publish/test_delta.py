@@ -1,4 +1,4 @@
-"""`cilf publish --format delta`: the same promises, kept by Delta's log."""
+"""`cilf publish --format delta`: the same guarantees, by Delta's log."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_rows_are_added_and_replaced(tmp_path, place, write_run, publish_delta, 
 
 
 def test_a_crash_before_the_commit_leaves_no_trace(tmp_path, place, write_run, publish_delta, same_in_delta):
-    """The process is killed when all rows are on their way."""
+    """The process is killed after all rows have been passed to the writer."""
     output = str(tmp_path / "out")
     write_run(output, FIRST, [photograph(n) for n in range(5)])
     publish_delta(output)
@@ -192,7 +192,7 @@ def test_a_folder_with_other_files_is_no_place_for_a_new_table(tmp_path, write_r
 
 
 def test_a_table_that_was_left_unfinished_is_made_again(tmp_path, place, write_run, publish_delta, same_in_delta):
-    """An empty folder, and what a writer leaves that is killed before its first commit, are no other files."""
+    """An empty folder is free, and so is one with only the remains of a writer that was killed before its first commit."""
     write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
     (Path(place) / "_delta_log").mkdir(parents=True)
     (Path(place) / "model=0123456789ab").mkdir()
@@ -234,7 +234,7 @@ def test_a_run_of_any_name(tmp_path, write_run, publish_delta, same_in_delta):
 def test_a_commit_that_ended_with_an_error_counts(
     tmp_path, place, write_run, publish_delta, same_in_delta, monkeypatch
 ):
-    """The writer commits, and fails at what it does afterwards."""
+    """The writer commits, and then fails in a later step."""
     from cilf.publishing import delta
 
     real = delta.write_deltalake
@@ -266,6 +266,6 @@ def test_a_commit_that_failed(tmp_path, place, write_run, publish_delta, refused
     write_run(output, SECOND, [photograph(2)])
     said = refused(output, place, "--format", "delta", code=cli.FAILED)
     assert "OSError: Generic S3 error" in said
-    assert said.count("nested: nested") == 1 + (not readable)  # of each error the first and the last cause
+    assert said.count("nested: nested") == 1 + (not readable)  # the first and the last cause of each error
     assert ("nothing was committed" in said) == readable
     assert ("repeat the command to find out" in said) != readable

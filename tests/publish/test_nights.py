@@ -1,4 +1,4 @@
-"""Nights whose manifests differ, labelled and published: every reader that README names reads all of them."""
+"""Nights whose manifests differ, labelled and published: every reader in README reads all of them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NIGHTS: list[list[dict[str, Any]]] = [
     [{"meta": {"iso": 100, "lenses": [{"f": 2}, {"f": 4, "name": "old"}]}, "camera": "a"}, {"camera": None}],
     [{"meta": {"iso": 100.5, "lenses": []}}, {"meta": {"lenses": [{"f": 2.8}]}}],
 ]
-"""What manifests say of their photographs."""
+"""User columns in the manifests of the nights."""
 
 
 def there(value: Any) -> Any:
-    """Without what is null."""
+    """A value without its nulls."""
     if isinstance(value, dict):
         return {name: there(held) for name, held in value.items() if held is not None}
     return [there(held) for held in value] if isinstance(value, list) else value
@@ -65,7 +65,7 @@ def test_all_readers_read_all_nights(
         (pq.read_schema(f).field("meta").type, pq.read_schema(f).field("camera").type)
         for f in output.rglob("labels/*/*")
     }
-    assert len(types) == 1  # of Spark, which takes one file's types for those of all
+    assert len(types) == 1  # for Spark, which assumes that all files have the types of one file
 
     before = sorted(output.rglob("*.parquet"))
     (tmp_path / "text.jsonl").write_text(json.dumps({"uri": "0-0.jpg", "etag": "new", "meta": {"iso": "auto"}}))

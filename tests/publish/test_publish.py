@@ -1,4 +1,4 @@
-"""`cilf publish`: the table equals the labels after every commit, and nothing else is ever seen."""
+"""`cilf publish`: the table equals the labels after every commit, and readers never see anything else."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_column_that_changes_its_type_is_refused(tmp_path, catalog, write_run,
     assert len(snapshots(catalog)) == 1
     (Path(output) / "labels" / "model=0123456789ab").rename(tmp_path / "aside")
     write_run(output, SECOND, [photograph(2, shelf="three")], pa.field("shelf", pa.string()))
-    assert "published 1 rows and removed 1" in publish(output)  # the rows of before are in no label file any more
+    assert "published 1 rows and removed 1" in publish(output)  # the earlier rows are no longer in any label file
     assert same(output) == 1
 
 
@@ -163,7 +163,7 @@ def test_a_column_no_table_can_hold_is_refused(tmp_path, catalog, write_run, ref
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_crash_before_the_commit_leaves_no_trace(tmp_path, catalog, write_run, publish, same, before):
-    """The process is killed when all of its data files are written."""
+    """The process is killed after all of its data files are written."""
     output = str(tmp_path / "out")
     if before:
         write_run(output, FIRST, [photograph(n) for n in range(5)])
@@ -187,7 +187,7 @@ def test_a_crash_before_the_commit_leaves_no_trace(tmp_path, catalog, write_run,
 
 
 def test_another_writer_in_between(tmp_path, catalog, write_run, publish, refused, same, monkeypatch):
-    """Rows that another engine has doubled go again; one that writes at the same time makes the commit fail."""
+    """Rows that another engine has duplicated are removed; one that writes at the same time makes the commit fail."""
     output = str(tmp_path / "out")
     write_run(output, FIRST, [photograph(n) for n in range(20)])
     publish(output)
@@ -247,7 +247,7 @@ def test_rows_that_are_there_twice_are_refused(tmp_path, catalog, write_run, ref
 
 
 def test_several_parts(tmp_path, catalog, write_run, publish, same, monkeypatch):
-    """More rows than are held at once."""
+    """More rows than are in memory at once."""
     monkeypatch.setattr("cilf.publishing.iceberg._FILE_BYTES", 5_000)
     monkeypatch.setattr("cilf.publishing.labels._BATCH_ROWS", 16)
     write_run(str(tmp_path / "out"), FIRST, [photograph(n) for n in range(300)])

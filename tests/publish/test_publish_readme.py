@@ -1,4 +1,4 @@
-"""README's section on tables does what it says, after the first publication and after the next."""
+"""The code in README's section on tables works, after the first publication and after the next."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST, SECOND = (f"2026110{day}T010000Z-aaaaaa" for day in (1, 2))
 
 @pytest.fixture
 def section(tmp_path: Path) -> str:
-    """Its text, for files below this test's folder."""
+    """The text of the section, adapted to files below this test's folder."""
     text = re.search("^## The labels as an Iceberg or Delta table\n(.*?)^## ", README.read_text(), re.M | re.S)
     assert text is not None
     return text[1].replace("/data/", f"{tmp_path}/data/")

@@ -1,4 +1,4 @@
-"""Columns of any type, in Iceberg and in Delta: their values come back, or their names are said before anything is."""
+"""Columns of any type in Iceberg and Delta: either their values can be read back, or the message names the column."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VALUES: list[tuple[pa.DataType, Any, Any]] = [
 
 
 def around(kind: pa.DataType, value: Any, expected: Any) -> tuple[pa.DataType, Any, Any]:
-    """The same at some depth."""
+    """The same case, nested."""
     wrapped = pa.struct([("rows", pa.list_(pa.struct([("a", kind), ("of", pa.map_(pa.string(), kind))])))])
     return wrapped, *({"rows": [{"a": held, "of": [("k", held)]}, None]} for held in (value, expected))
 
@@ -183,7 +183,7 @@ def test_types_that_a_table_does_not_have(tmp_path, write_run, table, refused, k
     ids=str,
 )
 def test_types_that_grow_after_the_first_publication(tmp_path, write_run, table, before, value, after, other):
-    """All rows are right in the newest version, and the one of before can still be read."""
+    """All rows are right in the newest version, and the previous version can still be read."""
     output = str(tmp_path / "out")
 
     def write_night(name: str, number: int, kind: pa.DataType, own: Any) -> None:
@@ -215,7 +215,7 @@ def test_a_time_that_no_table_can_hold(tmp_path, write_run, table, refused):
 
 
 def test_null_lists_of_structs_and_null_maps_to_structs(tmp_path, write_run, table):
-    """Null in Delta, empty in Iceberg, as README has it; other lists and maps stay null in both."""
+    """Null in Delta, empty in Iceberg, as README says; other lists and maps stay null in both."""
     inner = {"leaf": pa.int64(), "struct": pa.struct([("a", pa.int64())])}
     kinds = {f"list of {name}": pa.list_(kind) for name, kind in inner.items()}
     kinds |= {f"map to {name}": pa.map_(pa.string(), kind) for name, kind in inner.items()}

@@ -1,4 +1,4 @@
-"""Labels as runs write them, made up: ages as wanted, in any OUTPUT."""
+"""Made-up labels as runs write them, with any ages, in any OUTPUT."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write_run() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def week(write_run: Callable[..., None]) -> Callable[..., int]:
-    """Eight nights of 400 photographs each, the last with a mean age of its own; returns the number of rows."""
+    """Write eight nights of 400 photographs each, the last with its own mean age; return the number of rows."""
 
     def write_week(output: str, last_mean: float = 40.0) -> int:
         random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Faces and photographs as the model leaves them, made up."""
+"""Made-up faces and photographs, as the model labels them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MODEL = "0123456789ab"
 
 
 def face(age: float, **given: Any) -> dict[str, Any]:
-    """A face that is as sure as can be."""
+    """A face with a confident, accepted estimate."""
     box = {"left": 10.0, "top": 20.0, "right": 110.0, "bottom": 140.0, "detection": 0.99}
     judged = {"age": age, "age_low": age - 10, "age_high": age + 10, "first_age": age, "expected_error": 4.0}
     return {**box, **judged, "corrections": 0, "accepted": True, **given}

@@ -1,4 +1,4 @@
-"""A run that ended early and those that went on with it are one: parts of one folder are no drift."""
+"""A run that ended early and those that resumed it count as one: parts of one folder are not drift."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cilf.labelling.summary import Summary
 from cilf.report.attempts import attempts
 
 INTERRUPTED = "KeyboardInterrupt: "
-"""As records of former versions have it."""
+"""The error in records of earlier versions."""
 
 
 def record(name: str, error: str | None = None, place: str = "/p", model: str = MODEL, **options: object) -> Record:
@@ -50,7 +50,7 @@ def test_a_run_whose_record_was_not_read_is_no_attempt():
 
 
 def written(name: str, error: str | None, place: str, include: tuple[str, ...] = ()) -> Record:
-    """The record of a run as it is written and read again."""
+    """The record of a run after it is written and read."""
     summary = Summary(name, LabelOptions(place, "out", include=include), f"out/labels/model={MODEL}", "", error=error)
     return Record.model_validate_json(json.dumps(summary.record()))
 
@@ -77,8 +77,8 @@ def test_one_spelling_in_two_folders_is_two_inputs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder_of_decades(tmp_path, week, write_run) -> Callable[..., Path]:
-    """A week of usual nights, and one whose folder is sorted by age: its first half is of children. It took two runs,
-    whose records say so."""
+    """Write a week of usual nights, and one with a folder that is sorted by age: its first half has children. That
+    night takes one run per error, None for one that succeeds."""
 
     def write(*errors: str | None) -> Path:
         week(str(tmp_path))

@@ -26,14 +26,14 @@ TOLD = """head => [[...head.closest("tr").cells].map(other => other.ariaSort).fi
   getComputedStyle(head.querySelector("button")).outlineStyle,
   [...head.closest("table").tBodies[0].rows].map(row => row.cells[head.cellIndex])
     .map(cell => cell.dataset.sort ?? cell.textContent).filter(text => text !== "–")]"""
-"""Of a column's head: how its table is sorted, how the head shows that it has the focus, and the column's cells."""
+"""JavaScript for a column's head: how its table is sorted, how the head shows its focus, and the column's cells."""
 
 Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory, write_run, photograph: Callable[..., bytes]) -> str:
-    """The URL of a page with every section, table, plot and warning there is."""
+    """The URL of a page with all sections, tables, plots and warnings."""
     from made_up_labels import photograph as row
 
     output = tmp_path_factory.mktemp("browser")
@@ -78,7 +78,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, report: str) -> Iterator[Open]:
-    """Open the page, and make sure in the end that it has asked for nothing and complained of nothing."""
+    """Open the page, and make sure at the end that it has requested no other file and reported no errors."""
     complaints: list[str] = []
     contexts = []
 

@@ -1,4 +1,4 @@
-"""Readers see one model: before an upgrade, in the midst of it and after it, by README's own queries."""
+"""Readers see one model before, during and after an upgrade, with the queries from README."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cilf.storage import locate
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 NEW = "123456789012"
-"""A fingerprint that readers may take for a number."""
+"""A fingerprint that readers may parse as a number."""
 FIRST, SECOND, THIRD = (f"2026110{day}T010000Z-aaaaaa" for day in (1, 2, 3))
 PHOTOS = range(40)
 
@@ -39,7 +39,7 @@ def current(output: Path) -> dict:
 
 @pytest.fixture
 def run(tmp_path, write_run) -> Callable[..., str | None]:
-    """A run that labels these photographs in the folder /photographs, as `cilf label` ends; returns its news."""
+    """End a run that labels these photographs in the folder /photographs, as `cilf label` does; return its message."""
     output = locate(str(tmp_path))
 
     def label(name: str, numbers: range, model: str, *given: str, ended: bool = True) -> str | None:
@@ -157,7 +157,7 @@ def test_tables_are_filtered_as_readme_says(tmp_path, run, monkeypatch):
 def test_the_first_model_is_named_before_its_first_row(tmp_path):
     name_before(locate(str(tmp_path)), Candidate(MODEL, "made-up", FIRST))
     assert current(tmp_path).items() >= {"model": MODEL, "name": "made-up", "run": FIRST}.items()
-    # Its run died at once, and another model comes.
+    # Its run died at once, and a run of another model follows.
     name_before(locate(str(tmp_path)), Candidate(NEW, "made-up", SECOND))
     assert current(tmp_path)["model"] == NEW
 

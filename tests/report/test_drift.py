@@ -1,4 +1,4 @@
-"""Drift is raised by drift and not by chance, however few faces there are."""
+"""Drift is reported if there is drift, and not by chance, however few faces there are."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def nights(means: list[float], seed: int, faces: int = 300) -> list[list[int]]:
 
 
 def raised(runs: list[list[int]]) -> list[int]:
-    """Which of the runs are raised, each judged as the newest of its day."""
+    """The runs that are reported as drift, each judged as the newest of its day."""
     return [number for number in range(len(runs)) if judge(runs[: number + 1], 7, PER_YEAR)[1].raised]
 
 

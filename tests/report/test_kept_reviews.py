@@ -1,4 +1,4 @@
-"""What people have done with a review queue outlives every later report, and can be learned from."""
+"""People's changes to a review queue survive every later report, and become training rows."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_every_queue_is_kept_and_only_those(output):
     report(output)
     fill_in(output / "review.csv")
     report(output, "--review", "5")
-    report(output, "--review", "6")  # nobody has touched that of five
+    report(output, "--review", "6")  # nobody has changed the queue of five
     assert len(rows_of(output / "review" / f"{FIRST}.csv")) == 6
     fill_in(output / "review" / f"{FIRST}.csv")
     report(output, "--review", "7")

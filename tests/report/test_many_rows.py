@@ -1,4 +1,4 @@
-"""Ten million rows: the page in half a minute and little memory.
+"""Ten million rows: the page takes half a minute and little memory.
 
 pytest tests/report/test_many_rows.py -m long
 """

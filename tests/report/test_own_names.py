@@ -1,4 +1,4 @@
-"""Columns of the user's own whose names the page's SQL uses for something else."""
+"""User columns whose names the page's SQL uses for something else."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def test_names_that_the_queries_use(named):
 
 @pytest.mark.parametrize("name", ["Model", "Status", "URI", "RUN", "Faces", "Thumbnails", "ID"])
 def test_names_that_are_ours_but_for_case(named, name):
-    """New runs refuse them; labels that have them by now are read all the same."""
+    """New runs refuse them; existing labels that have them are still read."""
     assert cli.main(["report", named(name)]) == 0

@@ -1,4 +1,4 @@
-"""The page tells what the labels hold, and survives what they hold."""
+"""The page shows what the labels hold, and is robust against any contents."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Shown(HTMLParser):
 
 @pytest.fixture
 def report(capsys):
-    """Run `cilf report` and return the page, read, and what was said."""
+    """Run `cilf report` and return the parsed page and what was printed."""
 
     def run(output: str, *options: str) -> tuple[Shown, str]:
         assert cli.main(["report", output, *options]) == 0, capsys.readouterr().err
@@ -67,7 +67,7 @@ def report(capsys):
 
 @pytest.fixture
 def refused(capsys):
-    """Run `cilf report` with what it must refuse, and return the one message it says."""
+    """Run `cilf report` with arguments that it must refuse, and return its only message."""
 
     def run(*arguments: str) -> str:
         assert cli.main(["report", *arguments]) == cli.WRONG_USAGE
@@ -123,7 +123,7 @@ def test_counts_are_exact(tmp_path, write_run, report):
     ]
     failures = shown.tables["By status and reason, all runs"]
     assert failures[1][:4] == ["no_face", "–", "200", "0"]
-    assert failures[2][:4] == ["missing", "gone since …", "7", "0"]  # reasons that differ in a number are one
+    assert failures[2][:4] == ["missing", "gone since …", "7", "0"]  # reasons that differ only in numbers count as one
     assert shown.tables["Runs"][1][1:] == ["1,004", "1,000", "0", "4", "1,000", "succeeded"]
 
 
@@ -223,7 +223,7 @@ def test_slices(tmp_path, write_run, report, refused):
     shown, _ = report(str(tmp_path), "--slice", camera.name)
     assert [row[:7] for row in shown.tables[f"By {camera.name}"][1:]] == [
         ["old", "40", "75.0%", "25.0%", "30", "20.0", "100.0%"],
-        ["–", "30", "100.0%", "0.0%", "30", "53.3", "33.3%"],  # of files without the column, too
+        ["–", "30", "100.0%", "0.0%", "30", "53.3", "33.3%"],  # includes rows from files without the column
     ]
     assert 'columns of your own: the "camera"' in refused(str(tmp_path), "--slice", "lens")
 

@@ -1,4 +1,4 @@
-"""The queue holds what its rules say, and a reviewer's ages come back as rows to learn from."""
+"""The queue holds the faces that its rules select, and a reviewer's ages become training rows."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ RUN = "20261101T010000Z-aaaaaa"
 
 @pytest.fixture
 def output(tmp_path, write_run) -> str:
-    """1,000 photographs: 10 faces of each kind that a rule is for, one that two rules find, and plain ones. Two faces
-    each in the last hundred."""
+    """1,000 photographs: 10 faces of each kind that a rule selects, one that two rules select, and plain ones. The last
+    hundred have two faces each."""
     kinds = [
         *(face(30.0, accepted=False, expected_error=10.0 + n) for n in range(10)),
         *(face(30.0, corrections=1, first_age=31.0 + n) for n in range(10)),
