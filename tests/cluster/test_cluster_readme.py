@@ -61,7 +61,7 @@ def test_the_rows_of_the_bench_are_named_as_it_names_them():
     result.fetch, result.decode, result.faces = [1.0], [1.0], [1.0]
     rows = {row[0] for row in grids(result)[0].rows} | {
         "the model alone"
-    }  # the row only exists if a model was measured
+    }  # this row needs a measured model
     assert set(re.findall(r"\*([a-z ]+ alone)\*", README)) == rows
 
 
