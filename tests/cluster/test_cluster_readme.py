@@ -59,9 +59,7 @@ def test_files_are_there():
 def test_the_rows_of_the_bench_are_named_as_it_names_them():
     result = Result(this_machine(), Objects("photographs", 1, 1, None), "cilf-ciae-mobile", None)
     result.fetch, result.decode, result.faces = [1.0], [1.0], [1.0]
-    rows = {row[0] for row in grids(result)[0].rows} | {
-        "the model alone"
-    }  # this row needs a measured model
+    rows = {row[0] for row in grids(result)[0].rows} | {"the model alone"}  # this row needs a measured model
     assert set(re.findall(r"\*([a-z ]+ alone)\*", README)) == rows
 
 
