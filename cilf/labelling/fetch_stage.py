@@ -25,10 +25,10 @@ _GUESS = 32_000_000  # assumed bytes of an object whose size is not in the manif
 
 @dataclass(frozen=True)
 class Sight:
-    """How an object's bytes are turned into crops."""
+    """Settings for turning an object's bytes into crops."""
 
     images: Images
-    """What the model sees of a face."""
+    """The format of the model's input crops."""
     faces: Literal["detect", "auto", "none"]
     thumbnails: bool
     max_bytes: int
@@ -57,7 +57,7 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
 
     Args:
         table: schema.MANIFEST and the user's own columns.
-        sight: how an object's bytes are turned into crops.
+        sight: settings for turning an object's bytes into crops.
 
     Returns:
         schema.FETCHED and the user's own columns, with schema.THUMBNAILS if `sight` asks for them; rows in the order of
@@ -93,7 +93,7 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
 
 
 def _fitting(sizes: list[int | None], guess: int, max_bytes: int) -> int:
-    """How many of the next objects, at least one, fit into memory together; `guess` stands for unknown sizes."""
+    """The number of the next objects, at least one, that fit into memory together; `guess` replaces unknown sizes."""
     held = 0
     for row, size in enumerate(sizes):
         held += min(guess if size is None else size, max_bytes)

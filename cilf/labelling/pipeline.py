@@ -32,7 +32,7 @@ class Work:
     model: str
     """Name, path or URL of the model, the same on every machine."""
     images: Images
-    """What the model sees of a face."""
+    """The format of the model's input crops."""
 
 
 def blocks(manifest: Location, block_rows: int) -> Dataset:

@@ -19,7 +19,7 @@ ACTOR_CPUS = 1.0
 that feed it use the idle ones, and Ray reserves a share for every stage. On two cores, a replica that claimed one would
 leave room for a single fetch task, and photographs of 12 megapixels keep two busy."""
 
-# By default, Ray retries a block whose object kills its process for ever. There is no named argument for these
+# By default, Ray never stops retrying a block whose object kills its process. There is no named argument for these
 # limits: they go through `ray_remote_args`, which Ray 2.64 will drop (hence the pin in pyproject.toml).
 TASK_RETRIES: dict[str, Any] = {"max_retries": 1}
 ACTOR_RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 1}

@@ -46,7 +46,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Night:
-    """The labels as they stand, and what the newest run has changed."""
+    """The current state of the labels, and the changes by the newest run."""
 
     output: str
     current: Current
