@@ -173,7 +173,7 @@ _Template.add_multi_constructor("!", lambda loader, tag, node: (f"!{tag}", loade
 @pytest.fixture
 def roles() -> dict[str, Any]:
     text = (ROOT / "cluster" / "aws-roles.yaml").read_text(encoding="utf-8")
-    assert not re.search(r"[&*][a-z]+$", text, re.MULTILINE), "CloudFormation knows no YAML aliases"
+    assert not re.search(r"[&*][a-z]+$", text, re.MULTILINE), "CloudFormation does not support YAML aliases"
     return yaml.load(text, Loader=_Template)["Resources"]
 
 

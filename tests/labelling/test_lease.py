@@ -56,7 +56,7 @@ def test_a_living_run_keeps_others_out(place, monkeypatch):
         with pytest.raises(JobError, match="holder: first"):
             check_lease(place, "second")
         time.sleep(0.5)
-        assert read(place) != before, "it shows no sign of life"
+        assert read(place) != before, "the lease was never renewed"
     assert read(place) is None
     with Lease(place, "third", print):
         pass

@@ -83,7 +83,7 @@ def test_another_config_begins_the_same_night_anew(output):
 def test_further_nights_of_a_date_have_numbers(output):
     moments = [f"20261101T{hour:02d}0000Z" for hour in range(12)]
     first = saved(output, moments[0])
-    assert tonight(output, CONFIG, moments[1], again=True) == first, "what is not done goes on"
+    assert tonight(output, CONFIG, moments[1], again=True) == first, "an unfinished night continues"
     saved(output, moments[1], ended=moments[1], drift=False)
     for number, moment in enumerate(moments[2:], 2):
         further = tonight(output, CONFIG, moment, again=True)

@@ -85,7 +85,7 @@ def test_nights(first, new, changed, broken, many, photos, config, night, record
         assert ('class="warning">Drift' in (out / "report.html").read_text()) is (day == 4)
         assert f"night 2026-11-0{day} is done: " in said
         merged = found["steps"]["compact"]["found"]["merged"]
-        assert day > 3 or bool(merged) is (day == 1), "it pays after the first night, and not after the next"
+        assert day > 3 or bool(merged) is (day == 1), "merging pays after the first night, and not after the next"
 
         before = everything()
         assert night(file, f"2026110{day}T020000Z") == 0

@@ -85,8 +85,8 @@ class Job:
         """Wait until a condition holds while the job runs."""
         deadline = time.monotonic() + seconds
         while not there():
-            assert self.process.poll() is None, f"it ended before:\n{self.said}"
-            assert time.monotonic() < deadline, f"it never came:\n{self.said}"
+            assert self.process.poll() is None, f"the job ended too early:\n{self.said}"
+            assert time.monotonic() < deadline, f"timed out:\n{self.said}"
             time.sleep(0.05)
 
     def end(self, seconds: float = 300) -> int:
@@ -94,7 +94,7 @@ class Job:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it still runs after {seconds} s:\n{self.said}") from None
+            raise AssertionError(f"the job still runs after {seconds} s:\n{self.said}") from None
 
 
 class Nodes:

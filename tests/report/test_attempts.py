@@ -104,7 +104,7 @@ def test_both_halves_are_compared_as_one(folder_of_decades):
     assert "20261109T010000Z-bbbbbb" in html
     assert '<td class="text">interrupted</td>' in html
     assert "KeyboardInterrupt" not in html
-    assert "was interrupted" not in html, "that is over"
+    assert "was interrupted" not in html, "a later run has resumed it"
 
 
 def test_a_later_run_is_compared_with_both_halves(folder_of_decades, write_run, capsys):
