@@ -222,9 +222,7 @@ class IcebergMirror:
         """Create the namespace of a new table."""
         namespace = self._name.rpartition(".")[0]
         try:
-            if isinstance(
-                self._catalog, MetastoreCatalog
-            ):  # Otherwise it fails only after it has created the namespace.
+            if isinstance(self._catalog, MetastoreCatalog):  # Otherwise it fails after creating the namespace.
                 self._catalog.identifier_to_database_and_table(self._name)
             self._catalog.create_namespace_if_not_exists(namespace)
             check_home(self._catalog, self._catalog_name, namespace)

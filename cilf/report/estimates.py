@@ -34,7 +34,7 @@ def ages(night: Night) -> Section:
         pooled = [sum(faces) for faces in zip(*compared.before, strict=True)]
         lines.append(Series(f"{_runs(before)} before, {drift.before:,} faces", _shares(pooled)))
         text.append(RULE)
-        limit = "limit of chance"
+        limit = "chance alone stays below"
         tables.append(
             Table(
                 f"{newest.capitalize()} from {cut(compared.runs[0][0])} on against the {_runs(before)} before, "
