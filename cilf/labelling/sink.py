@@ -3,8 +3,8 @@
 Each row is written exactly once, whatever dies. A file is written atomically under a name made from the run and the ids
 of its rows, so a task that Ray retries, which always gets the same rows, replaces its own file; and the next run labels
 the objects that are in no file. Ray's own row checkpoints (`ray.data.checkpoint`) give the same within a run, but cost
-too much here: a pool of actors that filters ids, which with two CPUs waits for its own for ever, a second small file
-per block, and the deletion of the files of a concurrent run.
+too much here: a pool of actors that filters ids, which waits for its CPUs for ever if there are only two, a second
+small file per block, and the deletion of the files of a concurrent run.
 """
 
 from __future__ import annotations
