@@ -81,7 +81,7 @@ def test_who_was_thought_dead_merges_nothing(output, rows, monkeypatch, capsys):
 
 @pytest.mark.parametrize("dies_at", range(6))
 def test_whatever_ends_in_between(output, rows, monkeypatch, dies_at):
-    """The nth file operation is the last one. Readers then see every row, and each just once after the next run starts."""
+    """The nth file operation is the last one. Readers then see every row; once the next run starts, each only once."""
     labels = output / "labels" / "model=abc"
     before = rows(output.url)
     calls = iter(range(100))

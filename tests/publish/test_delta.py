@@ -192,7 +192,7 @@ def test_a_folder_with_other_files_is_no_place_for_a_new_table(tmp_path, write_r
 
 
 def test_a_table_that_was_left_unfinished_is_made_again(tmp_path, place, write_run, publish_delta, same_in_delta):
-    """An empty folder is free, and so is one with only the remains of a writer that was killed before its first commit."""
+    """A folder is free if it is empty or holds only what a writer leaves that is killed before its first commit."""
     write_run(str(tmp_path / "out"), FIRST, [photograph(1)])
     (Path(place) / "_delta_log").mkdir(parents=True)
     (Path(place) / "model=0123456789ab").mkdir()
