@@ -1,8 +1,9 @@
-"""How often an estimate lies in the right age group, where groups are all that is known: Adience, FairFace, FACES.
+"""Accuracy of estimates by age group, for data that has age groups instead of ages: Adience, FairFace, FACES.
 
-Sources: accuracy and 1-off, the share of faces at most one group from their own (Eidinger, Enbar & Hassner 2014).
-Groups may leave ages out, as Adience's do with 3 and 35; each goes to the group whose bound is nearest, the younger
-one of two. What is looked at is the estimate that labelling would write, not the likeliest group of a posterior.
+Sources: accuracy and 1-off, the share of faces whose estimate is at most one group from the true one (Eidinger, Enbar
+& Hassner 2014). Groups may leave ages out, as Adience's leave out 3 and 35; such an age belongs to the group with the
+nearest bound, or to the younger group if two are equally near. The measured estimate is the one that labelling writes,
+not the most probable group of the posterior.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from cilf.evaluation.figures import SMALLEST, Figures, Group, groups_by_judgemen
 
 
 def group_of(ages_N: np.ndarray, groups: Sequence[AgeGroup]) -> np.ndarray:
-    """The group nearest to each age in years, [N] -> int64 [N]."""
+    """Number of the group nearest to each age in years, [N] -> int64 [N]."""
     low_G = np.array([group.low for group in groups])
     high_G = np.array([math.inf if group.high is None else group.high for group in groups])
     away_NG = np.maximum(np.maximum(low_G - ages_N[:, None], ages_N[:, None] - high_G), 0)
@@ -27,7 +28,7 @@ def group_of(ages_N: np.ndarray, groups: Sequence[AgeGroup]) -> np.ndarray:
 
 
 def true_groups(labels: Mapping[str, np.ndarray], groups: Sequence[AgeGroup]) -> np.ndarray:
-    """Numbers, int64 [N], of the groups that the rows' `age_group` names."""
+    """Numbers, int64 [N], of the groups that the rows name in `age_group`."""
     number = {group.name: place for place, group in enumerate(groups)}
     return np.array([number[name] for name in labels["age_group"]], np.int64)
 
@@ -35,13 +36,13 @@ def true_groups(labels: Mapping[str, np.ndarray], groups: Sequence[AgeGroup]) ->
 def covered(
     low_N: np.ndarray, high_N: np.ndarray, groups: Sequence[AgeGroup], true_N: np.ndarray, oldest: int
 ) -> np.ndarray:
-    """Share of the whole years of each face's group that lie inside of an interval: how often it holds the truth where
-    every age of the group is as likely, float64 [N].
+    """Share of the whole years of each face's group that lie inside its interval, float64 [N]: the coverage, if all
+    ages of the group are equally likely.
 
     Args:
         low_N, high_N: ends of the intervals, years.
         true_N: int, the number of each face's group.
-        oldest: year that ends a group without a last one.
+        oldest: last year of a group that has no upper bound.
     """
     ends = [(group.low, max(group.low, oldest) if group.high is None else group.high) for group in groups]
     first_N, last_N = np.array(ends)[true_N].T
@@ -52,13 +53,14 @@ def covered(
 def assess(
     estimates: Estimates, groups: Sequence[AgeGroup], labels: Mapping[str, np.ndarray], oldest: int
 ) -> dict[str, Any]:
-    """Everything about the estimates of N >= 1 faces, as strict JSON types.
+    """All figures of the estimates of N >= 1 faces, as strict JSON types.
 
-    Accuracies in per cent, years, shares in 0..1; intervals as in cilf.evaluation.groups.assess.
+    Accuracies are in per cent, widths and errors in years, shares in 0..1; intervals are as in
+    cilf.evaluation.groups.assess.
 
     Args:
-        groups: from the youngest on.
-        labels: `age_group` of the rows, and `gender`, `race` and `subject` where known, as in
+        groups: age groups, the youngest first.
+        labels: `age_group` of the rows, and `gender`, `race` and `subject` if known, as in
             cilf.datasets.faces.Faces.
         oldest: the model's oldest age, years.
     """

@@ -1,7 +1,7 @@
-"""How far figures could be off by chance: percentile bootstrap intervals, over subjects where they are known.
+"""Percentile bootstrap intervals, resampled over subjects where subjects are known and over rows otherwise.
 
-Sources: the bootstrap (Efron 1979); whole clusters are drawn, as rows of one subject err together (Field & Welsh
-2007).
+Sources: the bootstrap (Efron 1979); the resampling unit is a whole subject, because errors of one subject's rows are
+correlated (cluster bootstrap, Field & Welsh 2007).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ LEVEL = 0.95
 SEED = 0
 
 _CHUNK = 2_000_000
-"""Weights held at once, 8 bytes each."""
+"""Weights in memory at a time, 8 bytes each."""
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """Figures of G groups of rows in each of R resamples; NaN where a resample has no row of a group."""
+    """Figures of G groups of rows in each of R resamples; NaN if a resample has no row of a group."""
 
     means_RGK: np.ndarray
-    """float64: means of K columns."""
+    """Means of the K columns, float64."""
     medians_RG: np.ndarray
-    """float64: medians of the first column."""
+    """Medians of the first column, float64."""
 
 
 def resample(
@@ -38,14 +38,14 @@ def resample(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Resampled:
-    """Draw as many units as there are, with replacement, again and again.
+    """Draw resamples with replacement, each of as many units as the data has.
 
     Args:
-        values_NK: float, what to average.
+        values_NK: float, the columns to average.
         groups: rows of each group, int; a row may be in several groups.
         units_N: int64 [N], the unit of each row, 0..U-1: its subject, or the row itself.
     """
-    # Sorted by the first column, so that a median is a place in a running sum of weights.
+    # Sorted by the first column, so that a median is found by its position in the running sum of weights.
     order_N = np.argsort(values_NK[:, 0], kind="stable")
     place_N = np.empty_like(order_N)
     place_N[order_N] = np.arange(len(order_N))
@@ -56,7 +56,7 @@ def resample(
     means_RGK = np.empty((resamples, len(groups), values_NK.shape[1]))
     medians_RG = np.empty((resamples, len(groups)))
     start = 0
-    # Products this small gain nothing from threads, and lose much where other processes use the cores.
+    # Threads do not speed up such small products, and slow them down a lot while other processes use the cores.
     with threadpool_limits(1, user_api="blas"), np.errstate(invalid="ignore"):
         for weights_CN in _weights(units_N, resamples, seed):
             chunk = slice(start, start + len(weights_CN))
@@ -70,7 +70,7 @@ def resample(
 
 
 def _weights(units_N: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each row is in each resample: float64 [C, N], C of the resamples at a time."""
+    """Number of times that each row is in each resample: float64 [C, N], C resamples at a time."""
     units = int(units_N.max()) + 1
     random = np.random.default_rng(seed)
     most = max(1, _CHUNK // len(units_N))
@@ -82,22 +82,22 @@ def _weights(units_N: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndar
 
 
 def _medians(sums_CM: np.ndarray, values_M: np.ndarray) -> np.ndarray:
-    """Medians of ascending values under weights whose running sums are `sums_CM`."""
+    """Weighted medians of ascending values; `sums_CM` are the running sums of the weights."""
     medians_C = np.full(len(sums_CM), np.nan)
     for row, sums_M in enumerate(sums_CM):
         total = sums_M[-1]
         if total:
-            # Of an even number of values the two in the middle count.
+            # For an even number of values, the median is the mean of the two in the middle.
             middle = np.searchsorted(sums_M, [(total - 1) // 2, total // 2], side="right")
             medians_C[row] = (values_M[middle[0]] + values_M[middle[1]]) / 2
     return medians_C
 
 
 def interval(figures_R: np.ndarray) -> tuple[float, float] | None:
-    """The middle 95 % of a figure's resamples.
+    """Ends of the middle 95 % of a figure's resamples.
 
-    None where some resample has no row for it: the figure then rests on so few subjects, about seven, that the
-    bootstrap says nothing.
+    Returns None if any resample has no row for the figure: it then depends on so few subjects, about seven, that a
+    bootstrap interval is meaningless.
     """
     if np.isnan(figures_R).any():
         return None

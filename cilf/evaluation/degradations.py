@@ -1,4 +1,4 @@
-"""What may happen to a photograph between the scene and the store, one thing at a time and of a known strength."""
+"""Degradations of photographs by file format, detail, light and framing, each applied alone at a known strength."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-"""A photograph, uint8 [H, W, 3] in RGB, and randomness -> the photograph afterwards."""
+"""Function of a photograph, uint8 [H, W, 3] in RGB, and a random generator that returns the changed photograph."""
 
 
 def _same(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -22,28 +22,28 @@ def _same(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Degradation:
-    """One thing that happens to a photograph."""
+    """One degradation of a photograph."""
 
     name: str
-    """As it stands in tables."""
+    """Name in tables."""
     kind: str
     """`file`, `detail`, `light` or `framing`."""
     change: Change = _same
-    """What happens to the pixels."""
+    """Change of the pixels."""
     face: int | None = None
-    """Pixels along the side of the face, to which the photograph is shrunk; a smaller face is left alone."""
+    """Side of the face in pixels after the photograph is shrunk; a photograph with a smaller face stays as it is."""
     format: str = "PNG"
     """File format, as Pillow names it."""
     options: Mapping[str, Any] = field(default_factory=lambda: {"compress_level": 0})
     """Arguments of Pillow's `save`."""
 
     def pixels(self, image_HWC: np.ndarray, side: float, seed: int) -> np.ndarray:
-        """The photograph before it is saved; the same seed gives the same one.
+        """The degraded photograph before it is saved; the same seed gives the same pixels.
 
         Args:
             image_HWC: uint8 [H, W, 3], RGB.
-            side: of the face, pixels; counts only where `face` is set.
-            seed: of this photograph; 0 or more.
+            side: side of the face, pixels; used only if `face` is set.
+            seed: seed for this photograph; 0 or more.
         """
         changed_HWC = self.change(image_HWC, np.random.default_rng([seed, *self.name.encode()]))
         if self.face is None or self.face >= side:
@@ -52,14 +52,14 @@ class Degradation:
         return cv2.resize(changed_HWC, (width, height), interpolation=cv2.INTER_AREA)
 
     def saved(self, image_HWC: np.ndarray) -> bytes:
-        """A file of these pixels."""
+        """The bytes of a file with these pixels."""
         file = io.BytesIO()
         Image.fromarray(image_HWC).save(file, self.format, **self.options)
         return file.getvalue()
 
 
 def _noise(sigma: float) -> Change:
-    """Gaussian noise of a standard deviation in levels, in each channel by itself."""
+    """Gaussian noise, independent in each channel; `sigma` is its standard deviation in levels."""
 
     def change(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise_HWC = rng.standard_normal(image_HWC.shape, np.float32) * np.float32(sigma)
@@ -69,12 +69,12 @@ def _noise(sigma: float) -> Change:
 
 
 def _blur(sigma: float) -> Change:
-    """A Gaussian of a standard deviation in pixels."""
+    """Gaussian blur; `sigma` is its standard deviation in pixels."""
     return lambda image_HWC, rng: cv2.GaussianBlur(image_HWC, (0, 0), sigma)
 
 
 def _light(factor: float) -> Change:
-    """Every level times a factor."""
+    """Multiply every level by a factor."""
     return lambda image_HWC, rng: cv2.convertScaleAbs(image_HWC, alpha=factor)
 
 
@@ -83,7 +83,7 @@ def _grey(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _framed(shift: float = 0.0, zoom: float = 1.0, degrees: float = 0.0) -> Change:
-    """Moved by a share of the shorter side in any direction, scaled about the middle, turned to either side."""
+    """Move by a share of the shorter side in a random direction, scale about the middle, turn to either side."""
 
     def change(image_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = image_HWC.shape[:2]

@@ -1,7 +1,7 @@
-"""`cilf evaluate --degraded`: how far estimates move and how much worse they get when photographs are worse.
+"""`cilf evaluate --degraded`: how far estimates move and how much worse they get on degraded photographs.
 
-Each degradation is done to the files of the data, before anything is decoded, so that all that follows is as in
-labelling. All degradations have the same faces, and each face is compared with itself as it is.
+Each degradation is applied to the files of the data, before they are decoded, so that every later step is the same as
+in labelling. All degradations use the same faces, and each degraded face is compared with the original.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from cilf.provenance import versions
 from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
 
 FILES = ("degraded.json", "degraded.md", "degraded.png")
-"""What is written."""
+"""Files that a run writes."""
 
 ROWS = 600
-"""Faces of the sample: the whole table takes the time of 13,800 of them."""
+"""Number of faces in the sample: the whole table takes the time of estimating 13,800 faces."""
 
 _UNSEEN = Images(size=32)
-"""Crops that nobody looks at."""
+"""Settings for crops that are not used."""
 
 _LONGEST = 16_383
-"""Pixels: a WebP file has no longer side."""
+"""Longest side in pixels: the limit of a WebP file."""
 
 
 def run(options: EvaluateOptions) -> int:
-    """Show and write the table of degradations."""
+    """Print and write the table of degradations."""
     folder = model_folder(options.model)
     target = locate(options.output or f"runs/evaluate/{locate(options.model).path.rpartition('/')[2]}", CHECKING)
     face_set = FaceSet(options.data, options.split, options.find)
@@ -69,14 +69,14 @@ def measure_degraded(estimator: Estimator, face_set: FaceSet, most: int = ROWS) 
     """Estimate a sample of labelled faces as they are and under each degradation.
 
     Args:
-        most: faces of the sample.
+        most: largest number of faces in the sample.
 
     Returns:
-        degraded.json, of strict JSON types: years, ranks or per cent, shares in 0..1.
+        The contents of degraded.json, as strict JSON types: years, ranks or per cent, shares in 0..1.
 
     Raises:
-        UsageError: not one face of the sample can be used as it is.
-        JobError: the data could not be read to its end.
+        UsageError: no face of the sample can be used as it is.
+        JobError: the data could not be read completely.
     """
     sample = sampled(face_set, most)
     clean = estimate_set(estimator, sample)
@@ -85,7 +85,7 @@ def measure_degraded(estimator: Estimator, face_set: FaceSet, most: int = ROWS) 
     for degradation in DEGRADATIONS:
         try:
             seen = estimate_set(estimator, replace(sample, altered=_altered(degradation, sample.find)))
-        except NoUsableRows:  # of a degradation, that is an answer
+        except NoUsableRows:  # a valid result of a degradation
             seen = None
         rows.append({"name": degradation.name, "kind": degradation.kind, **_compared(seen, clean, truth)})
     return {
@@ -108,13 +108,13 @@ def measure_degraded(estimator: Estimator, face_set: FaceSet, most: int = ROWS) 
 
 
 def _altered(degradation: Degradation, find: bool) -> Alteration:
-    """The degradation of a row's file, and of its box where the pixels become fewer."""
+    """Returns the function that degrades a row's file, and scales its box if the photograph is shrunk."""
 
     def alter(row_id: str, data: bytes, box: list[float] | None) -> tuple[bytes, list[float] | None]:
         image_HWC = read(data, _LONGEST, MAX_PIXELS).upright
         height, width = image_HWC.shape[:2]
         if max(height, width) > _LONGEST:
-            raise DecodeError("too_large", f"{width} x {height} pixels: sides above {_LONGEST:,} are not degraded")
+            raise DecodeError("too_large", f"{width} x {height} pixels: a side is longer than {_LONGEST:,}")
         side = _side(data, box, find, min(height, width)) if degradation.face else 0.0
         changed_HWC = degradation.pixels(image_HWC, side, int(row_id))
         factor = len(changed_HWC) / height
@@ -124,7 +124,7 @@ def _altered(degradation: Degradation, find: bool) -> Alteration:
 
 
 def _side(data: bytes, box: Sequence[float] | None, find: bool, shorter: int) -> float:
-    """Side of the face, pixels: the mean of those of its box, given or found; of a crop the shorter one."""
+    """Side of the face, pixels: the mean of the sides of its box, given or found, or the shorter side of a crop."""
     if box is None and find:
         found = faces.find(data, _UNSEEN, MAX_PIXELS)
         box = found.boxes_N4[found.middle].tolist()
@@ -133,11 +133,12 @@ def _side(data: bytes, box: Sequence[float] | None, find: bool, shorter: int) ->
 
 
 def _compared(seen: Estimated | None, clean: Estimated, truth: Truth) -> dict[str, Any]:
-    """Figures of the faces that could be estimated both ways, each with its 95 % bootstrap interval.
+    """Figures of the faces that could be estimated both degraded and as they are, with 95 % bootstrap intervals.
 
     Args:
-        seen: None where there was nothing to estimate.
-        truth: of the clean ones.
+        seen: estimates of the degraded faces; None if no face could be estimated.
+        clean: estimates of the faces as they are.
+        truth: truth of the faces in `clean`.
     """
     _, at, at_clean = np.intersect1d([] if seen is None else seen.ids, clean.ids, return_indices=True)
     counts = {"rows": len(at), "lost": len(clean.ids) - len(at)}

@@ -1,4 +1,4 @@
-"""The table of degradations as one picture: what each looks like, and what it does to estimates."""
+"""Picture of the results of `--degraded`: a portrait under each degradation, and the effects on estimates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cilf.images.decode import decode
 _ORANGE, _PURPLE = "#D55E00", "#7B5EA7"
 _COLOURS = {"": "#444444", "file": BLUE, "detail": GREEN, "light": _ORANGE, "framing": _PURPLE}
 _FACE = np.s_[10:200, 130:320]
-"""Where the face is in scikit-image's astronaut, a portrait in the public domain."""
+"""Position of the face in scikit-image's astronaut, a portrait in the public domain."""
 _COLUMNS = 8
 
 
@@ -26,7 +26,7 @@ def picture(record: Record) -> bytes:
 
 
 def figure(record: Record) -> Figure:
-    """A portrait under each degradation, over four panels with a line for each."""
+    """A portrait under each degradation, above four panels with one line per degradation."""
     drawing = Figure(figsize=(15, 12), layout="constrained")
     grid = drawing.add_gridspec(2, 1, height_ratios=[1, 1.45])
     above, below = drawing.add_subfigure(grid[0]), drawing.add_subfigure(grid[1])

@@ -1,4 +1,4 @@
-"""The table of degradations for readers: for the terminal, and as Markdown for a model card."""
+"""The table of degradations, for the terminal and as Markdown for a model card."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ def _cells(row: Record) -> list[str]:
 
 
 def notes(record: Record) -> list[str]:
-    """What the table leaves out, a line each."""
+    """Explanations below the table, one line each."""
     data = record["data"]
-    drawn = f"{data['sampled']:,} of {data['rows']:,} faces, drawn by chance"
+    drawn = f"{data['sampled']:,} of {data['rows']:,} faces, drawn at random"
     faces = f"All {data['rows']:,} faces" if data["sampled"] == data["rows"] else drawn
     lines = [
-        f"{faces}; 95 % bootstrap, {RESAMPLES:,} resamples, pairs of the same face.",
-        "Each degradation is done to the file, before it is decoded. worse by: than the file as it is; "
-        "moved: mean change of an estimate, up or down.",
+        f"{faces}; 95 % bootstrap, {RESAMPLES:,} resamples, differences paired by face.",
+        "Each degradation is applied to the file, before it is decoded. worse by: increase over the file as it is; "
+        "moved: mean absolute change of the estimate.",
     ]
     if record["age_groups"]:
-        lines.append("in 90 %: share of the years of the true age group that are inside of the interval.")
+        lines.append("in 90 %: share of the years of the true age group that lie inside the interval.")
     lost = [f"{row['name']}: {row['lost']:,}" for row in record["degradations"] if row["lost"]]
-    return [*lines, f"Faces of which nothing was left to estimate: {'; '.join(lost)}."] if lost else lines
+    return [*lines, f"Faces that could not be estimated: {'; '.join(lost)}."] if lost else lines
 
 
 def markdown(record: Record) -> str:
-    """All degradations with their intervals."""
+    """All degradations with their intervals, as Markdown."""
     headings = (
         *("", "rows", record["measure"], "worse by", f"estimate moved, {record['unit']}"),
         *("in 90 % interval", f"interval width, {record['unit']}", "accepted"),

@@ -1,4 +1,4 @@
-"""`cilf evaluate --faces`: how many of a set's faces are found, and how many of what is found are none."""
+"""`cilf evaluate --faces`: recall and precision of face detection on photographs with known faces."""
 
 from __future__ import annotations
 
@@ -25,33 +25,34 @@ from cilf.own_files import check_results
 from cilf.storage import CHECKING, check_output, locate, write_all
 
 FILES = ("faces.json", "faces.png")
-"""What is written."""
+"""Files that a run writes."""
 
 LEAST_SIDE = 40.0
-"""Pixels: smaller faces, known or found, count neither for nor against."""
+"""Smallest side in pixels of a face that counts; smaller faces, known or found, are ignored."""
 
 SAME_IOU = 0.3
-"""From which a known and a found box are one face: people draw boxes from the brows or from the hairline on."""
+"""Smallest IoU of a known and a found box of the same face; low, as some annotators start a box at the eyebrows and
+others at the hairline."""
 
 _SHEET_SIDE = 360
-_CROPS = Images(size=32)  # which nobody looks at
+_CROPS = Images(size=32)  # the crops are not used
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Faces of LEAST_SIDE in one photograph."""
+    """Counts of the faces of at least LEAST_SIDE in one photograph."""
 
     name: str
     known: int
     found: int
     right: int
-    """Of those found."""
+    """Found faces that are known faces."""
     by: str
-    """What is known of them: boxes, or their number, of which no more than so many found ones can be right."""
+    """What the data gives: `boxes`, or `number`, so that at most that many found faces can be right."""
 
 
 def run(options: EvaluateOptions) -> int:
-    """Show and write recall and precision, and the photographs with what was found in them."""
+    """Print and write recall and precision, and draw the photographs with the boxes of found faces."""
     target = locate(options.output or "runs/evaluate/faces", CHECKING)
     check_output(target)
     check_results(target, FILES, "least_side", "photographs")
@@ -74,22 +75,22 @@ def run(options: EvaluateOptions) -> int:
         "unreadable": unreadable,
     }
     if not tallies:
-        raise UsageError(f"{options.data}: not one photograph can be read (the first: {unreadable[0]['reason']})")
+        raise UsageError(f"{options.data}: no photograph can be read (the first: {unreadable[0]['reason']})")
     picture = io.BytesIO()
     _sheet(cells).save(picture, "PNG")
     write_all(target, dict(zip(FILES, (json.dumps(record, indent=2).encode(), picture.getvalue()), strict=True)))
     Console(highlight=False).print(_shown(record, tallies))
     for left_out in unreadable:
-        print(f"{left_out['name']} is in no figure: {left_out['reason']}")
+        print(f"{left_out['name']} was skipped: {left_out['reason']}")
     print(f"faces.json and faces.png are in {target.url}")
     return 0
 
 
 def tally(photograph: KnownPhotograph, faces: Faces) -> Tally:
-    """Compare what was found with what is known."""
+    """Compare the found faces of a photograph with the known ones."""
     if photograph.boxes_N4 is None:
         found = int((_sides(faces.boxes_N4) >= LEAST_SIDE).sum())
-        # Only faces of that size were counted, as far as anybody knows.
+        # The known number is taken to count only faces of that size.
         return Tally(photograph.name, photograph.count, found, min(found, photograph.count), "number")
     iou_KF = overlaps(photograph.boxes_N4, faces.boxes_N4)
     rows, columns = linear_sum_assignment(-iou_KF)
@@ -102,7 +103,7 @@ def tally(photograph: KnownPhotograph, faces: Faces) -> Tally:
 
 
 def sums(tallies: Sequence[Tally]) -> dict[str, Any]:
-    """Recall and precision by what is known of the photographs, and of all."""
+    """Recall and precision of photographs with boxes, of photographs with a number of faces, and of all."""
     out: dict[str, Any] = {}
     for by in ("boxes", "number", "all"):
         rows = [t for t in tallies if by in (t.by, "all")]
@@ -126,9 +127,9 @@ def _sides(boxes_N4: np.ndarray) -> np.ndarray:
 def _shown(record: dict[str, Any], tallies: Sequence[Tally]) -> Table:
     title = f"faces of at least {LEAST_SIDE:g} pixels"
     table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="bold")
-    for number, heading in enumerate(("what is known of them", "photographs", "known", "found", "recall", "precision")):
+    for number, heading in enumerate(("ground truth", "photographs", "known", "found", "recall", "precision")):
         table.add_column(heading, justify="right" if number else "left")
-    for by, name in (("boxes", "boxes"), ("number", "only their number"), ("all", "all")):
+    for by, name in (("boxes", "boxes"), ("number", "number of faces"), ("all", "all")):
         row = record[by]
         shares = ["–" if row[share] is None else f"{row[share]:.1%}" for share in ("recall", "precision")]
         table.add_row(name, *(str(row[name]) for name in ("photographs", "known", "found")), *shares)

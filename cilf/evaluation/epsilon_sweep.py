@@ -1,7 +1,7 @@
-"""`cilf evaluate --epsilon-sweep`: what correction does, and costs, when more or fewer estimates count as failed.
+"""`cilf evaluate --epsilon-sweep`: effect and cost of correction for several thresholds ε.
 
-An estimate whose judged error is above ε gets a second look, by a second network. Both networks see every face once;
-what each ε would have asked for is then read off.
+An estimate whose judged error is above ε counts as failed, and a second network then estimates the face too. The sweep
+runs both networks on every face once, and computes the result for each ε from their outputs.
 """
 
 from __future__ import annotations
@@ -31,43 +31,44 @@ from cilf.own_files import check_results
 from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
 
 FILES = ("epsilon.json", "epsilon.csv", "epsilon.md")
-"""What is written."""
+"""Files that a run writes."""
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Of the faces that fail at first sight, at most: each makes an ε, beside the model's own. Many have the same error."""
+"""Largest shares of faces whose first estimate may fail: each gives an ε, in addition to the model's own. The actual
+share can be smaller, because many faces have the same judged error."""
 
-_HEADINGS = ("ε", "fired, %", "settled of these, %", "MAE of these before", "after", "MAE", "CS(5), %", "")
+_HEADINGS = ("ε", "failed, %", "then at most ε, %", "MAE of these before", "after", "MAE", "CS(5), %", "")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One ε, over all faces; errors in years, shares in 0..1."""
+    """Figures of all faces for one ε; errors in years, shares in 0..1."""
 
     epsilon: float | None
-    """None: no estimate is good enough."""
+    """None: below every judged error, so that every estimate fails."""
     fired: float
-    """Share of faces whose first estimate failed: what it costs."""
+    """Share of faces whose first estimate failed: the cost of correction."""
     settled: float | None
-    """Share of these whose judged error came to be at most ε; None where there are none."""
+    """Share of the failed faces whose judged error is at most ε after correction; None if no face failed."""
     fired_mae_before: float | None
-    """MAE of their first estimates."""
+    """MAE of the failed faces before correction."""
     fired_mae: float | None
-    """Of these, in the end."""
+    """MAE of the failed faces after correction."""
     mae: float
-    """Of all faces."""
+    """MAE of all faces."""
     cs5: float
-    """Of all faces, per cent."""
+    """CS(5) of all faces, per cent."""
     own: bool
-    """Whether this is the ε that the model labels with."""
+    """True for the ε that the model uses in labelling."""
 
 
 def run(options: EvaluateOptions) -> int:
-    """Show and write a table of ε."""
+    """Print and write the table of thresholds ε."""
     folder = model_folder(options.model)
     target = locate(options.output or f"runs/evaluate/{locate(options.model).path.rpartition('/')[2]}", CHECKING)
     faces = FaceSet(options.data, options.split, options.find)
     if faces.age_groups is not None:
-        raise UsageError(f"{faces.data} has age groups, and --epsilon-sweep measures errors in years: it needs ages")
+        raise UsageError(f"{faces.data} has age groups, but --epsilon-sweep measures errors in years: it needs ages")
     check_output(target)
     check_results(target, FILES, "model", "skipped", "rows")
     keep_freed_memory()
@@ -88,10 +89,10 @@ def run(options: EvaluateOptions) -> int:
 
 
 def _seen(estimator: Estimator, faces: FaceSet) -> tuple[Look, np.ndarray]:
-    """What both networks say of every face, and the true ages, float32 [N] years."""
+    """Outputs of both networks for every face, and the true ages, float32 [N] years."""
     if estimator.second is None or estimator.corrector.second is None:
         why = estimator.corrector.constants.second_look
-        raise UsageError(f"{estimator.card.name} looks at no face twice ({why}): there is no ε to choose")
+        raise UsageError(f"{estimator.card.name} never uses a second network ({why}): there is no ε to choose")
     said: list[Look] = []
     ages: list[np.ndarray] = []
     skipped: list[Skipped] = []
@@ -108,12 +109,12 @@ def _seen(estimator: Estimator, faces: FaceSet) -> tuple[Look, np.ndarray]:
 
 
 def sweep(corrector: Corrector, seen: Look, ages_N: np.ndarray) -> list[Row]:
-    """Correct the same faces with one ε after another, the largest first.
+    """Correct the same faces with each ε, the largest first.
 
     Args:
-        corrector: of the model.
-        seen: what both networks say of N faces.
-        ages_N: the truth, years.
+        corrector: the model's corrector.
+        seen: outputs of both networks for N faces.
+        ages_N: true ages, years.
     """
     own = corrector.constants.epsilon
     at_once = _labelled(corrector, seen, float("inf")).expected_error_B.cpu().numpy()
@@ -153,7 +154,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         return "" if value is None else f"{value:.2f}"
 
     return (
-        "below all" if row.epsilon is None else f"{row.epsilon:.2f}",
+        "below all errors" if row.epsilon is None else f"{row.epsilon:.2f}",
         f"{100 * row.fired:.1f}",
         "" if row.settled is None else f"{100 * row.settled:.1f}",
         years(row.fired_mae_before),

@@ -1,4 +1,4 @@
-"""Means of columns over groups of rows, each with its bootstrap interval: what every evaluation is made of."""
+"""Means of columns over groups of rows, with bootstrap intervals: the figures of all evaluations."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from cilf.evaluation.bootstrap import LEVEL, RESAMPLES, SEED, Resampled, interval, resample
 
 SMALLEST = 30
-"""Groups of fewer rows are named, and their figures are not shown: chance would speak louder than the model."""
+"""Smallest number of rows with shown figures; smaller groups are only named, as their figures are mostly chance."""
 
 _PEOPLE = ("gender", "race")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some rows, and what they have in common."""
+    """A group of rows: the property that they share (`by`), and its value (`name`)."""
 
     by: str
     name: str
     rows: np.ndarray
-    """int."""
+    """Row numbers, int."""
 
 
 def groups_of_people(labels: Mapping[str, np.ndarray]) -> list[Group]:
-    """The rows of each gender and race."""
+    """A group for each gender and each race."""
     found: list[Group] = []
     for by in _PEOPLE:
         values_N = labels.get(by, np.empty(0, object))
@@ -37,18 +37,18 @@ def groups_of_people(labels: Mapping[str, np.ndarray]) -> list[Group]:
 
 
 def groups_by_judgement(accepted_N: np.ndarray) -> list[Group]:
-    """The rows that the model accepts, and those it does not."""
+    """The group of accepted rows, and the group of the others."""
     rows = {"accepted": np.flatnonzero(accepted_N), "not accepted": np.flatnonzero(~accepted_N)}
     return [Group("judgement", name, found) for name, found in rows.items()]
 
 
 class Figures:
-    """Figures of groups, from rows and from resamples.
+    """Figures of groups of rows, and their intervals from resamples.
 
     Args:
-        columns: by name, [N] each: what to average. The first one is what groups are compared by.
-        subjects_N: who is on each row, object, None where unknown: whole subjects are drawn, and a row without one is
-            its own. None: rows are.
+        columns: columns to average, [N] each, by name. Groups are compared by the first one.
+        subjects_N: subject of each row, object, None where unknown. Whole subjects are resampled, and a row without
+            a subject counts as one subject. If this is None, rows are resampled.
     """
 
     def __init__(self, columns: Mapping[str, np.ndarray], groups: list[Group], subjects_N: np.ndarray | None) -> None:
@@ -60,7 +60,7 @@ class Figures:
         self.resampled: Resampled = resample(self.values_NK, [group.rows for group in groups], self.units_N)
 
     def drawn(self) -> dict[str, Any]:
-        """How the intervals were made."""
+        """Settings of the bootstrap."""
         return {
             "over": self.over,
             "units": int(self.units_N.max()) + 1,
@@ -70,7 +70,7 @@ class Figures:
         }
 
     def record(self, group: Group) -> dict[str, Any]:
-        """Rows, subjects or rows drawn, and every figure; no figures where rows are too few."""
+        """Number of rows, number of resampled units, and all figures of a group; no figures if it has too few rows."""
         shown = len(group.rows) >= SMALLEST or group.by == "all"
         record: dict[str, Any] = {"by": group.by, "group": group.name, "rows": len(group.rows), "hidden": not shown}
         if shown:
@@ -79,7 +79,7 @@ class Figures:
         return record
 
     def figure(self, group: Group, name: str) -> dict[str, float | None]:
-        """A column's mean over a group."""
+        """Mean of a column over a group, with its interval."""
         value = float(self.values_NK[group.rows, self.names.index(name)].mean())
         return _figure(value, self._means(group, name))
 
@@ -87,14 +87,14 @@ class Figures:
         return self.resampled.means_RGK[:, self.place[group.by, group.name], self.names.index(name)]
 
     def median(self, group: Group) -> dict[str, float | None]:
-        """The first column's median over a group."""
+        """Median of the first column over a group, with its interval."""
         medians_R = self.resampled.medians_RG[:, self.place[group.by, group.name]]
         return _figure(float(np.median(self.values_NK[group.rows, 0])), medians_R)
 
     def macro(self, groups: list[Group]) -> dict[str, Any] | None:
-        """Mean of the groups' means of the first column, each counting the same; without those of too few rows.
+        """Unweighted mean of the groups' means of the first column; groups with too few rows are left out.
 
-        `of` is how many groups there are. None where fewer than two have enough: that is no mean over groups.
+        `of` is the number of all groups. Returns None if fewer than two groups have enough rows.
         """
         shown = [group for group in groups if len(group.rows) >= SMALLEST]
         if len(shown) < 2:
@@ -104,15 +104,15 @@ class Figures:
         return {**_figure(value, means_R), f"{shown[0].by}s": [group.name for group in shown], "of": len(groups)}
 
     def gaps(self, groups: list[Group]) -> dict[str, dict[str, Any]]:
-        """`gap` of genders and of races, where there is one."""
+        """Gaps between genders and between races; left out where `gap` returns None."""
         by_kind = {by: self.gap([group for group in groups if group.by == by]) for by in _PEOPLE}
         return {by: gap for by, gap in by_kind.items() if gap}
 
     def gap(self, groups: list[Group]) -> dict[str, Any] | None:
-        """The largest difference between two groups' first column; None without two groups of enough rows.
+        """Largest difference of the first column's mean between two groups; None without two groups of enough rows.
 
-        The interval is that of the difference between these two. That they were picked for being furthest apart
-        makes the gap look a little larger than new data will.
+        The interval is that of the difference between these two groups. As they were chosen for the largest
+        difference, the gap is slightly larger than it will be on new data.
         """
         shown = [group for group in groups if len(group.rows) >= SMALLEST]
         if len(shown) < 2:
@@ -130,7 +130,7 @@ def _figure(value: float, figures_R: np.ndarray) -> dict[str, float | None]:
 
 
 def _units(subjects_N: np.ndarray | None, rows: int) -> np.ndarray:
-    """What is drawn: a number per subject, and one of its own for each row without."""
+    """Number of the resampled unit of each row: one per subject, and a separate one for each row without a subject."""
     if subjects_N is None:
         return np.arange(rows)
     names = [f"row {row}" if subject is None else f"subject {subject}" for row, subject in enumerate(subjects_N)]

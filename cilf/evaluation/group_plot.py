@@ -1,4 +1,4 @@
-"""An evaluation by age group in one picture: how often right, for whom, and what is taken for what."""
+"""Picture of an evaluation by age group: accuracy by age and by group of people, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def picture(record: Record) -> bytes:
 
 
 def figure(record: Record) -> Figure:
-    """All panels, of the record of an evaluation by age group."""
+    """The figure of an evaluation by age group, with all panels."""
     drawing = Figure(figsize=(16, 5.2), layout="constrained")
     by_age, by_people, confusion = drawing.subplots(1, 3)
     _accuracy(by_age, of_kind(record, "age"), record["all"], "Accuracy by true age group")
@@ -45,7 +45,7 @@ def _accuracy(axes: Axes, rows: Sequence[Record], everyone: Record, heading: str
         axes.errorbar(values, places, xerr=whiskers, fmt=marker, color=colour, markersize=7, elinewidth=2, label=label)
     mean = everyone["accuracy"]["value"]
     axes.axvline(mean, **DASHED)
-    axes.set(title=heading, xlabel=f"rows, % (dashed: right group of all rows, {mean:.1f} %)", xlim=(-2, 102))
+    axes.set(title=heading, xlabel=f"rows, % (dashed: accuracy of all rows, {mean:.1f} %)", xlim=(-2, 102))
     axes.legend(loc="lower left")
 
 
@@ -61,4 +61,4 @@ def _confusion(axes: Axes, record: Record) -> None:
     axes.set_xticks(range(len(names)), names, rotation=45)
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
-    axes.set(title="Estimated group of each true one, %", xlabel="estimated", ylabel="true")
+    axes.set(title="Estimated group by true group, %", xlabel="estimated", ylabel="true")

@@ -1,4 +1,4 @@
-"""An evaluation by age group for readers: for the terminal, and as Markdown for a model card."""
+"""Tables of an evaluation by age group, for the terminal and as Markdown for a model card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HEADINGS = ("accuracy, %", "1-off, %", "in 90 % interval", "accepted", "interva
 
 
 def terminal(record: Record) -> RenderableType:
-    """Accuracy and 1-off of all rows, age groups, gender and race within 80 columns, and what else a user must know."""
+    """Accuracy and 1-off of all rows and by age group, gender and race within 80 columns, with notes below."""
     everyone = record["all"]
     first = everyone["accuracy_before_correction"]
     lines = [
@@ -28,8 +28,8 @@ def terminal(record: Record) -> RenderableType:
 def _known(record: Record) -> str:
     names = ", ".join(group["name"] for group in record["age_groups"])
     return (
-        f"The data tells no ages but groups: {names}. An estimate is in the group nearest to it, and an interval holds "
-        "the share of a group's years that lie inside."
+        f"The data has age groups instead of ages: {names}. An estimate counts for the group nearest to it; coverage "
+        "is the share of a group's years that lie inside the interval."
     )
 
 
@@ -46,7 +46,7 @@ def _cells(row: Record) -> list[str]:
 
 
 def markdown(record: Record) -> str:
-    """All tables, for a model card or a ticket. Every figure of a group of rows has its interval."""
+    """All tables as Markdown. Every figure of a group of rows has its interval."""
     everyone = record["all"]
     facts = [["Accuracy of the first estimate", with_ends(everyone["accuracy_before_correction"], "%", 1)]]
     for by, gap in record["gaps"].items():
@@ -57,7 +57,7 @@ def markdown(record: Record) -> str:
     rows = [
         [name, *(f"{count:,}" for count in counts)] for name, counts in zip(names, record["confusion"], strict=True)
     ]
-    confusion = ["## Confusion: true group by row, estimated one by column", markdown_table(["", *names], rows)]
+    confusion = ["## Confusion: true groups in rows, estimated groups in columns", markdown_table(["", *names], rows)]
     return document(record, _known(record), _HEADINGS, _full, facts, confusion)
 
 

@@ -1,4 +1,4 @@
-"""How far estimates are from ages: of all rows, and by age, gender, race and acceptance, with bootstrap intervals."""
+"""Errors of age estimates over all rows and by age, gender, race and acceptance, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _CURVE = np.arange(1, 101) / 100
 def groups_of(
     ages_N: np.ndarray, accepted_N: np.ndarray, labels: Mapping[str, np.ndarray], scale: Scale = YEARS
 ) -> list[Group]:
-    """All rows, then those of each band, of ages also of each decade, of each gender and race, and those accepted and
-    not; none is empty."""
+    """Groups of rows: all rows, each band, each decade (if ages are in years), each gender and race, accepted rows and
+    rows that are not accepted. Empty groups are left out."""
     bands = [(scale.by, name, low, high) for name, (low, high) in scale.bands.items()]
     if not scale.ranks:
         bands += [("decade", f"{low}-{low + 9}", low, low + 10) for low in range(0, int(ages_N.max()) + 1, 10)]
@@ -38,14 +38,15 @@ def assess(
     stds_N: np.ndarray | None = None,
     scale: Scale = YEARS,
 ) -> dict[str, Any]:
-    """Everything about the estimates of N >= 1 faces, as strict JSON types.
+    """All figures of the estimates of N >= 1 faces, as strict JSON types.
 
-    Years or ranks, shares in 0..1, CS and rank accuracy in per cent. Where there are subjects, whole subjects are
-    drawn for the intervals, and a row without one is its own; else rows are.
+    Errors are in years or ranks, shares in 0..1, CS and rank accuracy in per cent. If subjects are known, the bootstrap
+    resamples whole subjects, and a row without a subject counts as one subject; otherwise it resamples rows.
 
     Args:
         labels: `gender`, `race` and `subject` of the rows, as in cilf.datasets.faces.Faces.
-        stds_N: years, of the annotators whose mean an age is, for the ε-error; NaN where there is none.
+        stds_N: standard deviations of the annotators whose mean is the age, in years, for the ε-error; NaN where
+            unknown.
     """
     errors_N = np.abs(estimates.age - ages_N)
     columns = {
@@ -109,8 +110,8 @@ def assess(
 def _epsilon(
     estimates: Estimates, ages_N: np.ndarray, stds_N: np.ndarray, subjects_N: np.ndarray | None
 ) -> dict[str, Any] | None:
-    """The ε-error of the rows whose annotators' standard deviation is known, how many these are, and how many of them
-    have one so small that any error costs all; None where there are none."""
+    """The ε-error of the rows with a known standard deviation of annotators, the number of these rows, and how many of
+    them have a deviation so small that any error gives nearly 1. Returns None if no row has a deviation."""
     rows = np.flatnonzero(stds_N >= 0)
     if not len(rows):
         return None

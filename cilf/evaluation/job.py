@@ -1,4 +1,4 @@
-"""`cilf evaluate` from its options to its files; `evaluate_model` for who holds an estimator already."""
+"""`cilf evaluate`, from its options to its files; `evaluate_model` evaluates an estimator that is already loaded."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ from cilf.provenance import versions
 from cilf.storage import CHECKING, Location, check_output, locate, model_folder, write_all
 
 FILES = ("evaluation.json", "evaluation.md", "evaluation.png", "estimates.parquet")
-"""What an evaluation leaves in its folder."""
+"""Files that an evaluation writes into its folder."""
 
 _NAMED = 100
-"""Of the skipped rows, this many are named."""
+"""Largest number of skipped rows that are listed."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out."""
+    """Result of an evaluation."""
 
     record: dict[str, Any]
-    """evaluation.json: strict JSON types. Its main part is that of cilf.evaluation.groups.assess or, where groups are
-    all that is known of the faces, of cilf.evaluation.age_groups.assess."""
+    """Contents of evaluation.json, in strict JSON types. The main part comes from cilf.evaluation.groups.assess or, if
+    the data has age groups instead of ages, from cilf.evaluation.age_groups.assess."""
     estimates: pa.Table
-    """estimates.parquet: a row per face that was estimated; see cilf.evaluation.stream.Estimated.table."""
+    """Contents of estimates.parquet: a row per estimated face; see cilf.evaluation.stream.Estimated.table."""
 
     @property
     def figures(self) -> dict[str, Any]:
-        """For a model card, the point figures."""
+        """Figures for a model card, without intervals."""
         return self.record["figures"]
 
     def terminal(self) -> RenderableType:
-        """What there is, within 80 columns."""
+        """Summary for a terminal of 80 columns."""
         return (group_tables if self._by_group else tables).terminal(self.record)
 
     def markdown(self) -> str:
-        """All tables, for a model card or a ticket."""
+        """All tables as Markdown."""
         return (group_tables if self._by_group else tables).markdown(self.record)
 
     def picture(self) -> bytes:
@@ -105,7 +105,7 @@ def check_is_ours(output: Location) -> None:
     """Make sure that only an earlier evaluation is overwritten.
 
     Raises:
-        UsageError: files of the same names are of something else.
+        UsageError: the folder holds files of the same names that are no evaluation.
     """
     check_results(output, FILES, "evaluated_at")
 
@@ -114,12 +114,12 @@ def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str |
     """Estimate the ages of labelled faces, batch by batch, and measure the estimates.
 
     Args:
-        learned: who is on each row that the model has just been trained on, None where unknown, for the leakage. Left
-            out where this is no end of a training: then people of the data's other splits count.
+        learned: subject of each row that the model was just trained on, None where unknown; used for the leakage. If
+            left out (when no training precedes), the subjects of the data's other splits are used.
 
     Raises:
-        UsageError: not one row can be used.
-        JobError: the data could not be read to its end.
+        UsageError: no row can be used.
+        JobError: the data could not be read completely.
     """
     estimated = estimate_set(estimator, faces)
     rows = len(estimated.ids)
@@ -145,7 +145,7 @@ def evaluate_model(estimator: Estimator, faces: FaceSet, learned: Iterable[str |
 
 
 def _measured(estimated: Estimated, known: list[AgeGroup] | None, space: AgeSpace) -> dict[str, Any]:
-    """`figures` for a card, and all others, by age, by rank or by `known` groups."""
+    """`figures` for a card and all other figures, by age, by rank or, if given, by the age groups `known`."""
     estimates, labels, scale = estimated.estimates, estimated.groups, scale_of(space)
     if known is None:
         assessed = groups.assess(estimates, estimated.ages_N, labels, estimated.stds_N, scale)

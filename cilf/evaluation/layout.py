@@ -1,4 +1,4 @@
-"""How any evaluation's record is laid out: a compact table for the terminal, and a Markdown document."""
+"""Layout shared by all evaluations: a compact table for the terminal, and a Markdown document."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from rich.text import Text
 
 Record = Mapping[str, Any]
 Cells = Callable[[Record], Sequence[str]]
-"""Figures of a group of rows, but for its name and its number of rows."""
+"""Function that returns the table cells of a group of rows, without its name and its number of rows."""
 
 
 class Share(NamedTuple):
-    """The share of good estimates that stands beside the MAE."""
+    """The share of good estimates that is shown next to the MAE."""
 
     name: str
-    """In the record."""
+    """Key in the record."""
     heading: str
     meaning: str
-    """A sentence, or nothing where everyone knows."""
+    """A sentence that explains the share, or empty if it needs no explanation."""
 
 
 SHARES = {
     "years": Share("cs5", "CS(5)", ""),
     "ranks": Share("rank_accuracy", "accuracy", "Accuracy: the rank nearest to the estimate is the true one."),
 }
-"""By the unit of a record."""
+"""Shares by the unit of a record."""
 
 _TITLES = {
     "age": "By age",
@@ -40,30 +40,31 @@ _TITLES = {
     "judgement": "By the model's own judgement",
     "decade": "By decade",
 }
-"""Sections of the Markdown; the terminal shows all but decades."""
+"""Section headings of the Markdown; the terminal shows all sections except decades."""
 _SHOWN_SKIPS = 3
 
 
 def title(record: Record) -> str:
-    """What was measured on what, in one line."""
+    """Names of the model, the data and the split, in one line."""
     data = record["data"]
     name = data["path"].rstrip("/").rpartition("/")[2]
     return f"{record['model']} on {name}, split={data['split']}"
 
 
 def drawn(record: Record) -> str:
-    """What the intervals mean, in one line."""
+    """Description of the intervals, in one line."""
     bootstrap = record["bootstrap"]
     over = f"{bootstrap['units']:,} {bootstrap['over']}"
     return f"95 % bootstrap intervals over {over} ({bootstrap['resamples']:,} resamples)"
 
 
 def shown(record: Record, headings: Sequence[str], cells: Cells, own: Sequence[str]) -> RenderableType:
-    """For a terminal of 80 columns: a row for each group but the decades, and what else a user must know.
+    """Table for a terminal of 80 columns: a row for each group except decades, with notes below.
 
     Args:
-        headings: of the cells.
-        own: lines to stand among those that every evaluation has.
+        headings: headings of the cells.
+        cells: cells of a group.
+        own: notes of this evaluation, to go between those that every evaluation has.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 0, 0, 1))
     table.add_column("", overflow="fold", max_width=14)
@@ -108,12 +109,13 @@ def document(
     facts: Sequence[Sequence[str]],
     sections: Sequence[str] = (),
 ) -> str:
-    """Markdown: all groups, for a model card or a ticket.
+    """Markdown document with tables of all groups.
 
     Args:
-        unit: a sentence on what the figures are in.
-        headings: of the cells.
-        facts: names and values beside the tables of groups.
+        unit: a sentence that states the unit of the figures.
+        headings: headings of the cells.
+        cells: cells of a group.
+        facts: names and values of figures that are not by group.
         sections: headings and tables that only some evaluations have.
     """
     data, skipped, speed = record["data"], record["skipped"], record["speed"]
@@ -126,7 +128,7 @@ def document(
     parts = [
         f"# {plain(title(record))}",
         f"{data['evaluated']:,} faces, {skipped['total']:,} skipped. {over[0].upper()}{over[1:]}. "
-        f"{unit} Groups of fewer than {record['smallest_group']} rows are named without figures. "
+        f"{unit} Groups of fewer than {record['smallest_group']} rows are listed without figures. "
         f"CILF {record['versions']['cilf']}, {record['evaluated_at']}.",
         plain(record["leakage"]["told"]),
         groups([record["all"]]),
@@ -145,18 +147,18 @@ def document(
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns after the first are of numbers."""
+    """Markdown table; all columns after the first are right-aligned, as they hold numbers."""
     lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def ends(figure: Record, digits: int = 2) -> str:
-    """A figure's interval."""
+    """Text of a figure's interval."""
     return "–" if figure["low"] is None else f"{figure['low']:.{digits}f}–{figure['high']:.{digits}f}"
 
 
 def with_ends(figure: Record, unit: str = "", digits: int = 2, sign: str = "") -> str:
-    """A figure and its interval."""
+    """Text of a figure and its interval."""
     value = f"{figure['value']:{sign}.{digits}f}" + (f" {unit}" if unit else "")
     if figure["low"] is None:
         return value
@@ -164,10 +166,10 @@ def with_ends(figure: Record, unit: str = "", digits: int = 2, sign: str = "") -
 
 
 def percent(share: Record) -> str:
-    """A share in 0..1 and its interval."""
+    """Text of a share in 0..1 and its interval, in per cent."""
     return with_ends({name: None if value is None else 100 * value for name, value in share.items()}, "%", 1)
 
 
 def plain(text: str) -> str:
-    """Text that no Markdown table takes for its own."""
+    """Text on one line, with the characters escaped that would break a Markdown table."""
     return " ".join(text.split()).replace("|", r"\|")

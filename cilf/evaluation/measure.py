@@ -1,4 +1,4 @@
-"""Estimates of labelled faces against their ages: the figures of a model card, without intervals."""
+"""Figures of a model card, without intervals: estimates of labelled faces compared with their ages."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from cilf.evaluation.metrics import mae, nearest_ranks, summarise
 from cilf.evaluation.scale import YEARS, Scale
 
 BATCH = 64
-"""Images that go through the model at once."""
+"""Images per batch."""
 
 
 def estimate_all(estimator: Estimator, images_NHWC: np.ndarray) -> Estimates:
-    """Estimates of any number of images, uint8 [N, S, S, 3], in their order."""
+    """Estimate any number of images, uint8 [N, S, S, 3], in batches; the order stays the same."""
     return joined([estimator(images_NHWC[i : i + BATCH]) for i in range(0, len(images_NHWC), BATCH)])
 
 
 def joined(batches: list[Estimates]) -> Estimates:
-    """Batches of estimates, at least one, as one."""
+    """Concatenate one or more batches of estimates."""
     names = Estimates.__dataclass_fields__
     return Estimates(**{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names})
 
 
 def measure(estimates: Estimates, ages_N: np.ndarray, scale: Scale = YEARS) -> dict[str, Any]:
-    """How good estimates, intervals and judgement are: years or ranks, shares in 0..1, CS and accuracy in per cent."""
+    """Figures of estimates, intervals and judgement: years or ranks, shares in 0..1, CS and accuracy in per cent."""
     inside_N = (estimates.age_low <= ages_N) & (ages_N <= estimates.age_high)
     coverage = {}
     for name, (low, high) in scale.bands.items():

@@ -1,8 +1,8 @@
-"""`cilf evaluate --parts`: what each part of CILF-CIAE is worth to a trained model, and what correction is.
+"""`cilf evaluate --parts`: contribution of each part of CILF-CIAE and of correction to a trained model.
 
-Every face is estimated by the whole network and by the network without one part after another; of a part counts by how
-much the first estimate, the one before correction, gets worse. Of correction counts what it gains on the faces that it
-looks at again.
+Every face is estimated by the whole network, and by the network without each of its parts. The contribution of a part
+is the increase of the error of the first estimate, the one before correction, without it. The contribution of
+correction is its gain on the faces that get a second look.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from cilf.provenance import versions
 from cilf.storage import CHECKING, check_output, locate, model_folder, write_all
 
 FILES = ("parts.json", "parts.md")
-"""What is written."""
+"""Files that a run writes."""
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """N faces, and what was estimated of them."""
+    """N faces and their estimates."""
 
     faces: Faces
-    """Without pixels."""
+    """The faces, without pixels."""
     whole: Estimates
     without: dict[str, np.ndarray]
     """First estimates of the network without a part, float [N], by part."""
 
 
 def run(options: EvaluateOptions) -> int:
-    """Show and write what the parts are worth."""
+    """Print and write the contributions of the parts."""
     folder = model_folder(options.model)
     target = locate(options.output or f"runs/evaluate/{locate(options.model).path.rpartition('/')[2]}", CHECKING)
     faces = FaceSet(options.data, options.split, options.find)
@@ -70,15 +70,15 @@ def measure_parts(estimator: Estimator, faces: FaceSet) -> dict[str, Any]:
     """Estimate labelled faces with the whole network and without each of its parts.
 
     Returns:
-        parts.json, of strict JSON types: years, ranks or per cent, shares in 0..1.
+        The contents of parts.json, as strict JSON types: years, ranks or per cent, shares in 0..1.
 
     Raises:
-        UsageError: the model is not a CILF-CIAE, or not one row can be used.
-        JobError: the data could not be read to its end.
+        UsageError: the model is not a CILF-CIAE, or no row can be used.
+        JobError: the data could not be read completely.
     """
     parts = estimator.model.parts
     if not parts:
-        raise UsageError(f"--parts takes CILF-CIAE apart, and {estimator.card.name} is another system")
+        raise UsageError(f"--parts measures the parts of CILF-CIAE, but {estimator.card.name} is another system")
     seen = _seen(estimator, faces, parts)
     truth = Truth.of(estimator.card.model.ages.space, faces.age_groups, seen.faces.ages_N, seen.faces.groups)
     first_N = truth.errors(seen.whole.first_age)
@@ -115,7 +115,7 @@ def measure_parts(estimator: Estimator, faces: FaceSet) -> dict[str, Any]:
 
 
 def _seen(estimator: Estimator, faces: FaceSet, parts: Sequence[str]) -> _Seen:
-    """All rows that can be used."""
+    """Estimate all rows that can be used."""
     kept: list[Faces] = []
     whole: list[Estimates] = []
     without: dict[str, list[np.ndarray]] = {part: [] for part in parts}
@@ -138,7 +138,7 @@ def _first_without(estimator: Estimator, part: str, images_NHWC: np.ndarray) -> 
 
 
 def _correction(seen: _Seen, truth: Truth) -> dict[str, Any]:
-    """The share of faces that are looked at again, their error before and after, and the paired gain."""
+    """Share of faces that get a second look, their error before and after correction, and the paired gain."""
     whole = seen.whole
     again = np.flatnonzero(whole.corrections > 0)
     record: dict[str, Any] = {"rows": len(again), "share": len(again) / len(seen.faces)}
@@ -158,9 +158,9 @@ def _figures(columns: dict[str, np.ndarray], faces: Faces, rows: np.ndarray) -> 
 
 
 def terminal(record: Record) -> RenderableType:
-    """What there is, within 80 columns."""
+    """The results, within 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 0, 0, 1))
-    for heading in ("without", record["measure"], "above the whole"):
+    for heading in ("without", record["measure"], "increase"):
         table.add_column(heading, justify="left" if heading == "without" else "right")
     for line in _lines(record):
         table.add_row(*map(Text, line))
@@ -168,23 +168,23 @@ def terminal(record: Record) -> RenderableType:
 
 
 def markdown(record: Record) -> str:
-    """The same for a model card."""
-    table = markdown_table(("without", record["measure"], "above the whole"), _lines(record))
+    """The results as Markdown, for a model card."""
+    table = markdown_table(("without", record["measure"], "increase"), _lines(record))
     notes = " ".join([*_notes(record), f"CILF {record['versions']['cilf']}, {record['evaluated_at']}."])
-    return "\n\n".join([f"# {plain(title(record))}: what the parts are worth", plain(notes), table]) + "\n"
+    return "\n\n".join([f"# {plain(title(record))}: contributions of the parts", plain(notes), table]) + "\n"
 
 
 def _lines(record: Record) -> list[list[str]]:
     rest = [[plain(p["name"]), with_ends(p["error"]), with_ends(p["above_whole"], sign="+")] for p in record["parts"]]
-    return [["nothing: the whole", with_ends(record["whole"]), ""], *rest]
+    return [["(whole network)", with_ends(record["whole"]), ""], *rest]
 
 
 def _notes(record: Record) -> list[str]:
     bootstrap, correction = record["bootstrap"], record["correction"]
-    share = f"{correction['share']:.1%} of the faces are looked at again"
+    share = f"{correction['share']:.1%} of the faces get a second look"
     return [
         f"{record['data']['evaluated']:,} faces, first estimates; 95 % bootstrap over {bootstrap['units']:,} "
-        f"{bootstrap['over']}, {RESAMPLES:,} resamples, pairs of the same face.",
+        f"{bootstrap['over']}, {RESAMPLES:,} resamples, differences paired by face.",
         f"Correction: {share}, so nothing is gained."
         if not correction["rows"]
         else f"Correction: {share}; {record['measure']} of these {with_ends(correction['before'])} before and "

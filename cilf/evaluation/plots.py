@@ -1,4 +1,4 @@
-"""An evaluation by age or rank in one picture: how far off, for whom, and who knows? Eight panels tell at a glance."""
+"""Picture of an evaluation by age or rank: eight panels of errors by group, coverage, bias and calibration."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cilf.evaluation.layout import SHARES, Record, drawn, title
 
-# Okabe & Ito's palette: told apart by colour-blind readers too.
+# Okabe & Ito's palette, which colour-blind readers can distinguish.
 BLUE, _RED, GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
 
 DASHED: dict[str, Any] = {"color": _RED, "linestyle": "--", "linewidth": 1.3}
-"""What to compare with."""
+"""Style of reference lines."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -36,14 +36,14 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#e9e9e9",
     "figure.facecolor": "white",
     "legend.frameon": False,
-    # A name may hold a dollar sign.
+    # A name may contain a dollar sign.
     "text.parse_math": False,
     "legend.fontsize": 9,
 }
 
 
 def as_png(draw: Callable[[], Figure]) -> bytes:
-    """What a function draws, in the style of all figures, as a PNG of 150 pixels per inch."""
+    """Figure that `draw` returns, in the style of all figures, as a PNG of 150 pixels per inch."""
     with mpl.rc_context(STYLE):
         buffer = io.BytesIO()
         draw().savefig(buffer, format="png", dpi=150)
@@ -56,11 +56,11 @@ def picture(record: Record, estimates: pa.Table) -> bytes:
 
 
 def figure(record: Record, estimates: pa.Table) -> Figure:
-    """All panels.
+    """The figure with all panels.
 
     Args:
-        record: cilf.evaluation.job.Evaluation's.
-        estimates: with the columns age and estimate.
+        record: record of a cilf.evaluation.job.Evaluation.
+        estimates: table with the columns age and estimate.
     """
     space = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.04)
     drawing = Figure(figsize=(16, 8.6), layout=space)
@@ -94,12 +94,13 @@ def figure(record: Record, estimates: pa.Table) -> Figure:
 
 
 def of_kind(record: Record, by: str) -> list[Record]:
-    """The groups by age, gender ..."""
+    """The groups of one kind: age, gender and so on."""
     return [row for row in record["groups"] if row["by"] == by]
 
 
 def lines(axes: Axes, rows: Sequence[Record], name: str, scale: float = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A line per group, named with its rows, the first on top: places, values and whiskers of those not hidden."""
+    """Set up an axis with a line per group, the first on top, labelled with the name and the number of rows; returns
+    positions, values and whiskers of the groups that are not hidden."""
     axes.set_yticks(range(len(rows)), [f"{_short(row['group'])} ({row['rows']:,})" for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -117,11 +118,11 @@ def _short(name: str) -> str:
 
 
 def whisker_lengths(figures: Sequence[Record]) -> np.ndarray:
-    """Lengths down and up [2, M]; none where there is no interval."""
+    """Lengths of the whiskers to the lower and the upper end [2, M]; 0 where a figure has no interval."""
     ends = [(f["low"], f["high"]) if f["low"] is not None else (f["value"], f["value"]) for f in figures]
     values_M = np.array([f["value"] for f in figures])
     ends_M2 = np.array(ends, np.float64).reshape(-1, 2)
-    # A percentile interval need not hold the value itself.
+    # A percentile interval does not always contain the value itself.
     return np.maximum([values_M - ends_M2[:, 0], ends_M2[:, 1] - values_M], 0)
 
 
@@ -130,7 +131,7 @@ def _mae(axes: Axes, rows: Sequence[Record], record: Record, heading: str) -> No
     colours = [GREEN if rows[place]["by"] == "gender" else BLUE for place in places]
     whisker = {"ecolor": "#222222", "elinewidth": 1.2, "capsize": 2.5}
     axes.barh(places, values, xerr=whiskers, color=colours, height=0.62, error_kw=whisker)
-    # In a column of their own, where no whisker and no line runs through them.
+    # The values are in a column at the right, where no whisker or line crosses them.
     for place, value in zip(places, values, strict=True):
         axes.text(1, place, f"{value:.2f}", ha="right", va="center", transform=axes.get_yaxis_transform())
     mean = record["all"]["mae"]["value"]
@@ -144,7 +145,7 @@ def _coverage(axes: Axes, rows: Sequence[Record]) -> None:
     _points(axes, places, values, whiskers)
     axes.axvline(90, **DASHED)
     lowest = min([85.0, *(values - whiskers[0])])
-    axes.set(title="Truth inside the 90 % interval", xlabel="rows, % (dashed: the 90 % promised)")
+    axes.set(title="Truth inside the 90 % interval", xlabel="rows, % (dashed: nominal 90 %)")
     axes.set_xlim(max(0, 5 * (lowest // 5)), 101)
 
 
@@ -176,7 +177,7 @@ def _density(axes: Axes, ages_N: np.ndarray, estimates_N: np.ndarray, unit: str)
     whole = 10 if unit == "years" else 1
     limit = whole * float(np.ceil(max(ages_N.max(), estimates_N.max(), whole) / whole))
     edges = np.linspace(0, limit, 51)
-    # The scale starts below one row, so that a single one is seen; its bar shows only what can be there.
+    # The colour scale starts below one row, so that a single row is visible; the bar shows only possible counts.
     counts, _, _, image = axes.hist2d(ages_N, estimates_N, bins=[edges, edges], cmin=1, cmap="Blues", norm=LogNorm())
     image.set_clim(0.3, max(3, np.nanmax(counts)))
     axes.plot([0, limit], [0, limit], **DASHED)

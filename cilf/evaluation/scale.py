@@ -1,4 +1,4 @@
-"""What estimates are counted in, years or ranks of another kind, and the bands that errors are told by."""
+"""Unit of estimates, years or ranks, and the bands of true values by which errors are shown."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cilf.ages import AgeSpace
 from cilf.evaluation.metrics import BANDS
 
 _BANDS = 12
-"""More ranks are put together to this many bands: each is a line of every table and plot."""
+"""Largest number of bands; more ranks are merged, because each band is a line of every table and plot."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Years of age, or ranks."""
+    """The unit of estimates, years of age or ranks, and its bands."""
 
     unit: str
     """`years` or `ranks`."""
     by: str
-    """What a band is one of: `age` or `rank`."""
+    """What bands divide: `age` or `rank`."""
     bands: Mapping[str, tuple[float, float]]
-    """By name: the lowest true value in it, and the first above it."""
+    """Bands by name: the lowest true value in the band, and the first value above it."""
 
     @property
     def ranks(self) -> bool:
@@ -34,7 +34,7 @@ YEARS = Scale("years", "age", BANDS)
 
 
 def scale_of(space: AgeSpace) -> Scale:
-    """Years, or where the classes have names, a band of each name, or of some that follow one another."""
+    """YEARS, or, if the classes have names, ranks with a band for each name or for several consecutive names."""
     if space.names is None:
         return YEARS
     bands = {}

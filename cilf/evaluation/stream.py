@@ -1,4 +1,4 @@
-"""A stored set of faces through an estimator, batch by batch: no more pixels in memory than a few batches have."""
+"""Estimate a stored set of faces batch by batch, so that memory holds the pixels of only a few batches."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from cilf.evaluation.measure import BATCH, joined
 
 @dataclass(frozen=True)
 class Estimated:
-    """N faces and what the estimator says of them."""
+    """N faces and their estimates."""
 
     estimates: Estimates
     ages_N: np.ndarray
-    """float32 [N], years: the truth; NaN where only a group is known."""
+    """True ages, float32 [N], years; NaN where only a group is known."""
     ids: list[str]
     groups: dict[str, np.ndarray]
-    """As in Faces."""
+    """Labels of the faces, as in Faces."""
     stds_N: np.ndarray | None
-    """As in Faces; None where no row has one."""
+    """Standard deviations, as in Faces; None if no row has one."""
     skipped: tuple[Skipped, ...]
-    """Rows that are none of the N."""
+    """Rows that are not among the N faces."""
     seconds: float
-    """Reading, decoding and estimating, which overlap."""
+    """Wall time of reading, decoding and estimating, which overlap."""
     rate: float
-    """Images per second of the estimator alone; without its first batch, which warms it up, if there are more."""
+    """Images per second of the estimator alone, without the first batch (warm-up) if there are more."""
 
     def table(self) -> pa.Table:
-        """A row per face: id, the truth (`age` and, where annotators made it, `age_std`; or `age_group`, among the
-        groups), the estimate's columns, and the groups."""
+        """A row per face: id, the truth (`age` and, if known, the annotators' `age_std`; or `age_group`, among the
+        labels), the columns of the estimate, and the labels (`groups`)."""
         e = self.estimates
         truth = {} if "age_group" in self.groups else {"age": self.ages_N}
         if self.stds_N is not None:
@@ -59,11 +59,11 @@ class Estimated:
 
 
 def estimate_set(estimator: Estimator, faces: FaceSet | FaceSample) -> Estimated:
-    """Estimate all usable rows; a bar on stderr shows how far it is where that is a terminal.
+    """Estimate all usable rows, with a progress bar on stderr if that is a terminal.
 
     Raises:
-        UsageError: not one row can be used.
-        JobError: the data could not be read to its end.
+        UsageError: no row can be used.
+        JobError: the data could not be read completely.
     """
     started = time.perf_counter()
     estimates: list[Estimates] = []
@@ -97,13 +97,13 @@ def estimate_set(estimator: Estimator, faces: FaceSet | FaceSample) -> Estimated
 
 
 def usable(estimator: Estimator, batch: Faces) -> tuple[Faces, Estimates]:
-    """Estimate a batch: the faces that get a number and whose labels the model knows; the others are skipped."""
+    """Estimate a batch; faces without a finite estimate, or with a label outside the model's ranks, are skipped."""
     said = estimator(batch.images_NHWC)
     finite_N = np.isfinite(np.stack([getattr(said, name) for name in _NUMBERS])).all(axis=0)
     ranked_N = _ranked(estimator, batch)
     skipped = [Skipped(batch.ids[row], "the model gives no number") for row in np.flatnonzero(~finite_N)]
     skipped += [
-        Skipped(batch.ids[row], f"{batch.ages_N[row]:g} is none of the model's ranks")
+        Skipped(batch.ids[row], f"{batch.ages_N[row]:g} is not one of the model's ranks")
         for row in np.flatnonzero(finite_N & ~ranked_N)
     ]
     good = np.flatnonzero(finite_N & ranked_N)
@@ -112,7 +112,7 @@ def usable(estimator: Estimator, batch: Faces) -> tuple[Faces, Estimates]:
 
 
 def _ranked(estimator: Estimator, batch: Faces) -> np.ndarray:
-    """Which labels are ranks that the model knows, where it speaks of ranks, bool [N]."""
+    """Bool [N]: True where the label is one of the model's ranks, and everywhere if the model estimates ages."""
     ages = estimator.card.model.ages
     if ages.names is None:
         return np.ones(len(batch), bool)

@@ -1,4 +1,4 @@
-"""An evaluation by age or by rank for readers: for the terminal, and as Markdown for a model card."""
+"""Tables of an evaluation by age or by rank, for the terminal and as Markdown for a model card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cilf.evaluation.layout import SHARES, Record, document, ends, markdown_tabl
 
 
 def terminal(record: Record) -> RenderableType:
-    """Figures of all rows, bands, gender and race within 80 columns, and what else a user must know."""
+    """Figures of all rows and by band, gender and race within 80 columns, with notes below."""
     unit, share = record["unit"], SHARES[record["unit"]]
     columns = (
         f"MAE\n{unit}",
@@ -35,7 +35,7 @@ def _cells(row: Record, share: str) -> list[str]:
 
 
 def _notes(record: Record) -> list[str]:
-    """What the table leaves out, a line each."""
+    """Notes below the table, one line each."""
     everyone, risk, figures, unit = (record[name] for name in ("all", "risk_coverage", "figures", "unit"))
     first = everyone["mae_before_correction"]
     lines = [f"First estimate: MAE {with_ends(first)}; corrected {everyone['corrected']['value']:.1%} of rows."]
@@ -59,13 +59,13 @@ def _notes(record: Record) -> list[str]:
 
 
 def _over(record: Record) -> str:
-    """What an ε-error rests on."""
+    """The rows that an ε-error is measured on."""
     epsilon = record["epsilon_error"]
     return f"over {epsilon['rows']:,} rows, {epsilon['unsure']:,} of which have a deviation below half a year"
 
 
 def markdown(record: Record) -> str:
-    """All tables, for a model card or a ticket. Every figure of a group has its interval."""
+    """All tables as Markdown. Every figure of a group has its interval."""
     everyone, risk, unit = record["all"], record["risk_coverage"], record["unit"]
     accepted, share = risk["accepted"], SHARES[unit]
     facts = [["MAE of the first estimate", with_ends(everyone["mae_before_correction"], unit)]]
@@ -96,12 +96,12 @@ def markdown(record: Record) -> str:
 
 
 def over_groups(record: Record) -> str:
-    """What the mean of means is over."""
+    """The groups that the macro MAE is a mean over."""
     macro = record["macro_mae"]
     name = "decades" if "decades" in macro else "ranks"
     shown, there = len(macro[name]), macro["of"]
     few = f" (the others have fewer than {record['smallest_group']} rows)" * (shown < there)
-    return f"{shown} of {there} {name}{few}, each counting the same"
+    return f"{shown} of {there} {name}{few}, with equal weights"
 
 
 def _full(row: Record, share: str) -> list[str]:
