@@ -1,4 +1,4 @@
-"""`cilf demo`: real photographs, labelled with local Ray and shown as a table and a picture."""
+"""`cilf demo`: label real photographs with a local Ray, and show the ages as a table and a picture."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from cilf.config import DemoOptions
 
 
 def demo(options: DemoOptions = DemoOptions()) -> int:
-    """Write the photographs, label them as `cilf label` does, and show the ages beside what is known of them.
+    """Write the photographs, label them as `cilf label` does, and show the estimated ages next to the known ones.
 
-    Nothing is deleted: photographs that are already there stay as they are and are labelled again.
+    Nothing is deleted: photographs that exist already stay as they are and are labelled again.
 
     Raises:
-        UsageError: the folder holds files that no demo has made, or cannot be written.
+        UsageError: the folder holds files but was not made by a demo, or it cannot be written.
     """
     from cilf.demo.job import run
 

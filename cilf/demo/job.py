@@ -1,4 +1,4 @@
-"""`cilf demo` from its options to what it shows."""
+"""`cilf demo`, from its options to its output."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ Query the labels, for example with DuckDB in Python:
 
 
 def claim(folder: Path) -> None:
-    """Make the folder and mark it as the demo's, or find that mark.
+    """Make the folder and mark it as the demo's, unless it has the mark already.
 
     Raises:
-        UsageError: the folder holds files that no demo has made, or cannot be written.
+        UsageError: the folder holds files but no mark, or it cannot be written.
     """
     try:
         if not (folder / _MARKER).is_file():
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 raise UsageError(
-                    f"{folder} is not empty and was not made by this version of `cilf demo`, which only writes into a "
-                    "folder of its own: name a new or empty one with --folder, or move this one away"
+                    f"{folder} is not empty and was not made by this version of `cilf demo`, which writes only into "
+                    "folders that it has made: name a new or empty folder with --folder, or move this one away"
                 )
         check_output(locate(str(folder)), "the demo's folder")
         write(locate(str(folder)) / _MARKER, _MARKED.encode())
@@ -72,21 +72,21 @@ def claim(folder: Path) -> None:
 
 
 def newest(output: Path) -> list[dict[str, Any]]:
-    """The rows of the newest run in OUTPUT, in the order in which they are shown."""
+    """Rows of the newest run in OUTPUT, in the order of the table."""
     rows = pads.dataset(output / "labels", partitioning="hive").to_table().to_pylist()
     run = max(row["run"] for row in rows)
     return sorted((row for row in rows if row["run"] == run), key=_place)
 
 
 def _place(row: dict[str, Any]) -> tuple[bool, int, Path]:
-    """People by age, the portrait in its formats, its other versions, and all else by name."""
+    """Sort key: people by age, the portrait in its formats, its other versions, and then all other files by name."""
     file, order = Path(row["uri"]), [*people(), *FORMATS]
     is_other = known(file) is None
     return is_other, len(order) if is_other or file.name not in order else order.index(file.name), file
 
 
 def table(labels: list[dict[str, Any]]) -> Table:
-    """One line per face, and one per photograph without."""
+    """Table with one line per face, and one line per photograph without a face."""
     out = Table(box=None, pad_edge=False, header_style="bold")
     for heading, justify in (("file", "left"), ("known", "left"), ("age", "right"), ("90 % interval", "right")):
         out.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def _lines(row: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def summary(labels: list[dict[str, Any]]) -> Iterator[str]:
-    """What the table shows, in a few lines."""
+    """Summary of the table, in a few lines."""
     faces = [face for row in labels for face in row["faces"]]
     yield f"\n{sum(face['accepted'] for face in faces)} of {len(faces)} estimates are accepted."
     by_name = {Path(row["uri"]).name: row["faces"] for row in labels if known(Path(row["uri"]))}

@@ -1,4 +1,4 @@
-"""The demo's photographs: people of all ages, one portrait saved and changed in many ways, and other files."""
+"""The demo's photographs: people of all ages, one portrait in several formats and edits, and other files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMATS = ("portrait.png", "portrait.jpg", "portrait.webp", "portrait.avif")
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of somebody's age, in years."""
+    """Known range of somebody's age, in years."""
 
     low: int
     high: int | None
@@ -40,7 +40,7 @@ known."""
 
 
 def known(photograph: Path) -> Known | None:
-    """What is known of the ages in one of the demo's photographs; None of all others."""
+    """Known age range of the person in one of the demo's photographs; None for all other photographs."""
     if photograph.parent.name == PORTRAIT:
         return ASTRONAUT
     return people().get(photograph.name) if photograph.parent.name == PEOPLE else None
@@ -54,7 +54,7 @@ def people() -> dict[str, Known]:
 
 
 def make(folder: Path) -> None:
-    """Write all photographs into `folder`. Files that are already there stay as they are."""
+    """Write all photographs into `folder`. Files that exist already stay as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".making-", dir=folder.parent) as unfinished:
         draw(Path(unfinished))
@@ -82,7 +82,7 @@ def _portrait(picture: Image.Image, folder: Path) -> None:
     for name, change in _CHANGES.items():
         change(picture).save(folder / f"{name}.jpg", quality=92)
     sideways = Image.Exif()
-    sideways[0x0112] = 6  # stored turned to the left; a viewer turns it upright
+    sideways[0x0112] = 6  # the pixels are turned to the left; a viewer turns them upright
     picture.transpose(Image.Transpose.ROTATE_90).save(folder / "turned-by-exif.jpg", exif=sideways, quality=92)
 
 
@@ -103,7 +103,7 @@ def _others(portrait: Image.Image, folder: Path) -> None:
 
 
 def _in_the_dark(portrait: Image.Image) -> Image.Image:
-    """An eighth of the light, and the noise of a sensor at its limit."""
+    """An eighth of the light, with the noise of a sensor at high gain."""
     noise = np.random.default_rng(0).normal(0, 8, (portrait.height, portrait.width, 3))
     return Image.fromarray(np.clip(np.asarray(portrait) / 8 + noise, 0, 255).astype(np.uint8))
 

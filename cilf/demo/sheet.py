@@ -1,4 +1,4 @@
-"""The contact sheet: every photograph, with a scale below that shows what is known, the interval and the estimate."""
+"""The contact sheet: every photograph, with a scale below that shows known age, interval and estimate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from cilf.demo.photographs import Known, known
 
 _DRAWN = 2
-"""All is drawn so many times as large and then reduced, for smooth edges."""
+"""The sheet is drawn this many times as large and then reduced, for smooth edges."""
 _SIDE, _GAP, _MARGIN, _COLUMNS = 232, 28, 44, 5
 _LEGEND, _HEADING, _CELL = 116, 64, _SIDE + 104
 _WIDTH = 2 * _MARGIN + _COLUMNS * (_SIDE + _GAP) - _GAP
@@ -21,15 +21,15 @@ _OLDEST = 100
 
 _PAPER, _INK, _GREY, _LINE, _KNOWN = "#fbfaf7", "#22252b", "#7c8087", "#d9d8d2", "#cfe0f2"
 ACCEPTED, DOUBTED, FAILED = "#1b7f5c", "#c2571a", "#b3261e"
-"""Colours of estimates that are accepted and that are not, and of files without an image."""
+"""Colours of accepted estimates, of estimates that are not accepted, and of files without an image."""
 
 _TITLES = {
     "people": "People of all ages",
-    "portrait": "One portrait, saved and changed in many ways",
+    "portrait": "One portrait in several formats and edits",
     "others": "Other files",
 }
 _MEANING = (
-    "Dot: estimate.  Line: 90 % interval.  Band: what is known of the age.  "
+    "Dot: estimate.  Line: 90 % interval.  Band: known age.  "
     "Green: accepted.  Orange and hollow: not accepted."
 )
 _SOURCES = (
@@ -40,10 +40,10 @@ Row = dict[str, Any]
 
 
 def contact_sheet(labels: list[Row]) -> Image.Image:
-    """All photographs, with a section for each of their folders.
+    """Draw all photographs, with a section for each folder.
 
     Args:
-        labels: rows as labelling writes them, those of a folder one after the other.
+        labels: rows as labelling writes them, grouped by folder.
     """
     by_folder = groupby(labels, key=lambda row: Path(row["uri"]).parent.name)
     sections = [(name, list(rows)) for name, rows in by_folder]
@@ -79,7 +79,7 @@ def _cell(page: _Page, left: float, top: float, row: Row) -> None:
 
 
 def _verdict(faces: list[Row]) -> tuple[str, str]:
-    """The words and their colour above the scale."""
+    """Text above the scale, and its colour."""
     accepted = sum(face["accepted"] for face in faces)
     colour = ACCEPTED if accepted == len(faces) else DOUBTED
     if len(faces) > 1:
@@ -88,7 +88,7 @@ def _verdict(faces: list[Row]) -> tuple[str, str]:
 
 
 def _scale(page: _Page, left: float, top: float, faces: list[Row], fact: Known | None) -> None:
-    """Ages from left to right: what is known as a band, intervals as lines, estimates as dots."""
+    """Draw ages from left to right: the known age as a band, intervals as lines, estimates as dots."""
 
     def at(age: float) -> float:
         return left + _SIDE * min(max(age, 0), _OLDEST) / _OLDEST
@@ -113,7 +113,7 @@ def _legend(page: _Page, top: float) -> None:
 
 
 def _picture(row: Row) -> Image.Image:
-    """A photograph, fitted into a square, with boxes around its faces; with several, each has its age."""
+    """A photograph, fitted into a square, with boxes around its faces and, if there are several, their ages."""
     side = _SIDE * _DRAWN
     with Image.open(row["uri"]) as image:
         picture = ImageOps.pad(ImageOps.exif_transpose(image).convert("RGB"), (side, side), color=_PAPER)
@@ -131,7 +131,7 @@ def _picture(row: Row) -> Image.Image:
 
 
 def _label(draw: ImageDraw.ImageDraw, at: tuple[float, float], words: str, colour: str, anchor: str) -> None:
-    """White words on a coloured ground; `at` is in pixels of what is drawn on."""
+    """Draw white text on a coloured background; `at` is in pixels of the image that is drawn on."""
     font = _font(15 * _DRAWN)
     x1, y1, x2, y2 = draw.textbbox(at, words, font=font, anchor=anchor)
     draw.rounded_rectangle((x1 - 8, y1 - 6, x2 + 8, y2 + 6), 8, fill=colour)
@@ -144,14 +144,14 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 class _Page:
-    """Paper to draw on in pixels of the finished sheet."""
+    """Canvas whose coordinates are pixels of the finished sheet."""
 
     def __init__(self, width: int, height: int) -> None:
         self.image = Image.new("RGB", (width * _DRAWN, height * _DRAWN), _PAPER)
         self.draw = ImageDraw.Draw(self.image)
 
     def paste(self, picture: Image.Image, left: float, top: float) -> None:
-        """`picture` is _DRAWN times as large already."""
+        """Paste a picture that is already _DRAWN times as large."""
         self.image.paste(picture, (round(left * _DRAWN), round(top * _DRAWN)))
 
     def box(self, corners: tuple[float, float, float, float], fill: str) -> None:

@@ -1,4 +1,4 @@
-"""`cilf card` from its options to the files it writes."""
+"""`cilf card`, from its options to the files that it writes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from cilf.urls import split
 def run(options: CardOptions) -> int:
     """See cilf.model_card.card."""
     if split(options.model)[0] != "file":
-        raise UsageError(f"MODEL {options.model} is a URL; the card is written for a model in a folder on this machine")
+        raise UsageError(f"MODEL {options.model} is a URL; `cilf card` needs a model in a folder on this machine")
     folder = model_folder(options.model)
     card = read_card(folder)
     figures = {name: value for url in options.results for name, value in _results(url, card)}
     card = card.model_copy(update={"figures": {**card.figures, **figures}})
     write_card(card, folder)
     (folder / PAGE_FILE).write_text(page(card), encoding="utf-8")
-    print(f"the card has {len(card.figures)} results: {folder / PAGE_FILE}")
+    print(f"wrote {folder / PAGE_FILE} with {len(card.figures)} results")
     return 0
 
 
 def _results(url: str, card: Card) -> Iterator[tuple[str, Any]]:
-    """What a folder of `cilf evaluate` tells, by name on the card."""
+    """Results in a folder of `cilf evaluate`, as pairs of the name on the card and the figures."""
     records = [(name, record) for name in FILES if (record := _record(url, name)) is not None]
     if not records:
-        raise UsageError(f"RESULTS {url} holds none of {', '.join(FILES)}: give the --output of `cilf evaluate`")
+        raise UsageError(f"RESULTS {url} has none of {', '.join(FILES)}: name the --output folder of `cilf evaluate`")
     for name, record in records:
         if record.get("model") != card.name:
-            raise UsageError(f"{name} in {url} is of the model {record.get('model')}, not of {card.name}")
+            raise UsageError(f"{name} in {url} belongs to the model {record.get('model')}, not to {card.name}")
         yield figures_of(name, record)
 
 

@@ -1,4 +1,4 @@
-"""card.md: what a model is, for whom it is, and how good it is, from its model.json alone."""
+"""card.md, generated from model.json alone: description of a model, its intended use, and its measured quality."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from cilf.model_card.results import DEGRADED, percent, sections
 
 PAGE_FILE = "card.md"
 
-_USES = """Estimates of how old faces look, over many photographs: statistics of a corpus, searches, a choice of
-what people look at. Read the interval with the age, and leave out what is not accepted.
+_USES = """Intended use: estimates of apparent age over many photographs, such as statistics of a corpus, search, and
+the selection of photographs for people to review. Read each age with its interval, and leave out estimates that
+are not accepted.
 
-Not for decisions about a person: no proof of age, no access control, no policing, hiring or insurance. The
-model repeats what its data says of how old people look, and its errors differ between groups of people."""
+Not intended: decisions about a person, such as proof of age, access control, policing, hiring or insurance. The
+model reproduces the biases of its training data, and its errors differ between groups of people."""
 
 _MOVE = """Labels keep the fingerprint of the model that made them, and labels of two models never mix. A new
-model labels into a folder of its own beside the old one's. `OUTPUT/current.json` names the model that readers
-take, and changes once the new one has a row for every photograph of the old one:
+model writes its labels into its own folder, next to that of the old one. `OUTPUT/current.json` names the model
+whose labels readers use; it changes once the new model has a row for every photograph that the old one labelled:
 
     cilf label PHOTOGRAPHS OUTPUT --model {name} --dry-run    # what it will cost
     cilf label PHOTOGRAPHS OUTPUT --model {name}
@@ -35,17 +36,17 @@ def page(card: Card) -> str:
         f"# {card.name}",
         card.summary,
         "This page is made from `model.json` by `cilf card`.",
-        *(["## For whom, and for whom not", _USES] if card.model.ages.names is None else []),
+        *(["## Intended use", _USES] if card.model.ages.names is None else []),
         "## Licence and terms",
         card.licence,
         *_material(card),
-        "## How good it is",
-        *(sections(card.figures) if card.figures else ["Nothing has been measured."]),
+        "## Results",
+        *(sections(card.figures) if card.figures else ["Nothing has been measured yet."]),
         *_failings(card.figures),
-        "## How much of the method is in use",
+        "## Parts of the method in use",
         "CILF-CIAE is described in [arXiv 2312.01758](https://arxiv.org/abs/2312.01758).",
         method(card),
-        "This project's own:",
+        "Additions of this project:",
         "\n".join(f"- {line}" for line in own_parts(card)),
         "## Moving a corpus to this model",
         _MOVE.format(name=card.name),
@@ -54,31 +55,31 @@ def page(card: Card) -> str:
 
 
 def _material(card: Card) -> Iterator[str]:
-    """What it was made from, as far as the card tells."""
+    """Training data and size of the model, if the card has a recipe."""
     training, size = card.training, card.model.images.size
     recipe = training.get("recipe")
     if recipe is None:
         return
     data = ", ".join(plain(name) for name in _data(recipe["data"]))
     yield (
-        f"Learned from {data}: {training['fitted_faces']:,} faces, {recipe['epochs']} epochs at up to {size} pixels; "
-        f"{training['held_out_faces']:,} further ones calibrate judgement and intervals."
-        + (f" {training['parameters']:,} learned numbers." if "parameters" in training else "")
+        f"Trained on {data}: {training['fitted_faces']:,} faces, {recipe['epochs']} epochs at up to {size} pixels; "
+        f"{training['held_out_faces']:,} held-out faces calibrate judgement and intervals."
+        + (f" {training['parameters']:,} learned parameters." if "parameters" in training else "")
     )
 
 
 def _data(data: Any) -> list[str]:
-    """Names of all sources of a recipe, which may be one or several."""
+    """Names of a recipe's sources; `data` is one source or a list of them."""
     sources = [data] if isinstance(data, Mapping) else data
     sources = [*sources, *(more for source in sources for more in source.get("more", ()))]
     return [source["path"].rstrip("/").rpartition("/")[2] for source in sources]
 
 
 def _failings(figures: Mapping[str, Any]) -> Iterator[str]:
-    """Where the figures are worst."""
+    """Section that lists the worst figures of each result."""
     lines = [line for name, result in figures.items() for line in _worst(plain(name), result)]
     if lines:
-        yield "## Known failings"
+        yield "## Known weaknesses"
         yield "\n".join(f"- {line}" for line in lines)
 
 
@@ -88,10 +89,10 @@ def _worst(name: str, result: Mapping[str, Any]) -> Iterator[str]:
     elif coverage := result.get("interval_coverage"):
         errors = {band: result[f"mae {band}"] for band in coverage if band != "all"}
         band = max(errors, key=errors.__getitem__)
-        yield f"{name}: the largest errors are at {band} (MAE {errors[band]:.1f}, {result['mae']:.1f} overall)."
+        yield f"{name}: errors are largest in the band {band} (MAE {errors[band]:.1f}, {result['mae']:.1f} overall)."
         least = min(coverage, key=coverage.__getitem__)
         if round(coverage[least], 2) < 0.9:
-            yield f"{name}: intervals hold the truth least often at {least}: {percent(coverage[least])}, not 90 %."
+            yield f"{name}: coverage of the 90 % interval is lowest in the band {least}: {percent(coverage[least])}."
 
 
 def _worst_degradation(name: str, result: Mapping[str, Any]) -> Iterator[str]:
@@ -100,6 +101,6 @@ def _worst_degradation(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         kind = max(measured, key=lambda each: measured[each]["above_clean"])
         row = measured[kind]
         yield (
-            f"{name}: “{plain(kind)}” does the most harm: {row['above_clean']:+.1f} ({result['measure']}), and "
-            f"{percent(row['covered'])} of the intervals hold the truth."
+            f"{name}: the worst degradation is “{plain(kind)}”: {row['above_clean']:+.1f} ({result['measure']}), and "
+            f"{percent(row['covered'])} of the intervals contain the truth."
         )

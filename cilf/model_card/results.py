@@ -1,4 +1,4 @@
-"""Results of `cilf evaluate` as the figures of a card, and these as tables."""
+"""Figures of a card, taken from results of `cilf evaluate`, and their Markdown tables."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from cilf.evaluation.layout import markdown_table, plain
 Figures = Mapping[str, Any]
 
 FILES = ("evaluation.json", "degraded.json", "parts.json")
-"""What `cilf evaluate` leaves: its usual result, and those of --degraded and --parts."""
+"""Files that `cilf evaluate` writes: the usual result, and those of --degraded and --parts."""
 
 DEGRADED, PARTS = ", degraded", ", parts"
-"""Endings of the names of such results on a card."""
+"""Suffixes of the names of these results on a card."""
 
 _OF_DEGRADATIONS = ("error", "above_clean", "moved", "covered", "accepted")
 
 
 def figures_of(file: str, record: Figures) -> tuple[str, Figures]:
-    """The name of a result on a card, such as `utkface, split=val, degraded`, and its point figures."""
+    """Name of a result on a card, such as `utkface, split=val, degraded`, and its figures without intervals."""
     data = record["data"]
     name = f"{data['path'].rstrip('/').rpartition('/')[2]}, split={data['split']}"
     if file == "degraded.json":
@@ -44,12 +44,12 @@ def _parts(record: Figures) -> Figures:
 
 
 def percent(share: float) -> str:
-    """A share in 0..1."""
+    """Text of a share in 0..1, in per cent."""
     return f"{100 * share:.0f} %"
 
 
 def sections(figures: Figures) -> Iterator[str]:
-    """A heading and a table for each result but those of parts, which stand beside the method."""
+    """A heading and a table for each result, except those of parts, which are in the table of the method."""
     for name, result in figures.items():
         if name.endswith(PARTS):
             continue
@@ -62,7 +62,7 @@ def _table(result: Figures) -> str:
 
 
 def _by_age(result: Figures) -> str:
-    """MAE and coverage by band, and all else in a line."""
+    """Table of MAE and coverage by band, with the other figures in a line below."""
     coverage = result["interval_coverage"]
     bands = [name for name in coverage if name != "all"]
     unit = "ranks" if "rank_accuracy" in result else "years"
@@ -70,7 +70,7 @@ def _by_age(result: Figures) -> str:
         ["", "all", *bands],
         [
             [f"MAE, {unit}", f"{result['mae']:.2f}", *(f"{result[f'mae {band}']:.1f}" for band in bands)],
-            ["truth inside the 90 % interval", *(percent(coverage[band]) for band in ("all", *bands))],
+            ["coverage of the 90 % interval", *(percent(coverage[band]) for band in ("all", *bands))],
         ],
     )
     return f"{table}\n\n{' '.join(_more(result, unit))}"
@@ -80,21 +80,20 @@ def _more(result: Figures, unit: str) -> Iterator[str]:
     share = f"CS(5) {result['cs5']:.1f} %, " if unit == "years" else ""
     yield (
         f"{result['rows']:,} faces; {share}bias {result['bias']:+.1f}, median error "
-        f"{result['median_absolute_error']:.1f}, mean width of an interval {result['interval_width']:.0f} {unit}."
+        f"{result['median_absolute_error']:.1f}, mean interval width {result['interval_width']:.0f} {unit}."
     )
     accepted = result["mae_accepted"]
     if accepted is not None:
         yield f"{percent(result['accepted'])} of the estimates are accepted; their MAE is {accepted:.2f}."
     for by, gap in result.get("gaps", {}).items():
         yield (
-            f"The largest gap between two groups by {by} is {gap['value']:.1f} {unit} of MAE "
-            f"({gap['highest']} against {gap['lowest']})."
+            f"The largest gap by {by} is {gap['value']:.1f} {unit} of MAE ({gap['highest']} against {gap['lowest']})."
         )
 
 
 def _by_group(result: Figures) -> str:
     table = markdown_table(
-        ["faces", "right group", "right or next to it", "accepted"],
+        ["faces", "right group", "at most one group off", "accepted"],
         [
             [
                 f"{result['rows']:,}",
@@ -107,7 +106,7 @@ def _by_group(result: Figures) -> str:
 
 
 def _degradations(result: Figures) -> str:
-    """One row per degradation of the same faces."""
+    """Table with one row per degradation; all rows have the same faces."""
     unit = result["unit"]
 
     def line(name: str, row: Figures) -> list[str]:
@@ -116,5 +115,5 @@ def _degradations(result: Figures) -> str:
         shares = (percent(row[column]) for column in ("covered", "accepted"))
         return [plain(name), str(row["rows"]), f"{row['error']:.2f}", f"{row['moved']:.2f}", *shares]
 
-    headings = ["", "faces", result["measure"], f"estimate moved, {unit}", "truth in the 90 % interval", "accepted"]
+    headings = ["", "faces", result["measure"], f"estimate moved, {unit}", "coverage of the 90 % interval", "accepted"]
     return markdown_table(headings, [line(name, row) for name, row in result["of"].items()])

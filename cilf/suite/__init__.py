@@ -1,1 +1,1 @@
-"""Systems of the field side by side: trained alike, measured alike, in one table. `cilf evaluate --suite`."""
+"""`cilf evaluate --suite`: train and measure several systems under the same conditions, and compare them in tables."""

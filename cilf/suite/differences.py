@@ -1,4 +1,4 @@
-"""Where systems differ: their errors by band of true ages or ranks, and against one of them, face by face."""
+"""Differences between systems: errors by band of true ages or ranks, and paired differences from a reference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cilf.evaluation.scale import scale_of
 from cilf.suite.result import Entry, Result
 
 _FACE = ["fold", "id", "again"]
-"""What tells a face from others: a photograph may show several, all of which have its id."""
+"""Key of a face. The id alone is not unique: all faces of a photograph have the photograph's id."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Band:
 
     name: str
     faces: int
-    """Over all folds, of the system that was measured on the most."""
+    """Number of faces over all folds, for the system that was measured on the most faces."""
     mae: list[float | None]
-    """Of each system; None of one with too few faces for a figure."""
+    """MAE of each system; None for a system with too few faces."""
 
 
 def faces(system: Entry) -> pd.DataFrame:
-    """A row per face, over all folds: truth, error (absolute, mean over the seeds), id and, where known, subject."""
+    """Table of a system's faces over all folds: truth, absolute error (mean over the seeds), id and, if known, subject."""
     rows = pd.concat([_rows(result) for result in system.results])
     columns = {"truth": ("truth", "first"), "error": ("error", "mean"), "subject": ("subject", "first")}
     return rows.groupby(_FACE, dropna=False, sort=False).agg(**columns)
@@ -56,10 +56,10 @@ def _rows(result: Result) -> pd.DataFrame:
 
 
 def by_band(systems: Sequence[Entry], measured: Sequence[pd.DataFrame]) -> list[Band]:
-    """The bands of a data set that have faces, the lowest first, with the errors of the systems in their order.
+    """Bands of a data set that contain faces, the lowest first, with the MAE of each system in the order of `systems`.
 
     Args:
-        measured: `faces` of each system.
+        measured: result of `faces` for each system.
     """
     bands = []
     for name, (low, high) in scale_of(systems[0].results[0].run.recipe.model.ages.space).bands.items():
@@ -71,13 +71,13 @@ def by_band(systems: Sequence[Entry], measured: Sequence[pd.DataFrame]) -> list[
 
 
 def against(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float | None] | None:
-    """By how much our MAE is above theirs over the faces that both have, with its 95 % bootstrap interval over people,
-    or over faces where people are not known; None where they have no face in common."""
+    """Difference of MAE, `ours` minus `theirs`, over the faces that both have, with a 95 % bootstrap interval over
+    subjects, or over faces if subjects are unknown. Returns None if they have no face in common."""
     both = ours.index.intersection(theirs.index)
     if not len(both):
         return None
     ours, theirs = ours.loc[both], theirs.loc[both]
-    # A face may be tested in several folds, and is no more than one all the same.
+    # A face that is tested in several folds is still one unit of the bootstrap.
     itself = both.get_level_values("id").astype(str) + " itself"
     units = ours.subject.where(ours.subject.notna(), itself).to_numpy(object)
     everyone = Group("all", "all", np.arange(len(both)))

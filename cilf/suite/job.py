@@ -1,4 +1,4 @@
-"""`cilf evaluate --suite` from its options to its tables: train what is not trained yet, then put it side by side."""
+"""`cilf evaluate --suite`, from its options to its tables: train the runs that are missing, then write the tables."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from cilf.suite.table import check_tables, write_tables
 from cilf.training.run_folder import check_recipe
 
 MEASURED = "evaluation.json"
-"""The last file of a run: what has it is done."""
+"""The last file that a run writes: a folder that has it holds a finished run."""
 
 
 class Trainer:
-    """An actor that trains one run after the other, calibrates and measures it.
+    """Ray actor that trains, calibrates and measures one run at a time.
 
     Args:
-        sharing: how many of them share a machine's cores.
+        sharing: number of actors that share a machine's cores.
     """
 
     def __init__(self, sharing: int) -> None:
         import torch
 
-        # Ray gives an actor that claims no CPU one thread; the workers rest while it calibrates and measures.
+        # Ray gives an actor without CPUs one thread. It can use all cores, as the workers are idle during calibration
+        # and measurement.
         torch.set_num_threads(max(1, cores() // sharing))
 
     def train(self, run: Run, url: str) -> str | None:
-        """Train and measure a run; None, or why that cannot be done."""
+        """Train and measure a run; returns None, or the error message if that fails."""
         from cilf.training.job import train_recipe
 
         try:
@@ -48,11 +49,11 @@ class Trainer:
 
 
 def run(options: EvaluateOptions) -> int:
-    """Train and measure every run that is not done, and write the tables; all in the folder DATA.
+    """Train and measure every run that is not finished, and write the tables; all files go to the folder DATA.
 
     Raises:
-        UsageError: the suite cannot be used, or the folder holds runs of another one.
-        JobError: some runs have failed; the tables have the others.
+        UsageError: the suite cannot be used, or the folder holds runs of another suite.
+        JobError: some runs failed; the tables contain the others.
     """
     runs, output = read_suite(Path(options.model)), locate(options.data, CHECKING)
     given = {
@@ -63,29 +64,29 @@ def run(options: EvaluateOptions) -> int:
         "--split": options.split != EvaluateOptions.split,
     }
     for wrong in (name for name, there in given.items() if there):
-        raise UsageError(f"--suite goes without {wrong}: cilf evaluate --suite SUITE OUTPUT is all it takes")
+        raise UsageError(f"--suite cannot be combined with {wrong}: use cilf evaluate --suite SUITE OUTPUT")
     check_output(output)
     check_tables(runs, output)
     command = f"cilf evaluate --suite {options.model} {options.data}"
     left = [each for each in runs if not done(each, output)]
     for each in left:
         if each.seed == runs[0].seed:
-            build_network(each.recipe.model, load_weights=False)  # what cannot be built is better known now
+            build_network(each.recipe.model, load_weights=False)  # fail early if a network cannot be built
     failed: list[str] = []
     if left:
-        print(f"{len(left)} of {len(runs)} runs to train; the others are done", flush=True)
+        print(f"{len(left)} of {len(runs)} runs to train; the others are finished", flush=True)
         with running(options.cluster) as cluster:
             failed = train_all(left, output, cluster)
     results = [Result.read(each, output / each.place) for each in runs if done(each, output)]
     written = write_tables(runs, results, output, command) if results else []
     if failed:
-        raise JobError(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again ({failed[0]})")
+        raise JobError(f"{len(failed)} of {len(runs)} runs failed; run the same command to retry them ({failed[0]})")
     print(f"{', '.join(written)} are in {output.url}")
     return 0
 
 
 def done(each: Run, output: Location) -> bool:
-    """Whether the run is there to its end.
+    """True if the run is finished.
 
     Raises:
         UsageError: its folder holds a run of another recipe.
@@ -96,9 +97,9 @@ def done(each: Run, output: Location) -> bool:
 
 
 def train_all(runs: list[Run], output: Location, cluster: Cluster) -> list[str]:
-    """Train as many runs at once as the cluster has room for, each in an actor; what failed, a line each.
+    """Train runs in parallel, as many as the cluster has GPUs for, each in an actor; returns a line per failed run.
 
-    On GPUs each worker has its own; on CPUs a run's workers and the tasks that feed them take all there are.
+    With GPUs, each training worker has its own; on CPUs, a single run's workers and data tasks use all cores.
     """
     import ray
     from ray.util import ActorPool
@@ -109,15 +110,15 @@ def train_all(runs: list[Run], output: Location, cluster: Cluster) -> list[str]:
     failed, started = [], time.monotonic()
     for each in runs:
         pool.submit(lambda trainer, each: trainer.train.remote(each, (output / each.place).url), each)
-    # In the order of the suite, so that an answer can be told from another.
+    # In the order of the suite, so that each result belongs to a known run.
     for number, each in enumerate(runs, start=1):
         try:
             problem = pool.get_next()
         except ray.exceptions.RayTaskError as error:
-            problem = f"{type(error.cause).__name__}: {error.cause}"  # costs only its own run
+            problem = f"{type(error.cause).__name__}: {error.cause}"  # only this run failed
         except ray.exceptions.RayError as error:
             why = " ".join(str(error).split())[-300:]
-            raise JobError(f"{each.place} died ({why}); the same command goes on from there") from error
+            raise JobError(f"{each.place} died ({why}); run the same command to resume it") from error
         minutes = (time.monotonic() - started) / 60
         if problem is None:
             record = json.loads(read(output / each.place / MEASURED) or b"{}")

@@ -1,4 +1,4 @@
-"""The figures that systems are put side by side by: errors in years or ranks, or of age groups accuracies."""
+"""Figures by which systems are compared: errors in years or ranks, or accuracies by age group."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 Record = Mapping[str, Any]
-"""evaluation.json."""
+"""Contents of evaluation.json."""
 
 
 @dataclass(frozen=True)
@@ -15,29 +15,29 @@ class Measure:
     """One figure of a run."""
 
     name: str
-    """In JSON and CSV."""
+    """Key in JSON and CSV."""
     heading: str
-    """In Markdown."""
+    """Heading in Markdown."""
     of: Callable[[Record], float]
     digits: int = 1
-    """Shown; JSON and CSV have one more."""
+    """Decimals in Markdown; JSON and CSV have one more."""
     unit: str = ""
     spread: bool = False
-    """Whether its deviation is told."""
+    """Whether the standard deviation is shown."""
     in_csv: bool = True
-    """Whether the CSV has it too, or only JSON and Markdown."""
+    """Whether the CSV has the figure, or only JSON and Markdown."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What is measured of a data set; the first measure is what systems are ranked by."""
+    """Measures of a data set; systems are ranked by the first one."""
 
     measures: tuple[Measure, ...]
     least_is_best: bool
     unit: str | None
-    """Of errors; None of what has no errors but right and wrong groups."""
+    """Unit of errors; None if there are no errors, only right and wrong groups."""
     meaning: str
-    """Of the figures, a sentence."""
+    """Explanation of the figures, a sentence."""
 
     @property
     def first(self) -> Measure:
@@ -58,7 +58,7 @@ YEARS = Kind(
         Measure("mae_before_correction", "before correction", _figure("mae_before_correction"), digits=2, in_csv=False),
         Measure("cs5", "CS(5), %", _figure("cs5")),
         Measure("coverage90", "in 90 % interval", _coverage, unit=" %"),
-        Measure("interval_width", "its width", _figure("interval_width"), in_csv=False),
+        Measure("interval_width", "interval width", _figure("interval_width"), in_csv=False),
     ),
     least_is_best=True,
     unit="years",
@@ -72,7 +72,7 @@ RANKS = replace(
         for measure in YEARS.measures
     ),
     unit="ranks",
-    meaning="MAE and widths in ranks; accuracy is by the rank nearest to an estimate",
+    meaning="MAE and widths in ranks; accuracy uses the rank nearest to the estimate",
 )
 
 GROUPS = Kind(
@@ -88,13 +88,13 @@ GROUPS = Kind(
     ),
     least_is_best=False,
     unit=None,
-    meaning="The data tells no ages but groups: accuracy is the share of faces whose estimate lies nearest to their "
-    "group, 1-off that of those at most one group away",
+    meaning="The data has age groups instead of ages: accuracy is the share of faces whose estimate is nearest to the "
+    "true group, 1-off the share whose estimate is at most one group away",
 )
 
 
 def kind_of(record: Record) -> Kind:
-    """Which of the three a run has."""
+    """The kind of a run: YEARS, RANKS or GROUPS."""
     if "age_groups" in record:
         return GROUPS
     return RANKS if "rank_accuracy" in record["figures"] else YEARS

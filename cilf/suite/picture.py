@@ -1,4 +1,4 @@
-"""Panels over all systems of a data set: how far off, how often within how much, and who knows it."""
+"""Picture of all systems on a data set: errors, cumulative scores, calibration and risk-coverage."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _DASHED: dict[str, Any] = {"color": "#6b6b6b", "linestyle": "--", "linewidth": 1
 
 
 def picture(data: str, systems: Sequence[Entry]) -> bytes:
-    """Bars of the systems' figures with bootstrap intervals, as PNG. Of errors in years or ranks also cumulative
-    scores, reliability of the expected error and risk-coverage; curves are means over all runs."""
+    """Bars of the systems' figures with bootstrap intervals, as PNG. For errors in years or ranks, there are also
+    cumulative scores, reliability of the expected error and risk-coverage; curves are means over all runs."""
     with mpl.rc_context(STYLE):
         colours = [mpl.colormaps["tab20"](index % 20) for index in range(len(systems))]
         if unit := systems[0].kind.unit:
@@ -60,7 +60,7 @@ def _curves(
     scores.set(xlim=(0, 15 if unit == "years" else 5), ylim=(0, 100))
     reliability.set(title="Calibration", xlabel=f"expected error, {unit} (dashed: perfect)", ylabel=f"MAE, {unit}")
     reliability.set(xlim=(0, limit), ylim=(0, limit))
-    risk.set(title="Risk-coverage", xlabel="faces kept, surest first, %", ylabel=f"MAE of those, {unit}")
+    risk.set(title="Risk-coverage", xlabel="faces kept, lowest expected error first, %", ylabel=f"their MAE, {unit}")
     risk.set(xlim=(0, 100), ylim=(0, None))
     scores.legend(loc="lower right")
 
@@ -68,7 +68,7 @@ def _curves(
 def _bars(
     axes: Axes, systems: Sequence[Entry], colours: Sequence[tuple[float, ...]], name: str, title: str, unit: str
 ) -> None:
-    """A bar per system with the mean over its runs of the bootstrap interval, and a dot per fold or seed."""
+    """A bar per system with a bootstrap interval, the mean over its runs, and a dot per fold or seed."""
     places = np.arange(len(systems))
 
     def value(record: Mapping[str, Any]) -> float:
@@ -94,8 +94,8 @@ def _bars(
 
 
 def _reliability(system: Entry) -> np.ndarray:
-    """Expected and true errors of the bins [2, B], means over the runs; where folds have fewer faces than there are
-    bins, over those with the most."""
+    """Expected and true errors of the bins [2, B], means over the runs. A fold with fewer faces than bins has fewer
+    points; the mean uses only the runs with the most bins."""
     bins = [result.record["reliability"]["bins"] for result in system.results]
     most = max(map(len, bins))
     curves = [[[b[name]["value"] for b in of] for name in ("expected_error", "mae")] for of in bins if len(of) == most]

@@ -1,4 +1,4 @@
-"""What a suite is: one YAML file, and the training runs that it stands for."""
+"""A suite: one YAML file, and the training runs that it describes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from cilf.models.settings import MiVolo
 from cilf.training.recipe import Recipe, Source, changed, checked, read_yaml
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+_.-]*$")]
-"""A name that can be a folder's."""
+"""A name that is valid as a folder name."""
 
 
 class Suite(BaseModel):
-    """Systems x data sets, or their folds, x seeds."""
+    """Suite of runs: systems x data sets (or their folds) x seeds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: str
-    """YAML file of the recipe that all systems share, as seen from the suite's folder. Its data and seed are not
-    looked at."""
+    """YAML file of the recipe that all systems share, relative to the suite's folder. Its data and seed are ignored."""
     systems: dict[Name, str | dict[str, Any]] = Field(min_length=1)
-    """By the name they have in the table: a file of configs/models, as seen from the suite's folder, or what such a
-    file would say."""
+    """Systems by their name in the table: a file such as those in configs/models, relative to the suite's folder, or
+    the contents of such a file."""
     data: dict[Name, Source | Annotated[tuple[Source, ...], Field(min_length=2)]] = Field(min_length=1)
-    """Data sets by the name of their table: one source, as in a recipe; or a list, the folds of a protocol, over which
-    figures are means."""
+    """Data sets by the name of their table: one source, as in a recipe; or a list of sources, the folds of a protocol,
+    over which figures are averaged."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    """Each is one run: of weights, order and augmentation, and of which subjects are held out."""
+    """Seeds, one run for each. A seed determines initial weights, order, augmentation and held-out subjects."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +41,26 @@ class Run:
     seed: int
     recipe: Recipe
     fold: int | None = None
-    """Place in the list of folds; None where there are none."""
+    """Position in the list of folds; None if the data set has no folds."""
 
     @property
     def place(self) -> str:
-        """Its folder, as seen from the suite's OUTPUT."""
+        """Folder of the run, relative to the suite's OUTPUT."""
         fold = "" if self.fold is None else f"fold-{self.fold}/"
         return f"{self.data}/{fold}{self.system}-{self.seed}"
 
     @property
     def own_backbone(self) -> bool:
-        """Whether it does without the image tower that the others share."""
+        """True if the system does not use the image tower that the others share."""
         return isinstance(self.recipe.model.system, MiVolo)
 
 
 def read_suite(path: Path) -> list[Run]:
-    """The runs of a suite, seed by seed, so that a table without gaps comes early.
+    """The runs of a suite, ordered by seed, so that a table of all systems is complete after the first seed.
 
     Raises:
-        UsageError: no such file or one it names, not YAML, or wrong names or values, each named.
+        UsageError: the file or a file that it names does not exist or is not YAML, or has wrong names or values; the
+            message lists them.
     """
     suite = checked(Suite, read_yaml(path), str(path))
     base_path = path.parent / suite.recipe

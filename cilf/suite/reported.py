@@ -1,4 +1,4 @@
-"""What the papers report, each under its own protocol: to stand beside a table, never to be compared with it."""
+"""Figures that papers report, each under its own protocol: shown below a table, but not comparable with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Reported:
 
     system: str
     data: str
-    """With the protocol."""
+    """Data set and protocol."""
     figure: str
     source: str
 
@@ -38,4 +38,5 @@ REPORTED = (
     Reported("MiVOLO", "Lagenda, face and body", "MAE 3.99, CS(5) 71.3 %", "its repository"),
     Reported("SwinFace", "CLAP 2015", "ε-error 0.22", "arXiv 2308.11509, abstract"),
 )
-"""For CORN, OrdinalCLIP, L2RCLIP and the mean-residue loss no figure could be checked at its source."""
+"""Published figures. Those of CORN, OrdinalCLIP, L2RCLIP and the mean-residue loss could not be checked at their
+sources, and are missing."""

@@ -21,41 +21,41 @@ from cilf.suite.plan import Run
 
 @dataclass(frozen=True)
 class Result:
-    """A run and what was measured."""
+    """A finished run and its results."""
 
     run: Run
     record: Mapping[str, Any]
-    """evaluation.json."""
+    """Contents of evaluation.json."""
     card: Mapping[str, Any]
-    """model.json."""
+    """Contents of model.json."""
     estimates: pa.Table
-    """estimates.parquet."""
+    """Contents of estimates.parquet."""
 
     @classmethod
     def read(cls, run: Run, folder: Location) -> Result:
-        """Of a finished run's folder.
+        """Read the result from the folder of a finished run.
 
         Raises:
-            UsageError: the folder's files are not what training writes.
+            UsageError: the folder's files are damaged.
         """
         try:
             record, card = (json.loads(read(folder / name) or b"") for name in ("evaluation.json", CARD_FILE))
             estimates = _table(read(folder / "estimates.parquet") or b"")
         except ValueError as error:
-            raise UsageError(f"{folder.url} is damaged ({error}); delete it to train it anew") from error
+            raise UsageError(f"{folder.url} is damaged ({error}); delete it to train the run again") from error
         return cls(run, record, card, estimates)
 
 
 def _table(parquet: bytes) -> pa.Table:
     try:
         return pq.read_table(io.BytesIO(parquet))
-    except OSError as error:  # what pyarrow says of some damages; not of a store, from which all has been read
+    except OSError as error:  # pyarrow raises it for some damaged files; the store was read before
         raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The runs of a system on a data set: a line of its table."""
+    """The runs of a system on a data set: one row of its table."""
 
     name: str
     results: Sequence[Result]
@@ -70,7 +70,7 @@ class Entry:
 
     @property
     def folds(self) -> list[int]:
-        """Those of the data; none where it has none."""
+        """Numbers of the data set's folds; empty if it has no folds."""
         return list(dict.fromkeys(result.run.fold for result in self.results if result.run.fold is not None))
 
     @property
@@ -79,25 +79,26 @@ class Entry:
 
     @property
     def parameters(self) -> int:
-        """Learned numbers, the same with every seed."""
+        """Number of learned parameters, which is the same with every seed."""
         return int(self.results[0].card["training"]["parameters"])
 
     def values(self, of: Callable[[Mapping[str, Any]], float]) -> np.ndarray:
-        """A figure of evaluation.json, float64: by fold, each the mean over its seeds, or without folds by seed."""
+        """Values of a figure of evaluation.json, float64: one per fold, the mean over its seeds, or, without folds, one
+        per seed."""
         by = [result.run.fold if self.folds else result.run.seed for result in self.results]
         figures = np.array([of(result.record) for result in self.results], np.float64)
         return np.array([figures[[key == one for key in by]].mean() for one in dict.fromkeys(by)])
 
     def mean(self, of: Callable[[Mapping[str, Any]], Any]) -> Any:
-        """Mean over all runs of a figure or of a curve."""
+        """Mean of a figure or a curve over all runs."""
         return np.mean([of(result.record) for result in self.results], axis=0)
 
 
 def by_data(results: Sequence[Result]) -> dict[str, list[Entry]]:
-    """Systems of each data set, the best first.
+    """Systems by data set, the best first.
 
     Raises:
-        UsageError: some folds of a data set have ages and others only groups.
+        UsageError: some folds of a data set have ages and others have age groups.
     """
     tables: dict[str, dict[str, list[Result]]] = {}
     for result in results:
@@ -107,6 +108,6 @@ def by_data(results: Sequence[Result]) -> dict[str, list[Entry]]:
 
 def _ranked(data: str, systems: list[Entry]) -> list[Entry]:
     if len({kind_of(result.record).first.name for system in systems for result in system.results}) > 1:
-        raise UsageError(f"{data}: some runs were measured by ages and others by age groups, which make no one table")
+        raise UsageError(f"{data}: some runs were measured by ages and others by age groups; they need separate tables")
     kind = systems[0].kind
     return sorted(systems, key=lambda s: s.values(kind.first.of).mean(), reverse=not kind.least_is_best)

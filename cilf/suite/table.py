@@ -1,4 +1,4 @@
-"""The systems of a suite side by side: a row of figures each, as CSV, JSON and Markdown."""
+"""Tables that compare the systems of a suite, with a row of figures for each, as CSV, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from cilf.suite.reported import REPORTED
 from cilf.suite.result import Entry, Result, by_data
 
 _NAMED = 10
-"""Of the runs that are missing, this many are named."""
+"""Largest number of missing runs that are listed."""
 
 
 def write_tables(runs: Sequence[Run], results: Sequence[Result], output: Location, command: str) -> list[str]:
-    """Write DATA.json, .csv, .md and .png for each data set; their names.
+    """Write DATA.json, .csv, .md and .png for each data set; returns the names of the files.
 
     Args:
-        runs: all of the suite, in its order.
-        results: of those that are finished.
+        runs: all runs of the suite, in its order.
+        results: results of the finished runs.
     """
     machine, written = this_machine(), []
     for data, systems in by_data(results).items():
@@ -50,17 +50,17 @@ def write_tables(runs: Sequence[Run], results: Sequence[Result], output: Locatio
 
 
 def check_tables(runs: Sequence[Run], output: Location) -> None:
-    """Make sure that the tables take the place of nothing but tables of a suite.
+    """Make sure that the tables overwrite only tables of a suite.
 
     Raises:
-        UsageError: files of their names are of something else.
+        UsageError: the folder holds other files with the names of the tables.
     """
     for data in dict.fromkeys(run.data for run in runs):
         check_results(output, [f"{data}.{kind}" for kind in ("json", "csv", "md", "png")], "command", "systems")
 
 
 def row(system: Entry) -> dict[str, Any]:
-    """A system's figures: years or ranks, shares in per cent; no deviation from a single fold or seed."""
+    """Figures of a system: years or ranks, shares in per cent; the deviation is None for a single fold or seed."""
     figures: dict[str, Any] = {}
     for measure in system.kind.measures:
         values = system.values(measure.of)
@@ -79,7 +79,7 @@ def row(system: Entry) -> dict[str, Any]:
 
 
 def as_csv(systems: Sequence[Entry]) -> str:
-    """A row per system."""
+    """CSV with a row per system."""
     rows = [row(system) for system in systems]
     left_out = {measure.name for measure in systems[0].kind.measures if not measure.in_csv}
     columns = [name for name in rows[0] if name not in left_out]
@@ -91,7 +91,7 @@ def as_csv(systems: Sequence[Entry]) -> str:
 
 
 def as_json(data: str, systems: Sequence[Entry], missing: Sequence[str], command: str, machine: Machine) -> str:
-    """The rows, with every seed's figures, what is missing, and the machine."""
+    """JSON with the rows, the figures of every run, the missing runs and the machine."""
     record = {
         "format": 1,
         "data": data,
@@ -123,10 +123,10 @@ def as_json(data: str, systems: Sequence[Entry], missing: Sequence[str], command
 def markdown(
     data: str, systems: Sequence[Entry], reference: Entry, missing: Sequence[str], command: str, machine: Machine
 ) -> str:
-    """The table with what it rests on, where the systems differ, and what the papers report.
+    """Markdown with the table and its conditions, the differences between systems, and the figures of papers.
 
     Args:
-        reference: the system that the others are set against, the first of the suite that has a run.
+        reference: the system that the others are compared with, the first of the suite that has a finished run.
         missing: runs that are not finished.
     """
     kind, whole = systems[0].kind, _largest(systems)
@@ -136,27 +136,27 @@ def markdown(
     parts = [
         f"# Systems of the field on {data}",
         f"    {command}",
-        f"{_budget(systems)}, with the same faces, crops and augmentation, and the same image tower where a system "
-        f"has none of its own; {_repeats(systems)}. Measured on the {sum(faces.values()):,} faces of "
-        f"split={split}{folds}, of which nothing was learned. {kind.meaning}, ± the standard deviation over "
+        f"{_budget(systems)}, with the same faces, crops and augmentation, and the same image tower unless a system "
+        f"has its own; {_repeats(systems)}. Measured on the {sum(faces.values()):,} faces of "
+        f"split={split}{folds}, which are not part of the training data. {kind.meaning}, ± the standard deviation over "
         f"{'folds' if systems[0].folds else 'seeds'}.",
         *filter(None, [_leakage(whole), _unfinished(missing)]),
         _table(_headings(systems), [_cells(system) for system in systems]),
     ]
     if any(system.own_backbone for system in systems):
-        parts.append("Own backbone: the system has an image tower of its own, which starts from nothing.")
+        parts.append("Own backbone: the system has its own image tower, which starts from random weights.")
     parts += [
         f"Images/s: of estimation, correction included, on {machine.cores} cores of {machine.cpu}, "
         f"{machine.memory_gb:g} GB" + (f", {', '.join(machine.gpus)}" if machine.gpus else "") + ". "
         f"CILF {machine.versions['cilf']}, torch {machine.versions['torch']}, Ray {machine.versions['ray']}.",
-        f"![All systems in a picture]({data}.png)",
+        f"![Picture of all systems]({data}.png)",
     ]
     if kind.unit:
         parts += _differences(systems, reference, kind.unit)
     parts += [
-        "## What the papers report",
-        "Under protocols of their own, most on other faces: no two rows are comparable, with each other or with the "
-        "table above.",
+        "## Figures from papers",
+        "Each was measured under its own protocol, most of them on other faces: the rows are not comparable with each "
+        "other or with the table above.",
         _table(
             ("system", "data", "figure", "source"), [(f.system, f.data, f.figure, f.source) for f in REPORTED], "---"
         ),
@@ -176,16 +176,16 @@ def _differences(systems: Sequence[Entry], reference: Entry, unit: str) -> list[
     headings = ["system", f"against {reference.name}", *(f"{plain(band.name)} ({band.faces:,})" for band in bands)]
     pooled = ", pooled over all folds" if reference.folds else ""
     return [
-        "## Where they differ",
-        f"MAE in {unit}{pooled}: by how much it is above that of {reference.name} on the same faces, with the 95 % "
-        "bootstrap interval of this difference, and by band of the truth (faces; – where they are fewer than "
-        f"{SMALLEST}). An interval that holds 0 may be chance. What another seed would have learned is not in it.",
+        "## Differences",
+        f"MAE in {unit}{pooled}: its difference from that of {reference.name} on the same faces, with a 95 % bootstrap "
+        f"interval, and MAE by band of true values (number of faces; – for fewer than {SMALLEST}). A difference whose "
+        "interval contains 0 may be due to chance. The interval does not include the variation between seeds.",
         _table(headings, rows),
     ]
 
 
 def _largest(systems: Sequence[Entry]) -> Entry:
-    """One of those with the most runs, which shows what a whole one was measured on."""
+    """A system with the most runs, which shows the faces that a complete system was measured on."""
     return max(systems, key=lambda system: len(system.results))
 
 
@@ -193,7 +193,7 @@ def _unfinished(missing: Sequence[str]) -> str | None:
     if not missing:
         return None
     more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
-    return f"Not finished, and so not in these means: {', '.join(missing[:_NAMED])}{more}."
+    return f"Not finished, and not included in these means: {', '.join(missing[:_NAMED])}{more}."
 
 
 def _figure(value: float | None) -> str:
@@ -204,12 +204,12 @@ def _budget(systems: Sequence[Entry]) -> str:
     recipes = [result.run.recipe for system in systems for result in system.results]
     budgets = {(recipe.epochs, recipe.batch_size, recipe.model.images.size) for recipe in recipes}
     if len(budgets) > 1:
-        return "At unequal budget, each as recipe.yaml of its runs says"
+        return "With different budgets, see recipe.yaml of the runs"
     epochs, batch, size = budgets.pop()
     if not epochs:
-        return f"Without training, the towers as their weights have them, on images of {size} x {size} pixels"
+        return f"Without training, with the towers' given weights, on images of {size} x {size} pixels"
     length = "one epoch" if epochs == 1 else f"{epochs} epochs"
-    return f"At equal budget, {length} in batches of {batch} images of {size} x {size} pixels"
+    return f"With equal budgets, {length} in batches of {batch} images of {size} x {size} pixels"
 
 
 def _repeats(systems: Sequence[Entry]) -> str:
@@ -222,7 +222,7 @@ def _repeats(systems: Sequence[Entry]) -> str:
 
 
 def _leakage(system: Entry) -> str | None:
-    """Of the runs of one seed, which all systems share; None where they were measured before it was told."""
+    """Leakage of the runs of one seed, which is the same for all systems; None for old runs without leakage."""
     of_one_seed = [result.record for result in system.results if result.run.seed == system.seeds[0]]
     found = [record["leakage"] for record in of_one_seed if "leakage" in record]
     if len(found) < len(of_one_seed):
@@ -254,6 +254,6 @@ def _cells(system: Entry) -> list[str]:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], rest: str = "---:") -> str:
-    """Columns after the first are aligned as `rest` says."""
+    """Markdown table; `rest` is the alignment of the columns after the first."""
     lines = [headings, ["---", *[rest] * (len(headings) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
