@@ -1,4 +1,4 @@
-"""How close this machine gets to its own limits. Each bench prints its table and writes it to files."""
+"""Benchmarks that compare this machine's speed with its limits. Each prints its table and writes it to files."""
 
 from __future__ import annotations
 

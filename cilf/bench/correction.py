@@ -1,4 +1,4 @@
-"""What correction costs the model, on rows that ask for as much of it as those it was calibrated on."""
+"""Cost of correction, measured on rows that need as many second looks as the calibration rows do."""
 
 from __future__ import annotations
 
@@ -18,28 +18,31 @@ BATCH = max(GPU_BATCH_SIZES if torch.cuda.is_available() else BATCH_SIZES)
 
 @dataclass(frozen=True)
 class Correction:
-    """The model with and without it, on the same rows."""
+    """Speed of the model with and without correction, on the same rows."""
 
     without_images_per_s: float
     with_images_per_s: float
     cost: float
-    """Share of the images per second that it takes."""
+    """Loss of images per second through correction, as a share of those without."""
     asked: float
-    """Share of rows that the second network was asked about."""
+    """Share of rows that the second network estimated too."""
 
 
 def measure(estimator: Estimator, images_NHWC: np.ndarray, corrections_N: np.ndarray, repeats: int) -> Correction:
-    """How many rows get a second look depends on the images; so half of them are chosen that get it as usual.
+    """Measure the speed with and without correction.
+
+    The number of second looks depends on the images, so the measurement uses half of them, chosen to get as many second
+    looks as in calibration.
 
     Args:
         estimator: the model.
-        images_NHWC: uint8, decoded.
-        corrections_N: second looks that each of them got.
-        repeats: measurements of each thing.
+        images_NHWC: decoded images, uint8.
+        corrections_N: number of second looks that each image got.
+        repeats: number of measurements.
     """
     usual = images_NHWC[usual_rows(corrections_N, estimator.corrector.constants.measured.get("share_asked") or 0.0)]
     asked_N = corrections(estimator, usual) > 0
-    # Batch by batch in turns, as a machine's speed drifts by more than the difference.
+    # Alternate batch by batch, because the machine's speed drifts by more than the difference.
     turns = [
         partial(work, estimator, batch) for batch in batches(usual) for work in (estimate_only, Estimator.__call__)
     ]
@@ -54,11 +57,11 @@ def measure(estimator: Estimator, images_NHWC: np.ndarray, corrections_N: np.nda
 
 
 def usual_rows(corrections_N: np.ndarray, share: float) -> np.ndarray:
-    """Half of the rows, in full batches, of which as many got a second look as on average in calibration.
+    """Half of the rows, in full batches, with the same share of second looks as in calibration.
 
     Args:
-        corrections_N: second looks that each row got.
-        share: of rows with a second look, to come near from below.
+        corrections_N: number of second looks that each row got.
+        share: share of rows with a second look; the result's share is at most this.
     """
     shuffled = np.random.default_rng(0).permutation(len(corrections_N))
     count = max(1, len(corrections_N) // 2 // BATCH) * BATCH
@@ -70,16 +73,16 @@ def usual_rows(corrections_N: np.ndarray, share: float) -> np.ndarray:
 
 @torch.inference_mode()
 def estimate_only(estimator: Estimator, images_NHWC: np.ndarray) -> np.ndarray:
-    """Ages at first sight alone, [N] years: what there would be without a corrector."""
+    """First estimates, [N] years: the ages without a corrector."""
     first = estimator.look(torch.from_numpy(images_NHWC).to(estimator.device))
     return decode_age(first.posterior_BK, estimator.model.ages, estimator.corrector.constants.decode).cpu().numpy()
 
 
 def corrections(estimator: Estimator, images_NHWC: np.ndarray) -> np.ndarray:
-    """Second looks that each image gets, [N]."""
+    """Number of second looks that each image gets, [N]."""
     return np.concatenate([estimator(batch).corrections for batch in batches(images_NHWC)])
 
 
 def batches(images: np.ndarray) -> list[np.ndarray]:
-    """As labelling hands them to the model."""
+    """Split images into batches as labelling does."""
     return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]

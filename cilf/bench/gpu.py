@@ -1,4 +1,4 @@
-"""How busy the GPUs are, as the driver's own tool tells."""
+"""Utilisation of the GPUs, as reported by nvidia-smi."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _EVERY_MS = 500
 
 @contextmanager
 def busy() -> Iterator[list[float]]:
-    """A list that is filled when the context ends: how busy each GPU was each half second, 0..1, in order of time.
+    """Yields a list that is filled when the context ends: each GPU's utilisation every half second, 0..1, by time.
 
-    It stays empty where there is no GPU, or no nvidia-smi to ask.
+    It stays empty if there is no GPU or no nvidia-smi.
     """
     shares: list[float] = []
     if shutil.which("nvidia-smi") is None:
@@ -29,5 +29,5 @@ def busy() -> Iterator[list[float]]:
             finally:
                 tool.terminate()
         lines.seek(0)
-        # "[N/A]" where a GPU does not tell; words where there is a tool and no GPU.
+        # nvidia-smi prints "[N/A]" for a GPU without this figure, and a message if there is no GPU.
         shares += [int(line) / 100 for line in lines.read().splitlines() if line.strip().isdigit()]

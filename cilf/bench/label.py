@@ -1,4 +1,4 @@
-"""`cilf bench label`: what each stage reaches alone on this machine, and what the whole pipeline makes of it."""
+"""`cilf bench label`: speed of each stage alone on this machine, and of the whole pipeline."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from cilf.storage import model_folder
 
 
 def run(options: BenchOptions) -> int:
-    """Measure on objects made for it, print tables and write them as `label.json` and `label.md`.
+    """Measure on generated objects, print tables and write them as `label.json` and `label.md`.
 
     Raises:
-        UsageError, ModelFolderError: there is no such model.
-        JobError: a run failed, or the runs are too small to tell.
+        UsageError, ModelFolderError: the model does not exist.
+        JobError: a run failed, or the runs are too small for a result.
     """
     measured = _measured(options)
     _tell(measured, Path(options.output), _name(options))
@@ -52,7 +52,7 @@ def _measured(options: BenchOptions) -> Result:
         )
         objects.mean_bytes = statistics.mean(path.stat().st_size for path in made.sample())
         model = ModelAlone(made, options.model) if "model" in asked else None
-        # In turns, as the speed of a machine drifts by more than what is to be told.
+        # Alternate between the stages, because the machine's speed drifts by more than the differences.
         for number in range(options.repeats):
             status.update(f"round {number + 1} of {options.repeats}")
             if "fetch" in asked:
@@ -67,14 +67,14 @@ def _measured(options: BenchOptions) -> Result:
                 how = (options.model, made.faces, made.environment)
                 result.few.append(pipeline.label(made.few, made.few_count, *how))
                 result.many.append(pipeline.label(made.many, made.many_count, *how))
-        if model and made.faces == "none":  # of the others only a handful are distinct
+        if model and made.faces == "none":  # the other kinds have only a handful of distinct images
             status.update("correction")
             result.correction = model.correction(options.repeats)
     return result
 
 
 def _name(options: BenchOptions) -> str:
-    """Of the files, so that one measurement does not take the place of another."""
+    """Name of the files, different for each kind of measurement so that none overwrites another."""
     kind = () if options.objects == "crops" else (options.objects,)
     stage = () if options.stage_only is None else (options.stage_only,)
     return "-".join(("label", *kind, *stage))

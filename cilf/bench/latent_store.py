@@ -1,7 +1,7 @@
-"""An S3 store to measure with: it serves a folder, read-only, and waits before each answer as a distant one would.
+"""An S3 store for benchmarks: it serves a folder, read-only, and waits before each response like a distant store.
 
-It speaks as much of the protocol as reading and listing take, trusts every signature, and runs in a process of its
-own, on the cores of what is measured: so it does little for a request.
+It implements the part of the protocol that reading and listing need, and accepts every signature. It runs in its own
+process, but on the cores of the measured job, so it does little work per request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MODIFIED = datetime(2026, 1, 1, tzinfo=UTC)
 
 @contextmanager
 def serving(folder: Path, bucket: str, latency_ms: float) -> Iterator[str]:
-    """The files below `folder` as objects of one bucket, for as long as the context lasts: the store's endpoint URL."""
+    """Serve the files below `folder` as objects of one bucket while the context lasts; yields the endpoint URL."""
     command = [sys.executable, "-m", "cilf.bench.latent_store", str(folder), bucket, str(latency_ms)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as store:
         assert store.stdin is not None
@@ -64,7 +64,7 @@ class _Store:
         return _response("200 OK", data, headers, "image/jpeg", body_too=method == "GET")
 
     def _page(self, asked: dict[str, str]) -> bytes:
-        """ListObjectsV2."""
+        """A page of ListObjectsV2."""
         prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
         after = max(unquote(asked.get("continuation-token", "")), asked.get("start-after", ""))
         size = min(_PAGE, int(asked.get("max-keys", _PAGE)))
@@ -109,7 +109,7 @@ def _response(
 
 
 class _Connection(asyncio.Protocol):
-    """Requests one after another, as clients send them; none of them has a body."""
+    """A connection that answers requests in the order in which the client sends them; no request has a body."""
 
     def __init__(self, store: _Store, latency_s: float) -> None:
         self._store, self._latency_s = store, latency_s
@@ -140,7 +140,7 @@ async def _serve(folder: Path, bucket: str, latency_ms: float) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(store, latency_ms / 1000), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
-    # Its end comes with that of the process that started it, however that one dies.
+    # stdin closes when the process that started the store ends, however it ends; then the store ends too.
     await loop.run_in_executor(None, sys.stdin.read)
 
 

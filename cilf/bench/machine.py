@@ -1,4 +1,4 @@
-"""What figures were measured on; without it they mean nothing."""
+"""Description of the machine that figures were measured on."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class Machine:
     """This machine."""
 
     cores: int
-    """That this process may use."""
+    """Cores that this process may use."""
     cpu: str
     gpus: list[str]
     memory_gb: float
-    """GB (10⁹ bytes)."""
+    """Memory in GB (10⁹ bytes)."""
     system: str
     load: float
-    """Processes that wanted to run in the minute before."""
+    """Load average over the last minute."""
     versions: dict[str, str]
 
     @property
     def busy(self) -> bool:
-        """Whether something else runs here, so that figures come out too low."""
+        """True if other processes run on this machine, which makes the figures too low."""
         return self.load > _BUSY * self.cores
 
 
 def this_machine() -> Machine:
-    """As it is now."""
+    """Describe this machine."""
     import torch
 
     models = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]

@@ -23,14 +23,14 @@ MIXERS = ("fpe", "amplitude_phase", "gfnet", "attention", "conv")
 SIDES = (7, 14, 24, 32, 48, 64)
 """Grids of 49, 196, 576, 1,024, 2,304 and 4,096 tokens."""
 CHANNELS, BATCH = 512, 8
-"""Width of CLIP ViT-B's joint space; enough rows to fill a device, few enough for attention at 4,096 tokens."""
+"""Width of CLIP ViT-B's joint space; batch size that fills a device and still fits for attention at 4,096 tokens."""
 
 Row = dict[str, str | int | float]
 """One line of `mixers.csv`."""
 
 
 def run(options: BenchOptions) -> int:
-    """Measure every mixer at every grid on this machine's best device; write `mixers.csv` and `mixers.png`."""
+    """Measure every mixer at every grid size on this machine's best device; write `mixers.csv` and `mixers.png`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -50,13 +50,13 @@ def run(options: BenchOptions) -> int:
     plot(rows, output / "mixers.png")
     Console().print(table(rows))
     first = faster_from(rows, "fpe", "attention")
-    print("\nfpe beats attention", f"from {first} tokens up" if first else "at no size up to the largest")
+    print("\nfpe beats attention", f"from {first} tokens up" if first else "from no measured size up")
     print(f"{BATCH} images of {CHANNELS} channels, forward, float32, {device}. {output / 'mixers.csv'}, mixers.png")
     return 0
 
 
 def build(name: str, side: int, device: str) -> tuple[nn.Module, Tensor]:
-    """A mixer and BATCH maps as its block hands them over: channels last, which is how a LayerNorm2d leaves them."""
+    """A mixer, and BATCH maps in the memory layout that it gets in its block: channels last, as after a LayerNorm2d."""
     torch.manual_seed(0)
     mixer = build_mixer(name, CHANNELS, (side, side)).to(device).eval()
     return mixer, torch.randn(BATCH, side, side, CHANNELS, device=device).permute(0, 3, 1, 2)
@@ -64,7 +64,8 @@ def build(name: str, side: int, device: str) -> tuple[nn.Module, Tensor]:
 
 @torch.inference_mode()
 def median_milliseconds(side: int, device: str, repeats: int) -> dict[str, float]:
-    """Milliseconds of a forward pass of each mixer. They take turns, so that a busy spell strikes them all."""
+    """Median milliseconds of a forward pass of each mixer. The mixers alternate, so that a busy machine slows down all
+    of them."""
     built = {name: build(name, side, device) for name in MIXERS}
     times: dict[str, list[float]] = {name: [] for name in MIXERS}
     for _ in range(repeats + 1):
@@ -74,7 +75,7 @@ def median_milliseconds(side: int, device: str, repeats: int) -> dict[str, float
             mixer(u_BCHW)
             _wait(device)
             times[name].append(1e3 * (time.perf_counter() - start))
-    # The first round warms caches up.
+    # The first round is a warm-up.
     return {name: statistics.median(taken[1:]) for name, taken in times.items()}
 
 
@@ -84,13 +85,14 @@ def _wait(device: str) -> None:
 
 
 def peak_mb(side: int, device: str) -> dict[str, float]:
-    """The most memory that a forward pass of each mixer adds to weights and input, MB (10⁶ bytes).
+    """Peak memory that a forward pass of each mixer needs in addition to weights and input, MB (10⁶ bytes).
 
-    On CUDA that of tensors. On the CPU that of a process, of which each has one of its own: its peak never falls.
+    On CUDA, this is the memory of tensors. On the CPU, it is the memory of a process; each mixer has its own process,
+    because the peak of a process never falls.
     """
     if device == "cuda":
         return {name: added_mb(name, side, device) for name in MIXERS}
-    # Forked off a server that has imported all this once.
+    # The processes are forked from a server that has imported this module already.
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with context.Pool(1, maxtasksperchild=1) as pool:
@@ -99,7 +101,7 @@ def peak_mb(side: int, device: str) -> dict[str, float]:
 
 @torch.inference_mode()
 def added_mb(name: str, side: int, device: str) -> float:
-    """The most memory that one forward pass adds, MB; on the CPU, true only in a new process."""
+    """Peak memory that one forward pass adds, MB; on the CPU, this is correct only in a new process."""
     build(name, 1, device)[0](torch.zeros(1, CHANNELS, 2, 2, device=device))  # loads the kernels
     mixer, u_BCHW = build(name, side, device)
     if device == "cuda":
@@ -116,18 +118,19 @@ def _peak_bytes(device: str) -> int:
 
 
 def column(rows: Sequence[Mapping], mixer: str, name: str) -> list:
-    """One column of a mixer's rows, by rising number of tokens."""
+    """One column of a mixer's rows, ordered by number of tokens."""
     return [row[name] for row in sorted(rows, key=lambda row: row["tokens"]) if row["mixer"] == mixer]
 
 
 def growth(rows: Sequence[Mapping], mixer: str) -> float:
-    """Exponent b of milliseconds ~ tokens^b, by least squares on logarithms."""
+    """Exponent b of milliseconds ~ tokens^b, fitted by least squares on logarithms."""
     tokens, milliseconds = (list(map(math.log, column(rows, mixer, name))) for name in ("tokens", "milliseconds"))
     return statistics.linear_regression(tokens, milliseconds).slope
 
 
 def faster_from(rows: Sequence[Mapping], mixer: str, other: str) -> int | None:
-    """The number of tokens from which on a mixer was faster than another at every measured size, if there is one."""
+    """Smallest number of tokens from which a mixer is faster than another at all larger measured sizes; None if there
+    is none."""
     first = None
     pairs = zip(column(rows, mixer, "milliseconds"), column(rows, other, "milliseconds"), strict=True)
     for tokens, (own, others) in reversed(list(zip(column(rows, mixer, "tokens"), pairs, strict=True))):
@@ -152,7 +155,7 @@ def table(rows: Sequence[Mapping]) -> Table:
 
 
 def plot(rows: Sequence[Mapping], path: Path) -> None:
-    """Time and memory against tokens, both logarithmic."""
+    """Plot time and memory against tokens, on logarithmic axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.4), layout="constrained")

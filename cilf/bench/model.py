@@ -1,4 +1,4 @@
-"""The model alone, on this machine's best device, and what correction takes of it."""
+"""Speed of the model alone on this machine's best device, and the cost of correction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cilf.storage import model_folder
 
 @dataclass(frozen=True)
 class Model:
-    """The model alone."""
+    """One measurement of the model alone."""
 
     images_per_s: float
     asked: float
@@ -29,10 +29,10 @@ class Model:
 
 
 class ModelAlone:
-    """A model and crops as labelling makes them, in full batches.
+    """A model, and crops as labelling makes them, in full batches.
 
     Args:
-        corpus: what a sample is taken of.
+        corpus: corpus to take a sample from.
         model: name, path or URL.
     """
 
@@ -47,7 +47,7 @@ class ModelAlone:
         self._corrections = corrections(self._estimator, self._images)
 
     def measure(self) -> Model:
-        """Images per second, once over all of them, in as many calls at a time as labelling makes."""
+        """Images per second in one pass over all images, with as many parallel calls as labelling makes."""
         with ThreadPoolExecutor(1 if self._estimator.device.type == "cuda" else 2) as callers:
             start = time.perf_counter()
             list(callers.map(self._estimator, batches(self._images)))
@@ -55,5 +55,5 @@ class ModelAlone:
         return Model(len(self._images) / seconds, float((self._corrections > 0).mean()))
 
     def correction(self, repeats: int) -> Correction:
-        """What correction takes of it; with a few different images only, it cannot be told."""
+        """Cost of correction; not meaningful with only a few distinct images."""
         return measure(self._estimator, self._images, self._corrections, repeats)

@@ -1,4 +1,4 @@
-"""What the bench labels: files made for it, in two sizes of one corpus, locally or behind a store with a latency."""
+"""Corpora that the bench generates and labels: local files or objects in a store with latency, in two sizes."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from cilf.images.crop import Square, cut
 Kind = Literal["crops", "snapshots", "photographs", "s3"]
 
 _BUCKET = "bench"
-_SAMPLE_OBJECTS, _SAMPLE_BYTES = 512, 64_000_000  # of which decoding and the model are measured alone
+_SAMPLE_OBJECTS, _SAMPLE_BYTES = 512, 64_000_000  # limits of the sample for measuring decoding and the model alone
 _DISTINCT = 8
 _SIZES: dict[Kind, tuple[int, int]] = {"snapshots": (1152, 864), "photographs": (4032, 3024)}
-_FACE = (224.8, 123.5, 102.8, 0.068)  # of the astronaut, framed as crops are: middle and side in pixels, radians
-_SHARPNESS = 0.3  # periods per pixel at which a lens lets a third through; makes files of 2 to 3 MB
+_FACE = (224.8, 123.5, 102.8, 0.068)  # the astronaut's face, framed like a crop: centre and side in pixels, radians
+_SHARPNESS = 0.3  # periods per pixel at which a lens transmits a third; results in files of 2 to 3 MB
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Files of one kind: many of them, and few, which are the first of the many."""
+    """Files of one kind in two folders: `many` has all of them, `few` the first ones."""
 
     kind: Kind
     folder: Path
-    """Holds the folders `few` and `many`."""
+    """Local folder that contains the folders `few` and `many`."""
     few_count: int
     many_count: int
     place: str
-    """Folder or URL below which a job finds `few` and `many`."""
+    """Folder or URL where a job finds `few` and `many`."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables with which a process reaches `place`."""
+    """Environment variables that a process needs to read `place`."""
 
     @property
     def faces(self) -> Literal["detect", "none"]:
-        """How they are to be labelled."""
+        """Value of `--faces` to label the files with."""
         return "detect" if self.kind in _SIZES else "none"
 
     @property
@@ -56,11 +56,11 @@ class Corpus:
         return f"{self.place}/many"
 
     def uris(self, size: Literal["few", "many"]) -> list[str]:
-        """What a job is to label, by name."""
+        """Paths or URLs of the objects that a job labels, ordered by name."""
         return [f"{self.place}/{size}/{path.name}" for path in sorted((self.folder / size).iterdir())]
 
     def sample(self) -> list[Path]:
-        """As many local files as are enough to measure a stage with."""
+        """The first local files, enough to measure a stage."""
         first = sorted((self.folder / "many").iterdir())
         each = max(1, first[0].stat().st_size)
         return list(islice(first, max(_DISTINCT, min(_SAMPLE_OBJECTS, _SAMPLE_BYTES // each))))
@@ -68,14 +68,14 @@ class Corpus:
 
 @contextmanager
 def corpus(kind: Kind, folder: Path, few: int, many: int, latency_ms: float) -> Iterator[Corpus]:
-    """Make a corpus below `folder`, and serve it over S3 for as long as the context lasts where `kind` says so.
+    """Make a corpus below `folder`; if `kind` is s3, serve it over S3 while the context lasts.
 
     Args:
         kind: crops: 200 x 200 pixels. snapshots, photographs: portraits of 1 and of 12 megapixels. s3: crops that an
             S3 store serves.
-        folder: empty or not there yet.
-        few, many: how many objects.
-        latency_ms: what the store waits before each answer.
+        folder: an empty folder, or one that does not exist.
+        few, many: number of objects.
+        latency_ms: delay of the store before each response.
     """
     for name in ("few", "many"):
         (folder / name).mkdir(parents=True)
@@ -99,7 +99,7 @@ def corpus(kind: Kind, folder: Path, few: int, many: int, latency_ms: float) -> 
             "AWS_ACCESS_KEY_ID": "bench",
             "AWS_SECRET_ACCESS_KEY": "bench",
             "AWS_DEFAULT_REGION": "us-east-1",
-            # A profile of the user's would win over the keys, and lead elsewhere.
+            # A profile of the user would take precedence over the keys, and select another store.
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
@@ -107,9 +107,11 @@ def corpus(kind: Kind, folder: Path, few: int, many: int, latency_ms: float) -> 
 
 
 def crops(count: int) -> Iterator[tuple[int, bytes]]:
-    """The face of a real portrait, 200 x 200 pixels, framed and lit a little differently each time: (which, JPEG file).
+    """Crops of the face in a real portrait, 200 x 200 pixels, each with slightly different framing and light, as pairs
+    of (number, JPEG file).
 
-    A model that judges itself looks longer at what is no face; these it takes for what it was trained on.
+    They are real faces, like those in training, because a model takes longer for images that are not: they get more
+    second looks.
     """
     portrait = data.astronaut()
     draw = np.random.default_rng(0)
@@ -124,9 +126,10 @@ def crops(count: int) -> Iterator[tuple[int, bytes]]:
 
 
 def photographs(count: int, width: int, height: int) -> Iterator[tuple[int, bytes]]:
-    """A real portrait before a background as rich in detail as nature's: (which one, JPEG file).
+    """Photographs of a real portrait on a background with as much detail as natural scenes, as pairs of (number of the
+    distinct photograph, JPEG file).
 
-    Only a handful are distinct: to a decoder a file is as much work the second time.
+    Only a handful are distinct: decoding a file again takes the same time.
     """
     draw = np.random.default_rng(0)
     background = _natural(draw, width, height)
@@ -145,7 +148,7 @@ def photographs(count: int, width: int, height: int) -> Iterator[tuple[int, byte
 
 
 def _natural(draw: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """uint8 [H, W, 3]: grey detail of every size, and colours that change slowly."""
+    """Background, uint8 [H, W, 3]: grey detail of all scales, and colours that change slowly."""
     grey = _falling(draw, height, width)
     red, blue = (np.kron(_falling(draw, height // 8, width // 8), np.ones((8, 8), np.float32)) for _ in range(2))
     channels = np.stack([grey + red / 4, grey - (red + blue) / 8, grey + blue / 4], axis=-1)
@@ -153,7 +156,7 @@ def _natural(draw: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 
 def _falling(draw: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """float32 [H, W] of mean 0 and deviation 1, whose opposite edges fit together.
+    """Random texture, float32 [H, W], of mean 0 and standard deviation 1, which repeats seamlessly at its edges.
 
     Amplitudes fall as 1/f, as in natural scenes, and the finest detail is softened, as by a lens.
     """

@@ -1,4 +1,4 @@
-"""The whole of `cilf label`, in a process of its own, and what it takes while it runs."""
+"""Runs of the whole `cilf label` in a separate process, with their resource usage."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from cilf.errors import JobError
 
 @dataclass(frozen=True)
 class Run:
-    """One `cilf label`."""
+    """One run of `cilf label`."""
 
     seconds: float
-    """From command to exit."""
+    """Wall time from command to exit."""
     seconds_to_first_row: float
     stage_seconds: Mapping[str, float]
-    """Process seconds in fetch (most of it is waiting), decode and model."""
+    """Process seconds in fetch (mostly waiting), decode and model."""
     usage: Mapping[str, Usage]
-    """By kind of process."""
+    """Resource usage by kind of process."""
     gpu_busy: float | None
-    """Share of the time from the first row on; None without a GPU."""
+    """Mean GPU utilisation from the first row on, 0..1; None without a GPU."""
 
 
 def label(objects: str, count: int, model: str, faces: str, environment: Mapping[str, str]) -> Run:
-    """Label into a folder that is gone afterwards.
+    """Label into a temporary folder.
 
     Args:
         objects: folder or URL.
-        count: how many there are.
+        count: number of objects.
         model: name, path or URL.
-        faces: how faces are found in them.
-        environment: variables beside this process's own.
+        faces: value of `--faces`.
+        environment: variables in addition to those of this process.
 
     Raises:
-        JobError: it failed, or not every object is `ok`.
+        JobError: the run failed, or the status of some object is not `ok`.
     """
-    # A cluster that the user works with is not the machine that is measured.
+    # RAY_ADDRESS would run the job on the user's cluster instead of the measured machine.
     variables = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | dict(environment)
     with tempfile.TemporaryDirectory(prefix="cilf-bench-") as output, tempfile.TemporaryFile("w+") as errors:
         command = [sys.executable, "-m", "cilf.cli", "label", objects, output, "--model", model, "--faces", faces]
@@ -68,11 +68,11 @@ def label(objects: str, count: int, model: str, faces: str, environment: Mapping
             seconds = time.perf_counter() - start
         if code:
             errors.seek(0)
-            raise JobError(f"cilf label failed: {(errors.read().strip().splitlines() or ['no word of why'])[-1]}")
+            raise JobError(f"cilf label failed: {(errors.read().strip().splitlines() or ['no error message'])[-1]}")
         (file,) = (Path(output) / "runs").glob("*.json")
         summary = json.loads(file.read_text(encoding="utf-8"))
     if summary["counts"] != {"ok": count}:
-        raise JobError(f"of {count} objects that are all well, cilf label made {summary['counts']}")
+        raise JobError(f"expected status ok for all {count} objects, but cilf label wrote {summary['counts']}")
     working = shares[int(len(shares) * min(1, summary["seconds_to_first_row"] / seconds)) :]
     return Run(
         seconds=seconds,

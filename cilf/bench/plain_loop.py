@@ -1,4 +1,4 @@
-"""Training without Ray: one process per worker, each of which decodes, augments and learns in turns."""
+"""Training without Ray: one process per worker, each of which alternately prepares a batch and trains on it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from cilf.training.recipe import Recipe
 from cilf.training.start import start_weights
 
 _WARM_UP = 3
-"""Steps that count for nothing."""
+"""Warm-up steps, which are not timed."""
 
 
 def plain_loop(recipe: Recipe, rows: pa.Table) -> float:
-    """Images per second of all workers together, over one epoch in memory. What `cilf train` does is the same: the
-    network, the views, the optimiser and its averages, on as many threads; DDP joins the workers through gloo.
+    """Images per second of all workers together, over one epoch with the data in memory. The work is the same as in
+    `cilf train`: network, views, optimiser, weight averages and number of threads; DDP connects the workers by gloo.
 
     Args:
-        recipe: its `workers`, on this machine's CPUs.
-        rows: cilf.training.examine.ROW.
+        recipe: its `workers` run on this machine's CPUs.
+        rows: rows of the schema cilf.training.examine.ROW.
     """
     with tempfile.TemporaryDirectory(prefix="cilf-bench-") as folder:
         work = [(rank, recipe, rows, f"file://{Path(folder) / 'meeting'}") for rank in range(recipe.most_workers)]
-        with get_context("spawn").Pool(len(work)) as pool:  # a fork may hang in what torch's threads held
+        with get_context("spawn").Pool(len(work)) as pool:  # a fork can deadlock on a lock held by a torch thread
             return sum(pool.starmap(_work, work, chunksize=1))
 
 

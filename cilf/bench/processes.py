@@ -1,4 +1,4 @@
-"""What a process and all that it starts take while they run: memory and CPU seconds, by kind of process."""
+"""Memory and CPU seconds of a process and all its descendants, by kind of process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 DRIVER, FETCHING, MODEL = "driver", "fetch and decode tasks", "model actor"
 RAY = "Ray's own"
-"""With its idle workers, and those that read the manifest and write labels."""
+"""Ray's processes, including idle workers and those that read the manifest and write labels."""
 SHARED = "object store"
 ALL = "all"
 
@@ -22,28 +22,28 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Usage:
-    """Of all processes of one kind together."""
+    """Resource usage of all processes of one kind together."""
 
     processes: int
-    """At most at once."""
+    """Largest number at the same time."""
     peak_mb: float
-    """MB (10⁶ bytes) at most at once, of memory that is the processes' own."""
+    """Peak of private memory, MB (10⁶ bytes)."""
     cpu_seconds: float
-    """User and system time, but for the last half second of each process."""
+    """User and system time, without the last half second of each process."""
 
 
 @dataclass(frozen=True)
 class _Sample:
     title: str
     own: int
-    """Bytes. Without pages of libraries and other files, which the kernel drops when it needs the room."""
+    """Private memory in bytes, without pages of libraries and other files, which the kernel can drop at any time."""
     shared: int
-    """Bytes of shared memory that the process has looked at."""
+    """Shared memory that the process has touched, in bytes."""
     cpu_s: float
 
 
 class Sampler:
-    """What a process tree takes, as often as somebody looks."""
+    """Samples the resource usage of a process tree; each call of `look` takes a sample."""
 
     def __init__(self, root: int) -> None:
         self._root = root
@@ -63,14 +63,14 @@ class Sampler:
                 own[name] += sample.own
                 number[name] += 1
             self._cpu[pid] = sample.cpu_s
-        # Nobody looks at more than all of the store, and raylet, which fills it, at little less.
+        # No process touches more than the whole object store, and raylet, which fills it, touches nearly all of it.
         own[SHARED] = max((sample.shared for sample in samples.values()), default=0)
         own[ALL] += own[SHARED]
         self._peaks |= own
         self._most |= number
 
     def usage(self) -> dict[str, Usage]:
-        """By kind of process. The peak of ALL is less than the sum of the others', which come at other times."""
+        """Usage by kind of process. The peak of ALL is below the sum of the other peaks, which occur at other times."""
         cpu: Counter[str] = Counter()
         for pid, seconds in self._cpu.items():
             for name in (self._kinds[pid], ALL):
@@ -81,7 +81,7 @@ class Sampler:
 
 @contextmanager
 def sampled(root: int) -> Iterator[Sampler]:
-    """Look at the process `root` and all below it every half second for as long as the context lasts."""
+    """Sample the process `root` and its descendants every half second while the context lasts."""
     sampler, stop = Sampler(root), threading.Event()
 
     def watch() -> None:
@@ -98,7 +98,8 @@ def sampled(root: int) -> Iterator[Sampler]:
 
 
 def _kind(title: str, is_root: bool, before: str | None) -> str:
-    """A worker of Ray's is named for what it does just now; what it has once done, it keeps the memory of."""
+    """Kind of a process. Ray sets a worker's title to its current task; a worker keeps the kind of an earlier task,
+    because it keeps the memory."""
     if is_root:
         return DRIVER
     if "AgeActor" in title or before == MODEL:
@@ -107,7 +108,7 @@ def _kind(title: str, is_root: bool, before: str | None) -> str:
 
 
 def _tree(root: int) -> list[int]:
-    """A process and all below it."""
+    """Ids of a process and all its descendants."""
     children: dict[int, list[int]] = defaultdict(list)
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and (fields := _stat(int(folder.name))):
@@ -119,7 +120,7 @@ def _tree(root: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat behind the name: state, parent and so on; None where the process has ended."""
+    """The fields of /proc/<pid>/stat after the name: state, parent and so on; None if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""What `cilf bench label` has found out, and what follows from it."""
+"""Measurements of `cilf bench label`, and the figures derived from them."""
 
 from __future__ import annotations
 
@@ -16,49 +16,51 @@ from cilf.bench.timing import Slope, slope
 
 @dataclass
 class Objects:
-    """What was labelled."""
+    """The labelled objects."""
 
     kind: Kind
     few: int
     many: int
-    """Objects of the smaller and the larger runs."""
+    """Number of objects in the larger runs; `few` in the smaller runs."""
     latency_ms: float | None
-    """Of the store; None for local files."""
+    """Latency of the store; None for local files."""
     mean_bytes: float = 0.0
 
 
 @dataclass
 class Result:
-    """One bench. Every list has one measurement for each round; figures are their medians. Empty: not asked for."""
+    """Result of one bench. A list has one measurement per round, and figures are medians; a list is empty if its stage
+    was not measured."""
 
     machine: Machine
     objects: Objects
     model_name: str
     price: float | None
-    """Of this machine per hour."""
+    """Price of this machine per hour."""
     fetch: list[float] = field(default_factory=list)
     decode: list[float] = field(default_factory=list)
     faces: list[float] = field(default_factory=list)
-    """Images per second; of faces with the decoding that they need."""
+    """Images per second of finding faces, decoding included; `fetch` and `decode` are images per second too."""
     model: list[Model] = field(default_factory=list)
     correction: Correction | None = None
     few: list[Run] = field(default_factory=list)
     many: list[Run] = field(default_factory=list)
-    """Of the whole pipeline."""
+    """Larger runs of the whole pipeline; `few` are the smaller ones."""
 
     @property
     def rounds(self) -> int:
-        """Measurements of each thing."""
+        """Number of measurements of each stage."""
         return max(len(self.fetch), len(self.decode), len(self.faces), len(self.model), len(self.many))
 
     @property
     def model_images_per_s(self) -> float | None:
-        """Of the model alone."""
+        """Images per second of the model alone."""
         return statistics.median(model.images_per_s for model in self.model) if self.model else None
 
     @property
     def limit_images_per_s(self) -> float | None:
-        """Decoding, or finding faces, and the model share the cores; beside a GPU the slower one decides."""
+        """Upper limit of the pipeline. Without a GPU, decoding (or finding faces) and the model share the cores; with a
+        GPU, the slower of the two is the limit."""
         model, before = self.model_images_per_s, self.faces or self.decode
         if not before or model is None:
             return None
@@ -67,7 +69,7 @@ class Result:
 
     @property
     def cost_of_faces(self) -> float | None:
-        """What finding and cutting them out adds to the time of decoding and estimating one crop, as a share of it."""
+        """Time for finding and cropping faces, as a share of the time for decoding and estimating one crop."""
         if not self.faces or not self.decode or self.model_images_per_s is None:
             return None
         decode = 1 / statistics.median(self.decode)
@@ -75,10 +77,10 @@ class Result:
 
     @property
     def cost(self) -> Slope | None:
-        """Of the whole pipeline, fixed and marginal.
+        """Fixed and marginal cost of the whole pipeline.
 
         Raises:
-            JobError: the runs are too small to tell.
+            JobError: the runs are too small for a result.
         """
         if not self.many:
             return None
@@ -87,24 +89,24 @@ class Result:
 
     @property
     def middle(self) -> Run | None:
-        """The larger run that stands in the middle by seconds."""
+        """The larger run with the median duration."""
         return sorted(self.many, key=lambda run: run.seconds)[(len(self.many) - 1) // 2] if self.many else None
 
     @property
     def share_of_limit(self) -> float | None:
-        """What of it the whole pipeline reaches."""
+        """Speed of the whole pipeline as a share of the limit."""
         limit, cost = self.limit_images_per_s, self.cost
         return cost.images_per_s / limit if cost and limit else None
 
     @property
     def cost_per_million(self) -> float | None:
-        """Of images, in the currency of `price`, without the fixed cost of a run."""
+        """Cost of a million images, in the currency of `price`, without the fixed cost of a run."""
         if self.price is None or self.cost is None:
             return None
         return self.price / 3600 / self.cost.images_per_s * 1e6
 
     def record(self) -> dict[str, Any]:
-        """As it is written: JSON types only."""
+        """Contents of the JSON file, in JSON types only."""
         return {
             **asdict(self),
             "cost": asdict(self.cost) if self.cost else None,

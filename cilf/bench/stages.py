@@ -1,4 +1,4 @@
-"""Fetching, decoding and finding faces, each alone on all cores, in processes that never import torch."""
+"""Speed of fetching, decoding and finding faces, each alone on all cores, in processes that do not import torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CORES = cores()
 
-_START_S = 600  # until all processes are there, on a machine that does something else as well
+_START_S = 600  # time limit for the start of all processes, long enough for a busy machine
 _WORK_S = 2.0
 
 
@@ -54,11 +54,11 @@ _all_ready: Barrier
 
 
 def _on_all_cores(work: Callable[[list[Any]], None], parts: list[list[Any]], corpus: Corpus) -> float:
-    """Items per second of all processes, each of which works at a share of the parts, over and over."""
-    context = get_context("forkserver")  # a fork of this process may hang in what torch's threads held
+    """Items per second of all processes, each of which processes its share of the parts repeatedly."""
+    context = get_context("forkserver")  # a fork of this process can deadlock on a lock held by a torch thread
     setting = (context.Barrier(CORES), corpus.environment)
     with ProcessPoolExecutor(CORES, context, initializer=_prepare, initargs=setting) as pool:
-        # Of few parts some are worked at by several processes: none is idle.
+        # With fewer parts than cores, several processes get the same part, so that none is idle.
         return sum(pool.map(partial(_rate, work), [parts[core % len(parts) :: CORES] for core in range(CORES)]))
 
 
@@ -70,7 +70,7 @@ def _prepare(barrier: Barrier, environment: Mapping[str, str]) -> None:
 
 
 def _rate(work: Callable[[list[Any]], None], parts: list[list[Any]]) -> float:
-    """Items per second. A first round counts for nothing: it opens connections and fills caches."""
+    """Items per second. The first round is not timed: it opens connections and fills caches."""
     for part in parts:
         work(part)
     _all_ready.wait(_START_S)
@@ -85,7 +85,7 @@ def _rate(work: Callable[[list[Any]], None], parts: list[list[Any]]) -> float:
 def _fetch(uris: list[str]) -> None:
     for answer in fetch(uris, [None] * len(uris), LabelOptions.max_bytes):
         if isinstance(answer, FetchError):
-            raise JobError(f"the bench cannot fetch what it made: {answer.reason}")
+            raise JobError(f"the bench cannot fetch an object that it made: {answer.reason}")
 
 
 def _find(encoded: list[bytes], images: Images) -> None:

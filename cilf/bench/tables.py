@@ -1,4 +1,4 @@
-"""Results as tables, the same ones for the terminal and for Markdown."""
+"""Tables of results, for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cilf.bench.timing import Slope
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; all but the first and the last column are numbers."""
+    """A table; all columns except the first and the last are numbers."""
 
     title: str
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
 
     def shown(self) -> Table:
-        """For a terminal."""
+        """The table for a terminal."""
         table = Table(box=None, header_style="bold", title=self.title, title_justify="left", title_style="bold")
         for number, column in enumerate(self.columns):
             table.add_column(column, justify="right" if 0 < number < len(self.columns) - 1 else "left")
@@ -33,21 +33,21 @@ class Grid:
         return table
 
     def markdown(self) -> str:
-        """For a page."""
+        """The table as Markdown."""
         rule = ("---", *("---:" for _ in self.columns[1:-1]), "---")
         lines = [f"| {' | '.join(row)} |" for row in (self.columns, rule, *self.rows)]
         return "\n".join((f"## {self.title}", "", *lines, ""))
 
 
 def grids(result: Result) -> list[Grid]:
-    """All that there is to tell of a result."""
+    """All tables of a result."""
     out = [Grid("Images per second", ("", "images/s", ""), _speeds(result))]
     if result.cost and result.middle:
         columns = ("processes", "at most", "peak MB", "CPU s", "")
         out += [
             Grid("A run", ("", "", ""), _run(result, result.cost, result.middle)),
-            Grid("Where the time went", ("stage", "process s", "ms/image", ""), _stages(result, result.middle)),
-            Grid("What it took", columns, _processes(result.machine, result.middle)),
+            Grid("Time by stage", ("stage", "process s", "ms/image", ""), _stages(result, result.middle)),
+            Grid("Memory and CPU time by process", columns, _processes(result.machine, result.middle)),
         ]
     if result.correction:
         out.append(Grid("Cost of correction", ("", "images/s", ""), _correction(result.correction)))
@@ -55,20 +55,20 @@ def grids(result: Result) -> list[Grid]:
 
 
 def heading(machine: Machine) -> str:
-    """This machine in one line."""
+    """Description of the machine in one line."""
     devices = [f"{machine.cores} cores ({machine.cpu})", *machine.gpus, f"{machine.memory_gb:g} GB of memory"]
     return ", ".join(devices)
 
 
 def caution(machine: Machine) -> str | None:
-    """What a reader has to know of a machine that was not idle."""
+    """Warning if the machine was busy; None if it was idle."""
     if not machine.busy:
         return None
-    return f"Something else was running (load {machine.load:g} on {machine.cores} cores): figures are too low."
+    return f"Other processes were running (load {machine.load:g} on {machine.cores} cores): figures are too low."
 
 
 def labelled(result: Result) -> str:
-    """What was labelled, and how often, in one line."""
+    """Description of the labelled objects and the number of runs, in one line."""
     kinds = {
         "crops": "200 x 200 JPEG crops",
         "snapshots": "1152 x 864 JPEG photographs",
@@ -88,7 +88,7 @@ def _speeds(result: Result) -> list[tuple[str, ...]]:
         if rates:
             rows.append((f"{title} alone", _rate(statistics.median(rates)), "a process per core"))
     if result.model_images_per_s is not None:
-        asked = f"{result.model[0].asked:.1%} of the images are looked at twice"
+        asked = f"{result.model[0].asked:.1%} of the images get a second look"
         rows.append(("the model alone", _rate(result.model_images_per_s), asked))
     if result.limit_images_per_s is not None:
         before = "decoding and faces" if result.faces else "decoding"
@@ -111,14 +111,14 @@ def _run(result: Result, cost: Slope, run: Run) -> list[tuple[str, ...]]:
         ("first row after", f"{run.seconds_to_first_row:.1f}", "s"),
     ]
     if run.gpu_busy is not None:
-        rows.append(("GPU busy", f"{run.gpu_busy:.0%}", "of the time from then on"))
+        rows.append(("GPU busy", f"{run.gpu_busy:.0%}", "of the time after the first row"))
     if result.cost_per_million is not None:
         rows.append(("cost per million images", f"{result.cost_per_million:,.2f}", f"at {result.price:g} per hour"))
     return rows
 
 
 def _stages(result: Result, run: Run) -> list[tuple[str, ...]]:
-    notes = {"fetch": "most of it is waiting"} | ({"decode": "with finding faces"} if result.faces else {})
+    notes = {"fetch": "mostly waiting"} | ({"decode": "with finding faces"} if result.faces else {})
     return [
         (stage, f"{seconds:.1f}", f"{1e3 * seconds / result.objects.many:.2f}", notes.get(stage, ""))
         for stage, seconds in run.stage_seconds.items()
@@ -140,10 +140,10 @@ def _processes(machine: Machine, run: Run) -> list[tuple[str, ...]]:
 
 
 def _correction(correction: Correction) -> list[tuple[str, ...]]:
-    like = f"{correction.asked:.1%} of rows are looked at twice"
+    like = f"{correction.asked:.1%} of rows get a second look"
     return [
         ("the model without correction", _rate(correction.without_images_per_s), ""),
-        ("with it, on rows as in calibration", _rate(correction.with_images_per_s), like),
+        ("with it, with second looks as in calibration", _rate(correction.with_images_per_s), like),
         ("cost", f"{correction.cost:.1%}", "of images/s"),
     ]
 

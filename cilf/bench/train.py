@@ -1,4 +1,4 @@
-"""`cilf bench train`: what `cilf train` makes of this machine, beside a plain loop over the same rows in memory."""
+"""`cilf bench train`: speed of `cilf train` on this machine, and of a plain loop over the same rows in memory."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ from cilf.training.examine import examine
 from cilf.training.recipe import read_recipe
 
 _CHOSEN = 64
-"""Rows to choose by, which measuring takes at least one of."""
+"""Number of rows in the split to choose by, of which training needs at least one."""
 
 
 @dataclass
 class Speeds:
-    """One bench. Every list has one measurement for each round."""
+    """Result of one bench. Every list has one measurement per round."""
 
     machine: Machine
     model: str
     rows: int
-    """To learn from, once."""
+    """Number of training rows; each is used once."""
     workers: int
     plain: list[float] = field(default_factory=list)
     """Images per second of the plain loop."""
     train: list[float] = field(default_factory=list)
     """Images per second of `cilf train`, from the first row on."""
     waiting: list[float] = field(default_factory=list)
-    """Share of that time in which a worker waits for rows."""
+    """Share of that time during which a worker waits for rows."""
 
     @property
     def shares(self) -> list[float]:
-        """`cilf train`'s speed as a share of the plain loop's, by round: what drifts between rounds drops out."""
+        """Speed of `cilf train` as a share of the plain loop's, by round, so that drift between rounds cancels."""
         return [train / plain for train, plain in zip(self.train, self.plain, strict=True)]
 
     def record(self) -> dict[str, Any]:
-        """As it is written: JSON types only."""
+        """Contents of train.json, in JSON types only."""
         return {**asdict(self), "share": statistics.median(self.shares)}
 
     def grid(self) -> Grid:
-        """The table that the terminal shows."""
+        """The table of the results."""
         low, high = min(self.shares), max(self.shares)
         waits = f"{statistics.median(self.waiting):.0%} of the time for rows"
         return Grid(
@@ -75,10 +75,10 @@ class Speeds:
 
 
 def run(options: BenchOptions) -> int:
-    """Train the model further on crops made for it, print the table and write it as `train.json` and `train.md`.
+    """Fine-tune the model on generated crops, print the table and write it as `train.json` and `train.md`.
 
     Raises:
-        UsageError, ModelFolderError: there is no such model.
+        UsageError, ModelFolderError: the model does not exist.
         JobError: a run failed.
     """
     output = Path(options.output)
@@ -107,7 +107,7 @@ def _measured(options: BenchOptions, scratch: Path) -> Speeds:
     rows = examine(table.slice(_CHOSEN), recipe.model).drop_columns(["reason"])
     speeds = Speeds(this_machine(), options.model, len(rows), recipe.most_workers)
     with Console(stderr=True).status("measuring") as status:
-        for number in range(options.repeats):  # in turns, as the speed of a machine drifts
+        for number in range(options.repeats):  # alternately, because the machine's speed drifts
             status.update(f"round {number + 1} of {options.repeats}")
             speeds.plain.append(plain_loop(recipe, rows))
             epoch = trained(file, scratch / f"run-{number}")
@@ -117,7 +117,7 @@ def _measured(options: BenchOptions, scratch: Path) -> Speeds:
 
 
 def _labelled(count: int) -> pa.Table:
-    """Crops with ages, the first _CHOSEN of which are to choose by."""
+    """Crops with ages; the first _CHOSEN are the split to choose by."""
     split = ["val" if number < _CHOSEN else "train" for number in range(count)]
     images = [encoded for _, encoded in crops(count)]
     ages = [float(number % 80) for number in range(count)]
@@ -125,14 +125,14 @@ def _labelled(count: int) -> pa.Table:
 
 
 def trained(recipe: Path, output: Path) -> dict[str, Any]:
-    """What `cilf train` notes of its one epoch, in a process and with a Ray of its own.
+    """Run `cilf train` in a separate process with its own Ray; returns its metrics of the one epoch.
 
     Raises:
-        JobError: it failed.
+        JobError: the run failed.
     """
     command = [sys.executable, "-m", "cilf.cli", "train", str(recipe), str(output)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise JobError(f"cilf train failed: {(done.stderr.strip().splitlines() or ['no word of why'])[-1]}")
+        raise JobError(f"cilf train failed: {(done.stderr.strip().splitlines() or ['no error message'])[-1]}")
     lines = map(json.loads, (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     return next(line for line in lines if "epoch" in line)

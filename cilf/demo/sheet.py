@@ -28,10 +28,7 @@ _TITLES = {
     "portrait": "One portrait in several formats and edits",
     "others": "Other files",
 }
-_MEANING = (
-    "Dot: estimate.  Line: 90 % interval.  Band: known age.  "
-    "Green: accepted.  Orange and hollow: not accepted."
-)
+_MEANING = "Dot: estimate.  Line: 90 % interval.  Band: known age.  Green: accepted.  Orange and hollow: not accepted."
 _SOURCES = (
     "People: FairFace, Karkkainen and Joo 2021, CC BY 4.0 (github.com/joojs/fairface).  Portrait: NASA, public domain."
 )
