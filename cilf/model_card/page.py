@@ -12,12 +12,11 @@ from cilf.model_card.results import DEGRADED, percent, sections
 
 PAGE_FILE = "card.md"
 
-_USES = """Intended use: estimates of apparent age over many photographs, such as statistics of a corpus, search, and
-the selection of photographs for people to review. Read each age with its interval, and leave out estimates that
-are not accepted.
+_USES = """Estimates of apparent age over many photographs: statistics of a corpus, search, and the selection of
+photographs for people to review. Read each age with its interval, and leave out estimates that are not accepted.
 
-Not intended: decisions about a person, such as proof of age, access control, policing, hiring or insurance. The
-model reproduces the biases of its training data, and its errors differ between groups of people."""
+Not for decisions about a person: no proof of age, access control, policing, hiring or insurance. The model
+reproduces the ages that its training data gives to faces, and its errors differ between groups of people."""
 
 _MOVE = """Labels keep the fingerprint of the model that made them, and labels of two models never mix. A new
 model writes its labels into its own folder, next to that of the old one. `OUTPUT/current.json` names the model
@@ -36,7 +35,7 @@ def page(card: Card) -> str:
         f"# {card.name}",
         card.summary,
         "This page is made from `model.json` by `cilf card`.",
-        *(["## Intended use", _USES] if card.model.ages.names is None else []),
+        *(["## Intended uses, and uses to avoid", _USES] if card.model.ages.names is None else []),
         "## Licence and terms",
         card.licence,
         *_material(card),

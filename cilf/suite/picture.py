@@ -32,7 +32,7 @@ def picture(data: str, systems: Sequence[Entry]) -> bytes:
             accuracy, one_off = drawing.subplots(1, 2)
             _bars(accuracy, systems, colours, "accuracy", "Accuracy", "% of faces in the right age group")
             _bars(one_off, systems, colours, "one_off", "1-off", "% of faces at most one age group off")
-        drawing.suptitle(f"Systems of the field on {data}", x=0.01, ha="left", fontsize=13)
+        drawing.suptitle(f"Comparison of systems on {data}", x=0.01, ha="left", fontsize=13)
         buffer = io.BytesIO()
         drawing.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

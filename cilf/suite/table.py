@@ -134,7 +134,7 @@ def markdown(
     faces = {result.run.fold: result.record["data"]["evaluated"] for result in whole.results}
     folds = f" in {len(faces)} folds" if systems[0].folds else ""
     parts = [
-        f"# Systems of the field on {data}",
+        f"# Comparison of systems on {data}",
         f"    {command}",
         f"{_budget(systems)}, with the same faces, crops and augmentation, and the same image tower unless a system "
         f"has its own; {_repeats(systems)}. Measured on the {sum(faces.values()):,} faces of "

@@ -118,7 +118,7 @@ def test_the_files_and_the_words_are_of_groups(evaluation, tmp_path):
     assert "age" not in rows.column_names
     assert rows["age_group"].to_pylist()[59:61] == ["4-6", "8-12"]
     text = (tmp_path / "evaluation.md").read_text()
-    assert "The data tells no ages but groups: 0-2, 4-6, 8-12, 20-30, 60+." in text
+    assert "The data has age groups instead of ages: 0-2, 4-6, 8-12, 20-30, 60+." in text
     assert "| all | 120 | 50.8 [" in text
     assert "| 60+ | 24 | 0 | 0 | 0 | 6 |" in text
     assert "MAE" not in text

@@ -144,4 +144,4 @@ def test_the_command_writes_its_files_over_its_own_alone(face_file, reader, tmp_
 def test_only_one_kind_of_measurement_at_a_time(face_file, capsys):
     command = ["evaluate", DEFAULT_MODEL, str(face_file([40.0])), "--degraded", "--epsilon-sweep"]
     assert cli.main(command) == 2
-    assert "--epsilon-sweep and --degraded measure different things" in capsys.readouterr().err
+    assert "--epsilon-sweep and --degraded cannot be combined" in capsys.readouterr().err

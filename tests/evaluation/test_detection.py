@@ -84,7 +84,7 @@ def test_photographs_are_read_found_and_shown(tmp_path, capsys):
         assert sheet.width > 1000
     out = capsys.readouterr().out
     assert "recall" in out
-    assert "torn.png is in no figure" in out
+    assert "torn.png was skipped" in out
     assert [row["name"] for row in record["unreadable"]] == ["torn.png"]
 
 

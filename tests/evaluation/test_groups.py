@@ -75,8 +75,8 @@ def test_a_mean_over_decades_says_over_how_many_and_of_one_there_is_none(estimat
 @pytest.mark.parametrize(
     ("of", "words"),
     [
-        (2, "2 of 2 decades, each counting the same"),
-        (3, "2 of 3 decades (the others have fewer than 30 rows), each counting the same"),
+        (2, "2 of 2 decades, with equal weights"),
+        (3, "2 of 3 decades (the others have fewer than 30 rows), with equal weights"),
     ],
 )
 def test_what_a_mean_over_decades_is_called(of, words):

@@ -88,7 +88,7 @@ def test_results_go_on_the_card_and_change_no_number(tiny, reader, face_file, tm
     written(tmp_path / "two", "parts.json", PARTS)
     before = fingerprint(tiny, {})
     assert main(["card", str(tiny), str(tmp_path / "one"), str(tmp_path / "two")]) == 0
-    assert "the card has 3 results" in capsys.readouterr().out
+    assert "card.md with 3 results" in capsys.readouterr().out
     assert fingerprint(tiny, {}) == before
     figures = read_card(tiny).figures
     assert list(figures) == ["faces.parquet, split=val", "faces, split=val, degraded", "faces, split=val, parts"]
@@ -96,14 +96,14 @@ def test_results_go_on_the_card_and_change_no_number(tiny, reader, face_file, tm
 
     text = (tiny / "card.md").read_text(encoding="utf-8")
     assert row(text, "MAE, years")[:2] == ["2.00", "2.0"]
-    assert row(text, "truth inside the 90 % interval")[0] == "100 %"
+    assert row(text, "coverage of the 90 % interval")[0] == "100 %"
     assert "by race is 0.0 years of MAE" in text
     assert row(text, "noise σ 16") == ["600", "5.50", "2.60", "77 %", "50 %"]
     assert row(text, "32 pixels") == ["0", "–", "–", "–", "–"]
     assert row(text, "FourierFormer")[1] == "+0.71 [+0.61, +0.81]"
     assert row(text, "Pixel-text score map")[1] == "-0.13 [-0.23, -0.03]"
     assert row(text, "Contrastive image-text matching")[1] == ""
-    assert "“noise σ 16” does the most harm: +1.3 (MAE, years), and 77 % of" in text
+    assert "the worst degradation is “noise σ 16”: +1.3 (MAE, years), and 77 % of" in text
     assert "20 % of the faces are looked at again, which gains +0.60 [+0.50, +0.70]" in text
 
     assert main(["card", str(tiny)]) == 0  # the same again from model.json alone
@@ -133,8 +133,8 @@ def test_age_groups_have_accuracies(reader, face_file):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("notes.txt", "mine", r"holds none of evaluation\.json, degraded\.json, parts\.json"),
-        ("parts.json", json.dumps({**PARTS, "model": "other"}), "is of the model other, not of tiny"),
+        ("notes.txt", "mine", r"has none of evaluation\.json, degraded\.json, parts\.json"),
+        ("parts.json", json.dumps({**PARTS, "model": "other"}), "belongs to the model other, not to tiny"),
         ("parts.json", "{", "is not JSON"),
         ("parts.json", "[]", "is not a result"),
     ],

@@ -111,7 +111,7 @@ def test_rows_that_cannot_be_used_are_left_out(face_file, encoded, estimator):
 
 def test_other_systems_are_refused(face_file, reader):
     reader.model = SimpleNamespace(parts=())
-    with pytest.raises(UsageError, match="takes CILF-CIAE apart, and reader is another system"):
+    with pytest.raises(UsageError, match="measures the parts of CILF-CIAE, but reader is another system"):
         measured(reader, face_file(AGES))
 
 

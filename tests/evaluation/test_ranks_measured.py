@@ -62,7 +62,7 @@ def test_a_record_of_ranks_has_them_by_name_and_how_often_they_are_right(evaluat
     record = evaluated.record
     assert record["unit"] == "ranks"
     assert (record["data"]["evaluated"], record["skipped"]["total"]) == (250, 3)
-    assert "7 is none of the model's ranks" in [row["reason"] for row in record["skipped"]["rows"]]
+    assert "7 is not one of the model's ranks" in [row["reason"] for row in record["skipped"]["rows"]]
     bands = {row["group"]: row for row in record["groups"] if row["by"] == "rank"}
     assert list(bands) == list(DECADES)
     assert [bands[name]["rank_accuracy"]["value"] for name in DECADES] == [100, 100, 0, 0, 0]

@@ -244,7 +244,7 @@ def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_p
     text = (tmp_path / "faces.md").read_text()
     assert "    the command\n" in text
     assert "| dex | 3 | 5.00 ± 2.00 | 6.00 | 66.7 | 33.3 % | 8.0 | 55 | 1,234 |" in text
-    assert "At equal budget, one epoch in batches of 32 images of 32 x 32 pixels" in text
+    assert "With equal budgets, one epoch in batches of 32 images of 32 x 32 pixels" in text
     assert all(name in text for name in ("LRA-GNN", "MCGRL", "CILF-CIAE"))
     assert "nan" not in text.lower()
     assert "Leakage" not in text  # nobody has measured it
@@ -261,7 +261,7 @@ def test_systems_are_told_apart_by_band_and_face_by_face(suite, tmp_path):
     off = {("dex", 0): 2, ("dex", 1): 2, ("regression", 0): 3, ("regression", 1): later_N}
     write_tables(runs, [measured(run, off[run.system, run.seed]) for run in runs], locate(str(tmp_path)), "the command")
     lines = (tmp_path / "faces.md").read_text().splitlines()
-    headings, dex, regression = (lines[lines.index("## Where they differ") + step] for step in (4, 6, 7))
+    headings, dex, regression = (lines[lines.index("## Differences") + step] for step in (4, 6, 7))
     assert headings == "| system | against dex | 0-12 (12) | 13-20 (8) | 21-40 (20) | 41-60 (20) | 61+ (20) |"
     assert dex == "| dex |  | – | – | – | – | – |"  # fewer than 30 faces each
     name, apart = regression.strip("| ").split(" | ")[:2]
@@ -327,7 +327,7 @@ def test_what_is_missing_is_said_and_no_table_is_lost_with_small_folds(folds, tm
     done = [measured(run, 2, count=5 if run.fold == 1 else 80) for run in folds if run.place != "faces/fold-0/dex-0"]
     write_tables(folds, done, locate(str(tmp_path)), "the command")
     text = (tmp_path / "faces.md").read_text()
-    assert "Not finished, and so not in these means: faces/fold-0/dex-0." in text
+    assert "Not finished, and not included in these means: faces/fold-0/dex-0." in text
     assert "Measured on the 165 faces of split=val in 3 folds" in text
     assert "| system | against dex |" in text
     assert json.loads((tmp_path / "faces.json").read_text())["missing"] == ["faces/fold-0/dex-0"]
@@ -344,7 +344,7 @@ def test_ranks_have_tables_and_a_picture_of_their_own(suite, tmp_path):
     first, second = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
     assert (first["system"], first["mae"], first["rank_accuracy"]) == ("dex", "0.25", "100.0")
     assert (second["system"], second["rank_accuracy"]) == ("regression", "0.0")
-    ours = (tmp_path / "faces.md").read_text().partition("## What the papers report")[0]
+    ours = (tmp_path / "faces.md").read_text().partition("## Figures from papers")[0]
     assert "years" not in ours
     assert "| system | against dex | 1930s (40) | 1940s (40) |" in ours
     assert "| regression | +0.75 [+0.75, +0.75] | 1.00 | 1.00 |" in ours
@@ -356,7 +356,7 @@ def test_what_has_its_own_backbone_or_another_budget_is_said_to(suite, tmp_path)
     runs = read_suite(suite(systems={"mivolo": mivolo, "dex": "dex.yaml", "long": {"epochs": 9}}))
     results = [measured(run, 1) for run in runs]
     alike = [result for result in results if result.run.system != "long"]
-    for some, said in ((results, "At unequal budget"), (alike, "At equal budget")):
+    for some, said in ((results, "With different budgets"), (alike, "With equal budgets")):
         write_tables(runs, some, locate(str(tmp_path)), "the command")
         text = (tmp_path / "faces.md").read_text()
         assert said in text
@@ -415,7 +415,7 @@ def test_folds_of_age_groups_give_mean_and_deviation(folds, tmp_path):
     text = (tmp_path / "faces.md").read_text()
     assert "| dex | 3 x 1 | 50.0 ± 25.0 | 75.0 ± 25.0 | 50.0 | 50 | 1,234 |" in text
     assert "means over 3 folds, one seed (0). Measured on the 120 faces of split=test in 3 folds" in text
-    assert "MAE" not in text.partition("## What the papers report")[0]
+    assert "MAE" not in text.partition("## Figures from papers")[0]
     told = (
         "Leakage: 6 of 117 tested rows (5.1%) show a person who is also in the training data. "
         "For 3 more, the person is unknown."

@@ -143,7 +143,10 @@ def test_zero_shot_stands_beside_trained_systems_in_a_suite(weights, tmp_path):
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
     runs = read_suite(tmp_path / "suite.yaml")
     results = [measured(run, error) for error, run in enumerate(runs, start=1)]
-    for some, said in ((results[:2], "Without training, the towers as"), (results, "At unequal budget")):
+    for some, said in (
+        (results[:2], "Without training, with the towers' given weights"),
+        (results, "With different budgets"),
+    ):
         write_tables(runs, some, locate(str(tmp_path)), "the command")
         assert said in (tmp_path / "faces.md").read_text()
     rows = csv.DictReader(io.StringIO((tmp_path / "faces.csv").read_text()))
