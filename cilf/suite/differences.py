@@ -29,7 +29,7 @@ class Band:
 
 
 def faces(system: Entry) -> pd.DataFrame:
-    """A row per face of a system, over all folds: truth, absolute error (mean over seeds), id and, if known, subject."""
+    """A row per face of a system, over all folds: truth, absolute error (mean over seeds), id and subject if known."""
     rows = pd.concat([_rows(result) for result in system.results])
     columns = {"truth": ("truth", "first"), "error": ("error", "mean"), "subject": ("subject", "first")}
     return rows.groupby(_FACE, dropna=False, sort=False).agg(**columns)

@@ -1,4 +1,4 @@
-"""Estimates with known errors, faces whose ages can be read off, and an estimator that reads them off."""
+"""Estimates with known errors, faces whose brightness is their age, and an estimator that reads the brightness."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cilf.estimator import Estimates
 
 @pytest.fixture(scope="session")
 def estimates_with() -> Callable[..., Estimates]:
-    """Estimates of ages [N] with given errors [N]: intervals of ±8 years, all accepted unless told."""
+    """Estimates of ages [N] with given errors [N]; by default, intervals are ±8 years and all rows are accepted."""
 
     def make(ages_N: np.ndarray, errors_N: np.ndarray, **columns: np.ndarray) -> Estimates:
         age_N = (ages_N + errors_N).astype(np.float32)
@@ -40,7 +40,7 @@ def estimates_with() -> Callable[..., Estimates]:
 
 @pytest.fixture(scope="session")
 def encoded() -> Callable[[float], bytes]:
-    """A plain grey square as a PNG, as bright as its age, 0..255."""
+    """A plain grey square as a PNG, whose level is the age, 0..255."""
 
     def encode(age: float) -> bytes:
         buffer = io.BytesIO()
@@ -52,7 +52,7 @@ def encoded() -> Callable[[float], bytes]:
 
 @pytest.fixture
 def face_file(tmp_path: Path, encoded: Callable[[float], bytes]) -> Callable[..., Path]:
-    """A Parquet file of faces of given ages, all of split=val; further columns, or others in place, by name."""
+    """A Parquet file of faces of given ages, all of split=val; keyword arguments add or replace columns."""
 
     def write(ages: list[float], name: str = "faces.parquet", row_group_size: int = 50, **columns: Any) -> Path:
         made = {
@@ -71,7 +71,7 @@ def face_file(tmp_path: Path, encoded: Callable[[float], bytes]) -> Callable[...
 
 
 class ReadsAges:
-    """Every face is two years older than it is bright; one of 99 is beyond it."""
+    """An estimator whose estimate is the face's brightness plus two years, and NaN for a brightness of 99."""
 
     images = Images(size=16)
     device = "cpu"

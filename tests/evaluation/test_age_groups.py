@@ -1,4 +1,4 @@
-"""Faces of age groups through `cilf evaluate`: accuracy and 1-off, against sums by hand, and what is refused."""
+"""`cilf evaluate` on faces with age groups: accuracy and 1-off, compared with hand calculations, and refused data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cilf.evaluation.job import evaluate_model
 ADIENCE = [AgeGroup(*pair) for pair in [(0, 2), (4, 6), (8, 12), (15, 20), (25, 32), (38, 43), (48, 53), (60, 100)]]
 
 GROUPS = {(0, 2): [0] * 30, (4, 6): [3] * 15 + [9] * 15, (8, 12): [8] * 10 + [70] * 20, (60, None): [80] * 6 + [1] * 24}
-"""Faces, by how bright they are: the estimate is two years more. 3 years are as near to 0-2 as to 4-6."""
+"""Brightness of the faces of each group; the estimate is two years more. 3 years are equally near to 0-2 and 4-6."""
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_accuracy_and_one_off(estimates_with):
 def test_an_interval_holds_a_share_of_a_group():
     groups = [AgeGroup(0, 19), AgeGroup(20, 29), AgeGroup(90, None)]
     low, high = np.array([15, 24.5, 31, 80, 90]), np.array([50, 26.0, 40, 95, 120])
-    # All ten years; 25 and 26; none; 90 to 95 of 90 to 100; all eleven.
+    # All ten years; 25 and 26; no year; 90 to 95 out of 90 to 100; all eleven years.
     held = covered(low, high, groups, np.array([1, 1, 1, 2, 2]), oldest=100)
     assert held == pytest.approx([1, 0.2, 0, 6 / 11, 1])
 

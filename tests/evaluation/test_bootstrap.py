@@ -50,7 +50,7 @@ def test_rows_of_one_subject_err_together_and_the_interval_says_so():
         by_subject += together[0] <= truth <= together[1]
         by_row.append(alone[0] <= truth <= alone[1])
     assert by_subject >= 50
-    assert sum(by_row) < 40  # what an interval over rows would have claimed
+    assert sum(by_row) < 40  # intervals over rows are too narrow
 
 
 def test_too_few_subjects_have_no_interval():

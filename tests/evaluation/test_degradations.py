@@ -1,4 +1,4 @@
-"""Each degradation does to a photograph what it is named for, and the same to the same photograph."""
+"""Each degradation has the effect that its name says, and the same effect for the same photograph and seed."""
 
 import io
 
@@ -69,7 +69,7 @@ def test_a_shift_goes_in_any_direction():
         moves.append((np.average(rows, weights=moved) - 99.5, np.average(columns, weights=moved) - 99.5))
     assert np.hypot(*np.transpose(moves)) == pytest.approx([6] * 20, abs=0.1)
     assert np.abs(np.mean(moves, axis=0)).max() < 3
-    assert done("shift 3 %", FLAT).tobytes() == FLAT.tobytes()  # nothing foreign comes in from beyond the edge
+    assert done("shift 3 %", FLAT).tobytes() == FLAT.tobytes()  # the border is replicated, not filled with black
 
 
 @pytest.mark.parametrize(("name", "zoom"), [("zoom + 10 %", 1.1), ("zoom − 10 %", 0.9)])

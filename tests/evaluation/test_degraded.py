@@ -1,4 +1,4 @@
-"""`cilf evaluate --degraded`: the same faces again and again, each compared with itself."""
+"""`cilf evaluate --degraded`: the same faces under each degradation, compared with the originals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AGES = list(range(12, 72, 2))
 
 @pytest.fixture
 def record(face_file, encoded, reader):
-    """A record of faces as bright as they are old, which ReadsAges reads, and of one file that is no image."""
+    """A record of faces whose brightness is their age, which ReadsAges reads, and of one file that is not an image."""
     path = face_file([*AGES, 40], image=[*map(encoded, AGES), b"torn"])
     return measure_degraded(reader, FaceSet(str(path), "val"))
 
@@ -49,12 +49,12 @@ def test_each_face_is_compared_with_itself(record):
     assert half["covered"]["value"] == 0
     assert half["accepted"]["value"] == 1 > clean["accepted"]["value"]
     for name in ("PNG", "grey", "shift 3 %", "zoom + 10 %", "turn 8°", "blur σ 2", "32 pixels"):
-        assert rows[name]["moved"]["value"] == 0  # of plain squares
+        assert rows[name]["moved"]["value"] == 0  # the faces are plain squares
     assert 0 < rows["noise σ 8"]["moved"]["value"] < rows["noise σ 16"]["moved"]["value"] < 3
 
 
 def test_a_degradation_that_leaves_nothing_is_an_answer(face_file, reader):
-    # The reader gives no number of a face of 99, which is what 71 becomes.
+    # The reader returns NaN for a face of 99, which is what 71 becomes.
     faces = FaceSet(str(face_file([71.0] * 5 + [50.0], split=["val"] * 5 + ["train"])), "val")
     record = measure_degraded(reader, faces)
     row = by_name(record)["light × 1.4"]
@@ -66,7 +66,7 @@ def test_a_degradation_that_leaves_nothing_is_an_answer(face_file, reader):
 
 
 def test_a_box_stays_on_its_face_where_the_photograph_becomes_smaller(face_file, reader):
-    # No face is found here, so the box itself is framed: without it being shrunk too, black would be.
+    # No face is found here, so the crop is that of the box. If the box were not shrunk too, the crop would be black.
     image = np.zeros((600, 600, 3), np.uint8)
     image[300:, 300:] = 50
     file = io.BytesIO()
@@ -103,7 +103,7 @@ def test_of_groups_the_wrong_ones_are_counted(face_file, encoded, reader):
     assert record["measure"] == "wrong group, %"
     assert record["age_groups"] == ["0-19", "20-39", "40+"]
     assert rows["as it is"]["error"]["value"] == 0
-    # 10, 30, 50, 70 look like 7, 17, 27, 37 in half the light.
+    # In half the light, the estimates for 10, 30, 50 and 70 are 7, 17, 27 and 37.
     assert rows["light × 0.5"]["error"]["value"] == 75
     assert rows["light × 0.5"]["above_clean"]["value"] == 75
     assert "share of the years" in degraded_tables.markdown(record)

@@ -1,4 +1,4 @@
-"""ε-error and CS(θ), from their equations one face at a time, and the ε-error of an evaluation."""
+"""ε-error and CS(θ), compared with their equations face by face, and the ε-error of an evaluation."""
 
 import io
 import math
@@ -66,7 +66,7 @@ def test_it_has_an_interval_over_people(face_file, reader):
     epsilon = evaluate_model(reader, FaceSet(str(path), "val")).record["epsilon_error"]
     mean = (1 - math.exp(-2) + 1 - math.exp(-0.02)) / 2
     assert epsilon["value"] == pytest.approx(mean, rel=1e-6)
-    # Of ten people, who err alike within five of them: two standard errors are 0.27.
+    # Ten people, five with each error: two standard errors are 0.27.
     assert epsilon["low"] == pytest.approx(mean - 0.26, abs=0.06)
     assert epsilon["high"] == pytest.approx(mean + 0.26, abs=0.06)
 

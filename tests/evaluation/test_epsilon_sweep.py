@@ -1,4 +1,4 @@
-"""One table of what correction does and costs as ε falls."""
+"""`cilf evaluate --epsilon-sweep`: effect and cost of correction as ε falls."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_lower_epsilon_is_the_more_faces_are_looked_at_twice(swept):
     assert (fired[0], swept[0].settled, swept[0].fired_mae) == (0, None, None)
     last = swept[-1]
     assert (last.epsilon, last.fired, last.settled) == (None, 1, 0)
-    # The shares that were asked for, but for faces whose judged errors are the same.
+    # The requested shares, except for ties of judged errors.
     others = [row.fired for row in swept if not row.own]
     assert all(min(abs(share - found) for found in others) < 0.06 for share in SHARES)
 

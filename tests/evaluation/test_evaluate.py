@@ -1,4 +1,4 @@
-"""`cilf evaluate` and `evaluate_model`: the files, the words, and that nothing is lost on the way."""
+"""`cilf evaluate` and `evaluate_model`: the files and texts, and that no row is lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES = {"estimates.parquet", "evaluation.json", "evaluation.md", "evaluation.pn
 
 @pytest.fixture
 def people(face_file, encoded):
-    """240 faces of 1 to 80 years; four more cannot be used, and one is beyond the estimator."""
+    """240 faces of 1 to 80 years, four that cannot be used, and one for which the estimator returns NaN."""
     ages = [*range(1, 81)] * 3 + [30, 30, None, 200, 99]
     images = [encoded(age or 0) for age in ages]
     images[240] = b"torn"
@@ -122,7 +122,7 @@ def test_files_are_whole_and_strict(evaluation, tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "out" / "evaluation.png").convert("RGB"))
     assert pixels.shape[1] >= 2000
     assert (pixels[:5] == 255).all()  # a light background
-    # Every one of the eight panels has ink in two colours at least.
+    # Each of the eight panels has at least two colours.
     for half in np.array_split(pixels, 2, axis=0):
         for panel in np.array_split(half, 4, axis=1):
             inked = panel[(panel.max(axis=2) - panel.min(axis=2)) > 60]

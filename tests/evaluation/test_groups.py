@@ -15,7 +15,7 @@ def of(assessed, by):
 
 @pytest.fixture
 def people():
-    """300 ages; women are estimated 2 years too old, men 4 years too young; 20 of an unusual race."""
+    """300 ages; estimates are 2 years too high for women and 4 years too low for men; 19 rows have a rare race."""
     ages = np.tile(np.arange(5, 65), 5).astype(np.float32)
     gender = np.array(["female", "male"] * 150, object)
     race = np.array(["White"] * 140 + ["Black"] * 140 + ["rare"] * 19 + [None], object)

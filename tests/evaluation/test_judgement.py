@@ -22,7 +22,7 @@ def test_a_perfect_judge_beats_a_blind_one_and_a_contrary_one_is_worst():
     random = np.random.default_rng(0)
     errors = random.exponential(5, 20_000)
     perfect, contrary = aurc(errors, errors), aurc(errors, -errors)
-    # For exponential errors the mean of the lowest share c is 5 (1 + (1 - c) ln(1 - c) / c); its mean over c:
+    # For exponential errors, the mean of the lowest share c is 5 (1 + (1 - c) ln(1 - c) / c). The mean over c:
     assert perfect == pytest.approx(5 * (2 - np.pi**2 / 6), rel=0.02)
     blind = np.mean([aurc(errors, random.permutation(len(errors))) for _ in range(20)])
     assert blind == pytest.approx(errors.mean(), rel=0.02)

@@ -1,4 +1,4 @@
-"""cilf.datasets.faces: what can be used is read, what cannot is named, and what is no data is one line."""
+"""cilf.datasets.faces: usable rows are read, others are skipped with a reason, and wrong data is a one-line error."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_file_that_breaks_off_in_its_data_fails_the_job(face_file):
 
 
 def test_a_large_row_group_is_not_read_at_once(face_file, monkeypatch):
-    """pyarrow fetches a column's whole row group unless it is told twice not to."""
+    """pyarrow fetches a column's whole row group unless two options prevent it."""
     images = np.random.default_rng(0).integers(0, 256, (8192, 2000), np.uint8)
     path = face_file([30] * 8192, image=[image.tobytes() for image in images], row_group_size=8192)
     asked, read = [], LocalFileOpener.read

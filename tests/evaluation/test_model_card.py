@@ -1,4 +1,4 @@
-"""`cilf card`: what readers are told of a model is what its model.json and its results say."""
+"""`cilf card`: card.md agrees with the model's model.json and with the results of `cilf evaluate`."""
 
 import json
 import re
@@ -111,7 +111,7 @@ def test_results_go_on_the_card_and_change_no_number(tiny, reader, face_file, tm
 
 
 def test_results_of_every_kind_of_evaluation_fit(tiny, face_file, encoded, tmp_path):
-    """As `cilf evaluate` writes them: nothing of them is made up here."""
+    """The results are written by `cilf evaluate`, not made up for the test."""
     faces = FaceSet(str(face_file([*range(20, 30)], image=[encoded(age) for age in range(20, 30)])), "val")
     estimator, folder = Estimator(tiny), tmp_path / "results"
     evaluate_model(estimator, faces).write(folder)

@@ -1,4 +1,4 @@
-"""`cilf evaluate --parts`: the network without one part after another, and what correction gains."""
+"""`cilf evaluate --parts`: the network without each of its parts, and the gain of correction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AGES = [float(age) for age in range(10, 70)]
 
 
 class TakenApart:
-    """What of a network is looked at here."""
+    """Stand-in for a network with two parts."""
 
     parts = ("blocks", "score map")
 
@@ -43,8 +43,8 @@ class TakenApart:
 
 @pytest.fixture
 def estimator(reader):
-    """First estimates are 3 years off; 8 without the blocks, and no worse without the score map. Faces above 48 years
-    are looked at again, after which a year less is missing."""
+    """First estimates are 3 years off, 8 without the blocks, and 3 without the score map. Faces above 48 years get a
+    second look, which reduces the error by a year."""
 
     class Reader(type(reader)):
         model = TakenApart()
@@ -66,7 +66,7 @@ def test_a_part_is_worth_what_is_lost_without_it(face_file, estimator):
     blocks, score_map = record["parts"]
     assert (blocks["name"], score_map["name"]) == estimator.model.parts
     assert blocks["error"]["value"] == pytest.approx(8, abs=1e-5)
-    # Every face loses the same, so no draw of faces gives anything else.
+    # All faces lose the same, so every resample gives the same value.
     assert list(blocks["above_whole"].values()) == pytest.approx([5, 5, 5], abs=1e-5)
     assert list(score_map["above_whole"].values()) == [0, 0, 0]
     assert estimator.model.gone is None
@@ -96,7 +96,7 @@ def test_groups_are_measured_by_the_wrong_ones(face_file, encoded, estimator):
 
 
 def test_rows_that_cannot_be_used_are_left_out(face_file, encoded, estimator):
-    # The reader gives no number of a face of 99.
+    # The reader returns NaN for a face of 99.
     path = face_file([20.0, 99.0, 40.0], image=[encoded(20), encoded(99), b"torn"])
     assert measured(estimator, path)["data"] == {
         "path": str(path),

@@ -1,4 +1,4 @@
-"""Evaluations of ranks that are no ages: what they are counted in, their bands, tables and picture."""
+"""Evaluations of ranks instead of ages: their unit, bands, tables and picture."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def test_many_ranks_share_bands_and_none_is_left_out():
 
 @pytest.fixture
 def evaluated(reader, face_file):
-    """Of 50 squares of each rank, ranks 0 and 1 told right and the others two too high; and three of no rank."""
+    """Evaluation of 50 squares of each rank, with right estimates for ranks 0 and 1 and estimates two ranks too high
+    for the others, and of three squares whose label is not a rank."""
 
     class ReadsRanks(type(reader)):
         ages = Ages(youngest=0, oldest=4, names=DECADES)
@@ -51,7 +52,7 @@ def evaluated(reader, face_file):
 
         def __call__(self, images_NHWC):
             estimates = super().__call__(images_NHWC)
-            right_N = estimates.age < 3.5  # they are two too high
+            right_N = estimates.age < 3.5  # the estimates are two too high
             return replace(estimates, age=np.where(right_N, estimates.age - 1.75, estimates.age))
 
     path = face_file([*(rank for rank in range(5) for _ in range(50)), 7, 2.5, 30])

@@ -1,4 +1,4 @@
-"""How many measured rows show people of the data's other splits, told with every evaluation."""
+"""The leakage of an evaluation: how many measured rows show people who are also in the data's other splits."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Ages of fixed images by the bundled models, as pinned in ages.json.
+"""The bundled models' ages of fixed images, as pinned in ages.json.
 
 python tests/golden/golden_ages.py
 
-pins them anew: after a new model, or after a change of decoding or of finding faces that has raised DECODE_VERSION or
-FACES_VERSION. It refuses where numbers have changed and none of these has.
+pins them again: after a change of the model, or after a change of decoding or of finding faces that has raised
+DECODE_VERSION or FACES_VERSION. It refuses to pin changed numbers if none of these has changed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from cilf.storage import bundled_models, model_folder
 HERE = Path(__file__).parent
 FILE = HERE / "ages.json"
 TOLERANCE = 0.05
-"""Years. Other processors round differently, by less than a hundredth of this."""
+"""Tolerance in years. Other processors round differently, by less than a hundredth of this."""
 
 Pinned = dict[str, Any]
 
 
 def measured(model: str) -> Pinned:
-    """What a bundled model says of every image: age and the ends of its interval, years, of each face."""
+    """A bundled model's estimates for every image: age and both ends of its interval, years, of each face."""
     folder = model_folder(model)
     estimator = Estimator(folder, device="cpu", threads=1)
     ages = {}
@@ -48,13 +48,13 @@ def measured(model: str) -> Pinned:
 
 
 def print_of(folder: Path) -> str:
-    """Changes with the weights, their card, and the versions of decoding and of finding faces."""
+    """Fingerprint that changes with the weights, their card, and the versions of decoding and of finding faces."""
     return fingerprint(folder, {"decode": DECODE_VERSION, "detection": FACES_VERSION})
 
 
 @lru_cache
 def images() -> tuple[tuple[str, bytes], ...]:
-    """The demo's people, and one portrait in several formats. Bytes of lossy formats are files, as encoders change."""
+    """The demo's people, and one portrait in several formats. Lossy formats are stored files, as encoders change."""
     return tuple(_images())
 
 
@@ -68,7 +68,7 @@ def _images() -> Iterator[tuple[str, bytes]]:
 
 
 def moved(pinned: Pinned, now: Pinned) -> list[str]:
-    """The images whose numbers differ by more than TOLERANCE, or that show another number of faces."""
+    """Names of the images whose numbers differ by more than TOLERANCE, or whose number of faces differs."""
     names = sorted(pinned["ages"].keys() | now["ages"].keys())
     return [name for name in names if _differ(pinned["ages"].get(name), now["ages"].get(name))]
 
@@ -86,8 +86,8 @@ def main() -> int:
         before = pinned.get(model, {"fingerprint": None})
         if before["fingerprint"] == numbers["fingerprint"] and (names := moved(before, numbers)):
             print(
-                f"{model}: the numbers of {', '.join(names)} have changed, and neither the weights nor DECODE_VERSION "
-                "nor FACES_VERSION have: labels would mix both. Raise the version of what changed, then pin again.",
+                f"{model}: the numbers of {', '.join(names)} have changed, but the weights, DECODE_VERSION and "
+                "FACES_VERSION have not: labels would mix both. Raise the version of what changed, then pin again.",
                 file=sys.stderr,
             )
             return 1

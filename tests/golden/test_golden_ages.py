@@ -1,4 +1,4 @@
-"""Numbers of the bundled models stay as they are while the fingerprint of labels does.
+"""The bundled models' numbers change only together with the fingerprint of labels.
 
 golden_ages.py pins them.
 """
@@ -27,7 +27,7 @@ def test_every_bundled_model_is_pinned():
 def test_ages_of_fixed_images_are_as_pinned(model):
     assert PINNED[model]["fingerprint"] == print_of(model_folder(model)), f"weights or versions have changed: {AGAIN}"
     names = moved(PINNED[model], measured(model))
-    assert not names, f"the numbers of {names} have changed: raise DECODE_VERSION or FACES_VERSION if that is meant"
+    assert not names, f"the numbers of {names} have changed: raise DECODE_VERSION or FACES_VERSION if intended"
 
 
 def test_a_portrait_has_one_age_in_whatever_format_it_is_saved():

@@ -1,10 +1,10 @@
-"""CILF beside its peers: the same model on the same files, each in a process of its own, by turns.
+"""Compare the speed of CILF with its peers: the same model on the same files, alternately, in separate processes.
 
     pip install --target runs/peers/daft --requirement tests/peers/requirements.txt
     python tests/peers/compare.py --images 5000 --kinds crops,photographs,s3
 
-Images per second are marginal, from runs of two sizes: Ray's start and the loading of libraries do not count. What
-they cost stands beside it. Nothing else should run on the machine.
+Images per second are marginal, computed from runs of two sizes, so that the start of Ray and the loading of libraries
+do not count. Their time is the fixed cost in the next column. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ LATENCY_MS = 30
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to label a listing, and what it is measured on."""
+    """A program that labels a listing, and the kinds of objects that it is measured on."""
 
     name: str
     command: tuple[str, ...]
-    """Of Python, with {listing}, {output} and {model}."""
+    """Arguments of Python, with {listing}, {output} and {model}."""
     kinds: tuple[str, ...]
     rows: str = "."
-    """Folder below the output that holds the rows: uri, and age or faces."""
+    """Folder in the output that holds the rows: uri, and age or faces."""
     libraries: Path | None = None
     """Folder of packages that only this peer sees."""
 
@@ -70,19 +70,19 @@ PEERS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One peer, once."""
+    """One run of one peer."""
 
     seconds: float
-    """From command to exit."""
+    """Wall time from command to exit."""
     peak_mb: float
-    """MB (10⁶ bytes) of all its processes together."""
+    """Peak memory of all its processes together, MB (10⁶ bytes)."""
     ages: dict[str, float]
-    """Years, by the name of the file."""
+    """Ages in years by file name."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One peer on one kind of objects."""
+    """Measurements of one peer on one kind of objects."""
 
     kind: str
     peer: str
@@ -94,7 +94,7 @@ class Measured:
     peak_mb: float
     """Median of the larger runs."""
     age_difference: float
-    """Median distance from CILF's ages, years: other decoders give other pixels, and no other work."""
+    """Median difference from CILF's ages, years; ages differ because decoders give slightly different pixels."""
 
 
 def main(
@@ -104,18 +104,18 @@ def main(
     repeats: int = 3,
     output: Path = Path("runs/peers"),
 ) -> int:
-    """Compare.
+    """Compare CILF with its peers.
 
     Args:
-        images: crops of the larger runs; of photographs there are a fifth, the smaller runs have an eighth.
-        kinds: what is labelled, separated by commas: crops (200 x 200 pixels), photographs (12 megapixels), s3
+        images: number of crops in the larger runs; runs on photographs have a fifth, the smaller runs an eighth.
+        kinds: kinds of objects, separated by commas: crops (200 x 200 pixels), photographs (12 megapixels), s3
             (crops from a local store that answers after 30 ms).
-        repeats: runs of each size; medians count.
+        repeats: number of runs of each size; results are medians.
         output: folder for peers.json and peers.md.
     """
     asked = kinds.split(",")
     if unknown := set(asked) - set(get_args(Kind)):
-        print(f"--kinds {','.join(unknown)}: there are {', '.join(get_args(Kind))}", file=sys.stderr)
+        print(f"--kinds {','.join(unknown)}: choose from {', '.join(get_args(Kind))}", file=sys.stderr)
         return 2
     machine = this_machine()
     measured: list[Measured] = []
@@ -131,10 +131,10 @@ def main(
 
 
 def compare(made: Corpus, folder: Path, repeats: int, model: str = DEFAULT_MODEL) -> list[Measured]:
-    """All peers on one kind of objects.
+    """Measure all peers on one kind of objects.
 
     Raises:
-        RuntimeError: a peer failed, or left objects out.
+        RuntimeError: a peer failed or left out objects.
     """
     peers = [peer for peer in PEERS if made.kind in peer.kinds]
     runs: dict[tuple[str, str], list[Run]] = {}
@@ -150,7 +150,7 @@ def compare(made: Corpus, folder: Path, repeats: int, model: str = DEFAULT_MODEL
 
 
 def _listing(made: Corpus, size: Literal["few", "many"]) -> pa.Table:
-    """What is to be labelled, with sizes, as stores list it."""
+    """Listing of the objects to label, with their sizes."""
     files = sorted((made.folder / size).iterdir())
     return pa.table({"uri": made.uris(size), "bytes": [file.stat().st_size for file in files]})
 
@@ -159,7 +159,7 @@ def label(peer: Peer, listing: Path, made: Corpus, model: str) -> Run:
     """Run one peer once.
 
     Raises:
-        RuntimeError: it failed, or left objects out.
+        RuntimeError: the peer failed or left out objects.
     """
     variables = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | dict(made.environment)
     if peer.libraries:
@@ -182,7 +182,7 @@ def label(peer: Peer, listing: Path, made: Corpus, model: str) -> Run:
 
 
 def _ages(folder: Path) -> dict[str, float]:
-    """Years by the name of the file, which every peer spells alike."""
+    """Ages in years by file name, which is the same for all peers."""
     rows = pads.dataset(folder, format="parquet", partitioning=None).to_table()
     if "faces" in rows.column_names:
         rows = rows.append_column("age", pc.struct_field(pc.list_element(rows["faces"], 0), "age"))
@@ -206,7 +206,7 @@ def _measured(peer: Peer, made: Corpus, few: list[Run], many: list[Run], referen
 
 
 def grid(measured: Iterable[Measured]) -> Grid:
-    """A row for each peer and kind of objects."""
+    """Table with a row for each peer and kind of objects."""
     measured = list(measured)
     own = {row.kind: row.cost.images_per_s for row in measured if row.peer == CILF.name}
     rows = [
@@ -223,12 +223,12 @@ def grid(measured: Iterable[Measured]) -> Grid:
         )
         for row in measured
     ]
-    columns = ("objects", "", "images/s", "CILF to it", "fixed s", "spread", "peak MB", "years apart", "runs of")
-    return Grid("CILF beside its peers", columns, rows)
+    columns = ("objects", "", "images/s", "CILF's ratio", "fixed s", "spread", "peak MB", "age difference", "runs of")
+    return Grid("CILF and its peers", columns, rows)
 
 
 def tell(machine: Machine, measured: list[Measured], output: Path) -> None:
-    """Print the table; write it and everything behind it."""
+    """Print the table, and write it and all measurements."""
     output.mkdir(parents=True, exist_ok=True)
     lines = [heading(machine), *filter(None, [caution(machine)])]
     table = grid(measured)

@@ -1,8 +1,8 @@
-"""Labelling with Daft as its documentation has it: download, decode, resize, a class with a batch method, Parquet.
+"""Labelling with Daft as in its documentation: download, decode, resize, a class with a batch method, Parquet.
 
 python tests/peers/daft_labelling.py LISTING OUTPUT MODEL [REPLICAS]
 
-REPLICAS of the model share the cores; more than one run as processes of their own.
+REPLICAS of the model share the cores; if there is more than one, each runs in its own process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH = 64
 
 
 class Labeller:
-    """One replica."""
+    """One replica of the model."""
 
     def __init__(self, model: str, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -33,16 +33,16 @@ class Labeller:
 
     @daft.method.batch(return_dtype=DataType.float32(), batch_size=BATCH)
     def age(self, images: Series) -> np.ndarray:
-        """Years, [N]."""
+        """Ages in years, [N]."""
         if not len(images):
             return np.empty(0, np.float32)
         return self.estimator(np.stack(images.to_pylist())).age
 
 
 def main(listing: str, output: str, model: str, replicas: str = "1") -> None:
-    """Label the column `uri` of a Parquet file: uri and age, in years."""
+    """Label the column `uri` of a Parquet file, and write uri and age in years."""
     number = int(replicas)
-    # Where there are GPUs, each replica has one.
+    # With GPUs, each replica has one.
     resources = {"max_concurrency": number, "use_process": number > 1, "gpus": min(1, torch.cuda.device_count())}
     labeller = daft.cls(Labeller, **resources)(model, max(1, len(os.sched_getaffinity(0)) // number))
     size = read_card(model_folder(model)).model.images.size

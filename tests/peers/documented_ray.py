@@ -1,4 +1,4 @@
-"""Labelling with Ray Data as its documentation has it: read images, an actor class over batches, Parquet.
+"""Labelling with Ray Data as in its documentation: read images, an actor class over batches, Parquet.
 
 python tests/peers/documented_ray.py LISTING OUTPUT MODEL
 """
@@ -20,18 +20,18 @@ BATCH = 64
 
 
 class Labeller:
-    """One replica, on as many threads as Ray gives it."""
+    """One replica of the model, with as many threads as Ray gives it."""
 
     def __init__(self, model: str) -> None:
         self.estimator = Estimator(model_folder(model))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """path and image, uint8 [N, S, S, 3] -> uri and age, years."""
+        """Map path and image, uint8 [N, S, S, 3], to uri and age in years."""
         return {"uri": batch["path"], "age": self.estimator(np.stack(batch["image"])).age}
 
 
 def main(listing: str, output: str, model: str) -> None:
-    """Label the column `uri` of a Parquet file: uri and age, in years."""
+    """Label the column `uri` of a Parquet file, and write uri and age in years."""
     size = read_card(model_folder(model)).model.images.size
     paths = pq.read_table(listing)["uri"].to_pylist()
     ray.data.read_images(paths, size=(size, size), mode="RGB", include_paths=True).map_batches(

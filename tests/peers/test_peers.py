@@ -1,4 +1,4 @@
-"""The comparison with peers runs, on sizes that say nothing about speed."""
+"""The comparison with peers runs; the corpora are too small to measure speed."""
 
 from __future__ import annotations
 
