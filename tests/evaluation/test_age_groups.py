@@ -111,7 +111,7 @@ def test_each_group_of_people_and_of_ages_has_its_own_figures(evaluation):
     assert rows["gender", "F"]["accuracy"]["low"] < 75 < rows["gender", "F"]["accuracy"]["high"]
 
 
-def test_the_files_and_the_words_are_of_groups(evaluation, tmp_path):
+def test_files_and_texts_of_an_evaluation_by_age_group(evaluation, tmp_path):
     evaluation.write(tmp_path)
     assert json.loads((tmp_path / "evaluation.json").read_text()) == evaluation.record
     rows = pq.read_table(tmp_path / "estimates.parquet")
@@ -145,7 +145,7 @@ def test_rows_without_a_group_are_named(face_file, reader):
     }
 
 
-def test_where_one_row_has_an_age_ages_count(face_file, reader):
+def test_rows_with_age_groups_are_skipped_if_others_have_ages(face_file, reader):
     path = face_file([50, 20], age=[50, None], age_low=[None, 18], age_high=[None, 25])
     evaluation = evaluate_model(reader, FaceSet(str(path), "val"))
     assert evaluation.record["figures"]["mae"] == pytest.approx(2)
@@ -163,7 +163,7 @@ def test_where_one_row_has_an_age_ages_count(face_file, reader):
         ([None, None], [None, 9], "none of the 2 rows .* no age group"),
     ],
 )
-def test_groups_that_no_age_can_be_told_to_be_in(low, high, message, face_file, reader):
+def test_unusable_age_groups_are_refused(low, high, message, face_file, reader):
     path = face_file([5, 5], age=None, age_low=pa.array(low, pa.float32()), age_high=pa.array(high, pa.float32()))
     with pytest.raises(UsageError, match=message):
         evaluate_model(reader, FaceSet(str(path), "val"))

@@ -37,7 +37,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     assert 0.89 <= held / 200 <= 0.985
 
 
-def test_rows_of_one_subject_err_together_and_the_interval_says_so():
+def test_correlated_errors_of_a_subject_widen_the_interval():
     random = np.random.default_rng(2)
     subjects = np.repeat(np.arange(40), 25)
     truth, by_row, by_subject = 5.0, [], 0
@@ -59,7 +59,7 @@ def test_too_few_subjects_have_no_interval():
     assert interval(got.means_RGK[:, 1, 0]) == (1, 1)
 
 
-def test_the_same_seed_gives_the_same_and_another_does_not():
+def test_resamples_depend_only_on_the_seed():
     values, rows, units = np.random.default_rng(0).random((50, 1)), [np.arange(50)], np.arange(50)
     first, again, other = (resample(values, rows, units, seed=seed).means_RGK for seed in (0, 0, 1))
     assert np.array_equal(first, again)

@@ -100,7 +100,7 @@ def test_files_are_of_their_format_and_smaller_with_less_quality():
 
 
 @pytest.mark.parametrize("name", [known.name for known in DEGRADATIONS if known.kind != "file"])
-def test_the_same_photograph_becomes_the_same(name):
+def test_degradations_are_deterministic(name):
     image = np.random.default_rng(1).integers(0, 256, (60, 50, 3), np.uint8)
     before = image.copy()
     assert done(name, image, 50.0, 7).tobytes() == done(name, image, 50.0, 7).tobytes()

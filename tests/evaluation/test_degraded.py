@@ -53,7 +53,7 @@ def test_each_face_is_compared_with_itself(record):
     assert 0 < rows["noise σ 8"]["moved"]["value"] < rows["noise σ 16"]["moved"]["value"] < 3
 
 
-def test_a_degradation_that_leaves_nothing_is_an_answer(face_file, reader):
+def test_a_degradation_without_usable_faces_is_a_result(face_file, reader):
     # The reader returns NaN for a face of 99, which is what 71 becomes.
     faces = FaceSet(str(face_file([71.0] * 5 + [50.0], split=["val"] * 5 + ["train"])), "val")
     record = measure_degraded(reader, faces)
@@ -65,7 +65,7 @@ def test_a_degradation_that_leaves_nothing_is_an_answer(face_file, reader):
         measure_degraded(reader, FaceSet(str(face_file([99.0] * 2, name="b.parquet")), "val"))
 
 
-def test_a_box_stays_on_its_face_where_the_photograph_becomes_smaller(face_file, reader):
+def test_a_box_is_scaled_with_its_photograph(face_file, reader):
     # No face is found here, so the crop is that of the box. If the box were not shrunk too, the crop would be black.
     image = np.zeros((600, 600, 3), np.uint8)
     image[300:, 300:] = 50
@@ -83,7 +83,7 @@ def test_a_bad_box_costs_only_its_row(face_file, reader, box):
     assert {row["rows"] for row in measure_degraded(reader, FaceSet(str(path), "val"))["degradations"]} == {1}
 
 
-def test_of_many_faces_the_same_ones_are_drawn(face_file):
+def test_the_sample_of_faces_is_always_the_same(face_file):
     faces = FaceSet(str(face_file([float(age) for age in range(100)], split=["val", "train"] * 50)), "val")
     one, again = (sampled(faces, 20).table for _ in range(2))
     ages = one["age"].to_pylist()
@@ -94,7 +94,7 @@ def test_of_many_faces_the_same_ones_are_drawn(face_file):
     assert len(sampled(faces, 1000).table) == 50
 
 
-def test_of_groups_the_wrong_ones_are_counted(face_file, encoded, reader):
+def test_the_measure_of_age_groups_is_the_share_of_wrong_groups(face_file, encoded, reader):
     low, high = [0, 20, 40, 40] * 10, [19, 39, None, None] * 10
     ages = [10.0, 30.0, 50.0, 70.0] * 10
     path = face_file(ages, image=[encoded(age) for age in ages], age=None, age_low=low, age_high=high)
@@ -109,7 +109,7 @@ def test_of_groups_the_wrong_ones_are_counted(face_file, encoded, reader):
     assert "share of the years" in degraded_tables.markdown(record)
 
 
-def test_a_part_of_the_faces_keeps_its_truth():
+def test_a_subset_of_faces_keeps_its_truth():
     groups = [AgeGroup(0, 19), AgeGroup(20, None)]
     truth = Truth.of(AgeSpace(0, 29), groups, np.full(3, np.nan), {"age_group": np.array(["0-19", "20+", "20+"])})
     low, high, one = np.array([0, 20, 28]), np.array([9, 29, 40]), np.array([2])
@@ -118,7 +118,7 @@ def test_a_part_of_the_faces_keeps_its_truth():
     assert truth.take(one).errors(np.array([5.0])) == [100]
 
 
-def test_the_table_fits_a_terminal_and_says_what_it_rests_on(record):
+def test_the_table_fits_a_terminal_and_states_the_number_of_faces(record):
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(degraded_tables.terminal(record))
     text = console.export_text()
@@ -129,7 +129,7 @@ def test_the_table_fits_a_terminal_and_says_what_it_rests_on(record):
     json.dumps(record, allow_nan=False)
 
 
-def test_the_command_writes_its_files_over_its_own_alone(face_file, reader, tmp_path, monkeypatch, capsys):
+def test_the_command_overwrites_only_its_own_files(face_file, reader, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("cilf.evaluation.degraded.Estimator", lambda folder: reader)
     out = tmp_path / "out"
     command = ["evaluate", DEFAULT_MODEL, str(face_file(AGES)), "--degraded", "--output", str(out)]

@@ -38,7 +38,7 @@ def test_boxes_are_matched_one_to_one():
     assert (other.known, other.found, other.right) == (1, 1, 0)
 
 
-def test_small_faces_count_neither_way():
+def test_small_faces_are_ignored():
     small, large = (100.0, 100.0, 136.0, 136.0), (200.0, 200.0, 260.0, 260.0)
     missed = tally(known(2, small, large), faces(large))
     assert (missed.known, missed.found, missed.right) == (1, 1, 1)
@@ -46,7 +46,7 @@ def test_small_faces_count_neither_way():
     assert (found.known, found.found, found.right) == (1, 1, 1), "drawn larger than it is known"
 
 
-def test_where_only_the_number_is_known():
+def test_photographs_with_only_a_number_of_faces():
     more = tally(known(1, by_number=True), faces((0, 0, 60, 60), (100, 0, 160, 60), (0, 100, 20, 120)))
     assert (more.known, more.found, more.right) == (1, 2, 1)
 
@@ -60,7 +60,7 @@ def test_sums():
     assert sums([])["all"]["recall"] is None
 
 
-def test_photographs_are_read_found_and_shown(tmp_path, capsys):
+def test_photographs_are_read_searched_and_drawn(tmp_path, capsys):
     def encoded(pixels: np.ndarray) -> bytes:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")

@@ -16,7 +16,7 @@ from cilf.evaluation.plots import figure
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_both_are_their_equations(seed):
+def test_both_equal_their_equations(seed):
     random = np.random.default_rng(seed)
     means, stds = random.uniform(0, 90, 40), random.uniform(0.3, 8, 40)
     estimates = (means + random.normal(0, 5, 40)).astype(np.float32)
@@ -29,7 +29,7 @@ def test_both_are_their_equations(seed):
     assert 0 < within < 40
 
 
-def test_annotators_who_agree_wholly_are_no_division_by_zero():
+def test_annotators_who_agree_fully_cause_no_division_by_zero():
     means, stds = np.array([30.0, 40.0]), np.zeros(2)
     assert epsilon_errors(means, means, stds).tolist() == [0, 0]
     assert epsilon_errors(means + np.array([0, 1]), means, stds).tolist() == [0, 1]
@@ -42,7 +42,7 @@ def test_wrong_deviations_are_refused(stds, found):
         epsilon_errors(ages, ages, np.array(stds))
 
 
-def test_an_evaluation_of_faces_with_deviations_has_it(face_file, reader):
+def test_an_evaluation_with_deviations_has_an_epsilon_error(face_file, reader):
     stds = pa.array([2.0, 4.0, 0.4, None, -1.0], pa.float32())
     evaluation = evaluate_model(reader, FaceSet(str(face_file([20, 30, 40, 50, 60], age_std=stds)), "val"))
     # Every estimate is two years too high.
@@ -60,7 +60,7 @@ def test_an_evaluation_of_faces_with_deviations_has_it(face_file, reader):
     assert evaluation.figures["mae"] == pytest.approx(2)
 
 
-def test_it_has_an_interval_over_people(face_file, reader):
+def test_the_epsilon_error_has_an_interval_over_subjects(face_file, reader):
     stds, subjects = [1.0] * 20 + [10.0] * 20, [str(row // 4) for row in range(40)]
     path = face_file([30] * 40, age_std=stds, subject=subjects)
     epsilon = evaluate_model(reader, FaceSet(str(path), "val")).record["epsilon_error"]
@@ -72,7 +72,7 @@ def test_it_has_an_interval_over_people(face_file, reader):
 
 
 @pytest.mark.parametrize("columns", [{}, {"age_std": pa.nulls(2, pa.float32())}])
-def test_without_deviations_there_is_none(columns, face_file, reader):
+def test_without_deviations_there_is_no_epsilon_error(columns, face_file, reader):
     evaluation = evaluate_model(reader, FaceSet(str(face_file([20, 30], **columns)), "val"))
     assert evaluation.record["epsilon_error"] is None
     assert "epsilon_error" not in evaluation.figures

@@ -33,7 +33,7 @@ def swept(fitted, faces):
     return sweep(fitted, faces.look, faces.low_N.numpy())
 
 
-def test_the_lower_epsilon_is_the_more_faces_are_looked_at_twice(swept):
+def test_a_lower_epsilon_gives_more_second_looks(swept):
     assert [row.epsilon for row in swept[:-1]] == sorted((row.epsilon for row in swept[:-1]), reverse=True)
     fired = [row.fired for row in swept]
     assert fired == sorted(fired)
@@ -62,7 +62,7 @@ def test_a_second_look_helps_where_it_is_independent(swept):
     assert swept[-1].mae < swept[0].mae - 0.1
 
 
-def test_a_model_that_looks_once_has_no_epsilon_to_choose(face_file, model_folder, tmp_path, capsys):
+def test_a_model_without_a_second_network_is_refused(face_file, model_folder, tmp_path, capsys):
     faces = face_file(np.linspace(0, 100, 4).tolist(), split=["val"] * 4)
     command = ["evaluate", str(model_folder), str(faces), "--epsilon-sweep", "--output", str(tmp_path / "out")]
     assert cli.main(command) == 2

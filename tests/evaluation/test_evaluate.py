@@ -37,7 +37,7 @@ def evaluation(people, reader):
     return evaluate_model(reader, FaceSet(str(people), "val"))
 
 
-def test_every_row_is_estimated_or_named(evaluation, reader):
+def test_every_row_is_estimated_or_listed_as_skipped(evaluation, reader):
     record = evaluation.record
     assert record["data"]["rows"] == 245
     assert record["data"]["evaluated"] == record["figures"]["rows"] == len(evaluation.estimates) == 240
@@ -56,7 +56,7 @@ def test_every_row_is_estimated_or_named(evaluation, reader):
     assert max(reader.batches) <= 64
 
 
-def test_rows_are_kept_with_all_that_was_said_of_them(evaluation):
+def test_estimates_keep_all_columns(evaluation):
     table = evaluation.estimates
     assert table.column_names == [
         *("id", "age", "estimate", "first_age", "age_low", "age_high"),
@@ -109,7 +109,7 @@ def test_the_terminal_shows_it_within_80_columns(evaluation):
     assert any("5 skipped; 95 % bootstrap over 240 rows" in line for line in lines)
 
 
-def test_files_are_whole_and_strict(evaluation, tmp_path):
+def test_files_are_complete_and_strict_json(evaluation, tmp_path):
     evaluation.write(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
 
@@ -130,7 +130,7 @@ def test_files_are_whole_and_strict(evaluation, tmp_path):
             assert len(np.unique(inked // 64, axis=0)) >= 2
 
 
-def test_plots_of_next_to_nothing(face_file, reader, tmp_path):
+def test_plots_of_a_single_row(face_file, reader, tmp_path):
     faces = face_file([40], race=[r"$\no formula$ | of any kind, and much longer than its room"])
     evaluate_model(reader, FaceSet(str(faces), "val")).write(tmp_path / "one")
     assert (tmp_path / "one" / "evaluation.png").stat().st_size > 20_000

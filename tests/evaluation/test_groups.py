@@ -54,7 +54,7 @@ def test_small_groups_are_named_without_figures(people, estimates_with):
     assert assessed["macro_mae"]["decades"] == ["10-19", "20-29", "30-39", "40-49", "50-59"]
 
 
-def test_decades_count_the_same_however_many_rows_they_have(estimates_with):
+def test_decades_have_equal_weights(estimates_with):
     ages = np.array([25.0] * 300 + [35.0] * 30, np.float32)
     errors = np.array([1.0] * 300 + [11.0] * 30)
     assessed = assess(estimates_with(ages, errors), ages, {})
@@ -63,7 +63,7 @@ def test_decades_count_the_same_however_many_rows_they_have(estimates_with):
     assert assessed["gaps"] == {}
 
 
-def test_a_mean_over_decades_says_over_how_many_and_of_one_there_is_none(estimates_with):
+def test_a_mean_over_decades_counts_them_and_needs_two(estimates_with):
     ages = np.array([25.0] * 300 + [35.0] * 30 + [45.0] * 5, np.float32)
     macro = assess(estimates_with(ages, np.ones(335)), ages, {})["macro_mae"]
     assert (macro["decades"], macro["of"]) == (["20-29", "30-39"], 3)
@@ -79,12 +79,12 @@ def test_a_mean_over_decades_says_over_how_many_and_of_one_there_is_none(estimat
         (3, "2 of 3 decades (the others have fewer than 30 rows), with equal weights"),
     ],
 )
-def test_what_a_mean_over_decades_is_called(of, words):
+def test_the_description_of_a_mean_over_decades(of, words):
     record = {"macro_mae": {"decades": ["20-29", "30-39"], "of": of}, "smallest_group": 30}
     assert tables.over_groups(record) == words
 
 
-def test_intervals_are_over_subjects_where_there_are_some(estimates_with):
+def test_intervals_are_over_subjects_if_they_are_known(estimates_with):
     random = np.random.default_rng(0)
     subject = np.repeat([f"s{n}" for n in range(40)], 20).astype(object)
     errors = np.repeat(random.normal(0, 5, 40), 20)

@@ -12,7 +12,7 @@ def test_risk_coverage_against_a_hand_calculation():
     assert aurc(errors, expected) == pytest.approx(6.5 / 3)
 
 
-def test_rows_of_the_same_expected_error_are_in_no_order():
+def test_the_order_of_ties_does_not_matter():
     errors = np.array([4.0, 0.0, 10.0])
     for order in ([0, 1, 2], [1, 0, 2]):
         assert risk_coverage(errors[order], np.array([1.0, 1.0, 2.0])) == pytest.approx([2, 2, 14 / 3])

@@ -19,7 +19,7 @@ from cilf.errors import JobError, UsageError
 from cilf.images.faces import nearest_the_middle
 
 
-def test_rows_of_the_split_come_in_order_and_whole_batches(face_file):
+def test_rows_of_the_split_come_in_order_and_in_full_batches(face_file):
     ages = list(range(1, 101))
     split = ["val" if age % 3 == 0 else "train" for age in ages]
     faces = FaceSet(str(face_file(ages, split=split, row_group_size=7)), "val")
@@ -34,7 +34,7 @@ def test_rows_of_the_split_come_in_order_and_whole_batches(face_file):
         assert [f"face-{int(age) - 1}" for age in batch.ages_N] == batch.ids
 
 
-def test_bad_rows_are_named_and_the_others_read(face_file, encoded):
+def test_bad_rows_are_skipped_with_a_reason(face_file, encoded):
     images = [encoded(50), b"no image at all", encoded(50)[:40], None, encoded(50), encoded(50), encoded(50), b""]
     ages = [50, 50, 50, 50, None, 131, -1, 50]
     faces = read_faces(str(face_file([50] * 8, age=ages, image=images)), "val", 16)
@@ -50,7 +50,7 @@ def test_bad_rows_are_named_and_the_others_read(face_file, encoded):
     assert "face-2" in {row.id for row in faces.skipped}
 
 
-def test_of_a_photograph_the_box_is_read(face_file):
+def test_the_box_of_a_photograph_is_read(face_file):
     photograph = np.full((80, 100, 3), 255, np.uint8)
     photograph[20:52, 10:42], photograph[20:52, 60:92] = 30, 70
     buffer = io.BytesIO()
@@ -70,7 +70,7 @@ def test_of_a_photograph_the_box_is_read(face_file):
     assert np.array_equal(of_sides.images_NHWC, faces.images_NHWC)
 
 
-def test_faces_of_photographs_are_found_where_that_is_asked_for(face_file):
+def test_faces_of_photographs_are_found_on_request(face_file):
     buffer = io.BytesIO()
     Image.fromarray(data.astronaut()).save(buffer, "PNG")
     photograph, images = buffer.getvalue(), Images(size=48)
@@ -85,13 +85,13 @@ def test_faces_of_photographs_are_found_where_that_is_asked_for(face_file):
     assert [(row.id, row.reason) for row in none.skipped] == [("face-0", "no face is found")]
 
 
-def test_ages_as_text_are_read_where_they_are_numbers(face_file):
+def test_ages_as_text_are_read_if_they_are_numbers(face_file):
     faces = read_faces(str(face_file([30] * 3, age=["30", "thirty", "30.5"])), "val", 16)
     assert faces.ages_N.tolist() == [30, 30.5]
     assert [row.id for row in faces.skipped] == ["face-1"]
 
 
-def test_groups_by_utkface_number_by_their_own_name_or_missing(face_file):
+def test_gender_and_race_are_utkface_numbers_names_or_missing(face_file):
     path = face_file([30] * 6, gender=[0, 1, None, 0, 1, 1], race=[0, 1, 2, 3, 4, 9], subject=[7, 7, None, 8, 8, 8])
     groups = read_faces(str(path), "val", 16).groups
     assert groups["gender"].tolist() == ["male", "female", None, "male", "female", "female"]
@@ -131,7 +131,7 @@ def test_faces_are_read_from_a_store(bucket, face_file):
         ({"image": [b"", b""]}, "none of the 2 rows .* the first is face-0: empty file"),
     ],
 )
-def test_what_is_no_data_is_one_line(change, complaint, face_file):
+def test_wrong_data_is_a_one_line_error(change, complaint, face_file):
     with pytest.raises(UsageError, match=complaint) as refused:
         read_faces(str(face_file([30, 40], **change)), "val", 16)
     assert len(str(refused.value).splitlines()) == 1
@@ -150,7 +150,7 @@ def test_no_folder_an_empty_one_and_a_broken_file(tmp_path):
         FaceSet(str(tmp_path), "val")
 
 
-def test_a_file_that_breaks_off_in_its_data_fails_the_job(face_file):
+def test_a_truncated_file_fails_the_job(face_file):
     path = face_file([30] * 200)
     data = bytearray(path.read_bytes())
     data[4:200] = bytes(196)  # the first pages, not the list of contents at the end

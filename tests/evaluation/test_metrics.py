@@ -25,7 +25,7 @@ def test_figures_against_a_hand_calculation():
     }
 
 
-def test_the_bound_of_cs_counts_and_rounding_does_not():
+def test_cs_includes_its_bound_and_tolerates_rounding():
     ages = np.arange(0, 100, 0.1)
     assert (ages + 5 - ages > 5).any()
     assert cumulative_score(ages + 5, ages) == cumulative_score(ages - 5, ages) == 100
@@ -55,5 +55,5 @@ def test_a_card_keeps_its_figures(estimates_with):
     assert figures["expected_calibration_error"] == 0
 
 
-def test_no_row_accepted_is_no_number(estimates_with):
+def test_the_mae_of_no_accepted_rows_is_none(estimates_with):
     assert measure(estimates_with(AGES, ERRORS, accepted=np.zeros(5, bool)), AGES)["mae_accepted"] is None

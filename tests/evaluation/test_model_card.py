@@ -79,7 +79,7 @@ def test_the_card_of_a_bundled_model_is_up_to_date(name):
     assert written == page(read_card(folder_of(name))), f"write it again: cilf card {name}"
 
 
-def test_results_go_on_the_card_and_change_no_number(tiny, reader, face_file, tmp_path, capsys):
+def test_results_on_the_card_do_not_change_the_fingerprint(tiny, reader, face_file, tmp_path, capsys):
     faces = face_file([*range(1, 81)] * 2, race=["left", "right"] * 80)
     evaluation = evaluate_model(reader, FaceSet(str(faces), "val"))
     evaluation.record["model"] = "tiny"
@@ -110,7 +110,7 @@ def test_results_go_on_the_card_and_change_no_number(tiny, reader, face_file, tm
     assert (tiny / "card.md").read_text(encoding="utf-8") == text
 
 
-def test_results_of_every_kind_of_evaluation_fit(tiny, face_file, encoded, tmp_path):
+def test_results_of_every_kind_of_evaluation_fit_on_the_card(tiny, face_file, encoded, tmp_path):
     """The results are written by `cilf evaluate`, not made up for the test."""
     faces = FaceSet(str(face_file([*range(20, 30)], image=[encoded(age) for age in range(20, 30)])), "val")
     estimator, folder = Estimator(tiny), tmp_path / "results"
@@ -139,7 +139,7 @@ def test_age_groups_have_accuracies(reader, face_file):
         ("parts.json", "[]", "is not a result"),
     ],
 )
-def test_what_is_no_result_of_this_model_is_refused(tiny, tmp_path, capsys, name, content, said):
+def test_files_that_are_no_results_of_the_model_are_refused(tiny, tmp_path, capsys, name, content, said):
     before = (tiny / "model.json").read_bytes()
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / name).write_text(content)
@@ -167,7 +167,7 @@ def test_parts_that_are_not_in_use_are_named():
     assert "Nothing of it" in method(card_of(system=Dex()))
 
 
-def test_the_place_of_the_fourierformer_is_told():
+def test_the_card_states_the_position_of_the_fourierformer():
     tower = {"embed_dim": 32, "vision_cfg": {"timm_model_name": "mobilenetv1_100"}, "text_cfg": {}}
     recipe = {"image_init": {"faceres": "weights/faceres-deep.json"}, "second": {"sface": "weights/sface.onnx"}}
     card = card_of({"recipe": recipe}, clip=Clip(architecture=tower, stages=4), fourier=Fourier(depth=2))
@@ -180,14 +180,14 @@ def test_the_place_of_the_fourierformer_is_told():
     assert any("`sface`" in line for line in own_parts(card))
 
 
-def test_why_nothing_is_corrected_is_told():
+def test_the_card_says_why_nothing_is_corrected():
     correction = {"second_look": "off: there is no second network", "moving": "off: no gain could be shown"}
     card = card_of().model_copy(update={"correction": correction})
     told = row(method(card), "Error-correcting inverse estimation")[0]
     assert "Second look: off: there is no second network. Moving an estimate: off: no gain could be shown" in told
 
 
-def test_the_text_tower_is_said_to_have_read_what_it_has():
+def test_the_card_lists_the_captions_of_the_text_tower():
     recipe = {"train_text": True, "data": {"path": "faces"}, "epochs": 1}
     captions = {"different": 1234, "examples": ["a photo of a 68 year old woman"]}
 

@@ -60,7 +60,7 @@ def measured(estimator, path):
     return measure_parts(estimator, FaceSet(str(path), "val"))
 
 
-def test_a_part_is_worth_what_is_lost_without_it(face_file, estimator):
+def test_the_contribution_of_a_part_is_the_increase_without_it(face_file, estimator):
     record = measured(estimator, face_file(AGES))
     assert record["whole"]["value"] == pytest.approx(3, abs=1e-5)
     blocks, score_map = record["parts"]
@@ -73,7 +73,7 @@ def test_a_part_is_worth_what_is_lost_without_it(face_file, estimator):
     json.dumps(record, allow_nan=False)
 
 
-def test_correction_is_judged_on_the_faces_it_looks_at_again(face_file, estimator):
+def test_correction_is_measured_on_faces_with_a_second_look(face_file, estimator):
     record = measured(estimator, face_file(AGES))["correction"]
     assert record["rows"] == sum(age + 2 > 50 for age in AGES)
     assert record["share"] == pytest.approx(record["rows"] / len(AGES))
@@ -81,13 +81,13 @@ def test_correction_is_judged_on_the_faces_it_looks_at_again(face_file, estimato
     assert figures == pytest.approx([3, 2, 1], abs=1e-5)
 
 
-def test_where_nothing_is_looked_at_again_nothing_is_gained(face_file, estimator):
+def test_without_second_looks_correction_gains_nothing(face_file, estimator):
     record = measured(estimator, face_file([20.0, 30.0, 40.0]))
     assert record["correction"] == {"rows": 0, "share": 0}
     assert "nothing is gained" in markdown(record)
 
 
-def test_groups_are_measured_by_the_wrong_ones(face_file, encoded, estimator):
+def test_the_measure_of_age_groups_is_the_share_of_wrong_ones(face_file, encoded, estimator):
     ages = [10.0, 22.0, 30.0, 34.0] * 10
     columns = {"age": None, "age_low": [0, 20, 20, 20] * 10, "age_high": [19, 39, 39, 39] * 10}
     record = measured(estimator, face_file(ages, image=[encoded(age) for age in ages], **columns))
@@ -128,7 +128,7 @@ def test_the_command_shows_and_writes_it(face_file, estimator, tmp_path, monkeyp
         assert "a gain of +1.00 [+1.00, +1.00]" in " ".join(text.split())
 
 
-def test_subjects_are_drawn_as_a_whole(face_file, estimator):
+def test_whole_subjects_are_resampled(face_file, estimator):
     record = measured(estimator, face_file(AGES, subject=[str(row // 6) for row in range(len(AGES))]))
     assert (record["bootstrap"]["over"], record["bootstrap"]["units"]) == ("subjects", 10)
     assert np.isfinite(record["parts"][0]["above_whole"]["low"])

@@ -23,7 +23,7 @@ from cilf.training.run_folder import curves
 DECADES = ("1930s", "1940s", "1950s", "1960s", "1970s")
 
 
-def test_years_have_bands_of_ages_and_ranks_one_of_each_name():
+def test_bands_of_years_and_of_ranks():
     assert scale_of(AgeSpace(0, 100)) is YEARS
     assert YEARS.bands is BANDS
     ranks = scale_of(AgeSpace(3, 7, DECADES))
@@ -59,7 +59,7 @@ def evaluated(reader, face_file):
     return evaluate_model(ReadsRanks(), FaceSet(str(path), "val"))
 
 
-def test_a_record_of_ranks_has_them_by_name_and_how_often_they_are_right(evaluated):
+def test_a_record_of_ranks_has_their_names_and_accuracy(evaluated):
     record = evaluated.record
     assert record["unit"] == "ranks"
     assert (record["data"]["evaluated"], record["skipped"]["total"]) == (250, 3)
@@ -75,7 +75,7 @@ def test_a_record_of_ranks_has_them_by_name_and_how_often_they_are_right(evaluat
     assert record["macro_mae"]["value"] == pytest.approx(1.3)
 
 
-def test_no_reader_of_ranks_is_told_of_years(evaluated):
+def test_texts_about_ranks_do_not_mention_years(evaluated):
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(evaluated.terminal())
     shown = console.export_text()

@@ -33,7 +33,7 @@ def measured(face_file, encoded, reader):
     return measure
 
 
-def test_rows_and_people_are_counted_and_told_everywhere(measured):
+def test_the_leakage_is_counted_and_shown_everywhere(measured):
     evaluation = measured(SPLITS, PEOPLE)
     told = (
         "Leakage: 3 of 4 tested rows (75.0%) show a person who also appears in other splits of the data, 2 of 3 "
@@ -53,7 +53,7 @@ def test_rows_and_people_are_counted_and_told_everywhere(measured):
     assert told in " ".join(shown.file.getvalue().split())
 
 
-def test_rows_of_no_split_are_others_too(measured):
+def test_rows_without_a_split_count_as_other_splits(measured):
     assert measured(["val"] * 9 + [None], ["x"] * 10).record["leakage"]["shared"] == 8
 
 
@@ -66,14 +66,14 @@ def test_rows_of_no_split_are_others_too(measured):
         (["val"] * 10, PEOPLE, f"Leakage unknown: the data has only rows of this split. {CAVEAT}"),
     ],
 )
-def test_what_nobody_says_is_unknown(splits, people, told, measured):
+def test_leakage_is_unknown_without_subjects(splits, people, told, measured):
     leakage = measured(splits, people).record["leakage"]
     assert leakage["told"].startswith(told)
     assert leakage["unknown"] == leakage["test"]
     assert (leakage["shared"], leakage["people"]) == (0, 0)
 
 
-def test_after_training_who_is_learned_from_counts(measured):
+def test_after_training_the_training_subjects_count(measured):
     leakage = measured(SPLITS, PEOPLE, learned=["d", None]).record["leakage"]
     assert leakage["told"] == (
         "Leakage: 1 of 4 tested rows (25.0%) show a person who is also in the training data, 1 of 3 people. For 1 "
@@ -81,14 +81,14 @@ def test_after_training_who_is_learned_from_counts(measured):
     )
 
 
-def test_people_are_the_same_in_files_that_write_them_otherwise(face_file, tmp_path, reader):
+def test_subjects_match_across_files_with_different_types(face_file, tmp_path, reader):
     face_file([10, 20], name="set/a.parquet", subject=[7, 8])
     face_file([30, 40], name="set/b.parquet", subject=[7.0, None], split=["train", "train"])
     face_file([50], name="set/c.parquet", split=["train"])
     assert evaluate_model(reader, FaceSet(str(tmp_path / "set"), "val")).record["leakage"]["shared"] == 1
 
 
-def test_no_image_is_read_to_know_it(face_file, monkeypatch):
+def test_leakage_reads_no_images(face_file, monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8)
     split = ["val"] + ["train"] * 1999
     path = face_file([30] * 2000, image=[image.tobytes() for image in images], split=split, subject=["a"] * 2000)

@@ -30,13 +30,13 @@ def test_ages_of_fixed_images_are_as_pinned(model):
     assert not names, f"the numbers of {names} have changed: raise DECODE_VERSION or FACES_VERSION if intended"
 
 
-def test_a_portrait_has_one_age_in_whatever_format_it_is_saved():
+def test_a_portrait_has_the_same_age_in_every_format():
     ages = [age for name, [(age, *_)] in measured(DEFAULT_MODEL)["ages"].items() if name.startswith("portrait.")]
     assert len(ages) == 5
     assert max(ages) - min(ages) < 2
 
 
-def test_a_change_of_numbers_is_not_pinned_without_a_version(monkeypatch, capsys, tmp_path):
+def test_changed_numbers_are_not_pinned_without_a_new_version(monkeypatch, capsys, tmp_path):
     pinned = {
         "some": {"fingerprint": "a", "ages": {"face.png": [[30.0, 20.0, 40.0]], "two.png": [[1, 0, 2], [3, 2, 4]]}}
     }
