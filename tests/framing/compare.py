@@ -131,8 +131,8 @@ def main(folder: Path, *, output: Path, count: int = 600, model: str = DEFAULT_M
     estimator = Estimator(model_folder(model))
     lines = ["# Framing", "", "    python tests/framing/compare.py ../shared/data --output docs/results/framing.md", ""]
     lines += [
-        "Margin x 1 is that of UTKFace's own crops. Labelling uses x 0.95, placed and turned by the landmarks, with a",
-        "side that is the mean of those from landmarks and box. Differences of 0.1 years are within chance.",
+        "Margin x 1 is that of UTKFace's own crops. Labelling uses x 0.95, with position and angle from landmarks, and",
+        "a side that is the mean of those from landmarks and box. Differences of 0.1 years may be due to chance.",
         "",
     ]
     sets = (("UTKFace crops pasted into photographs", pasted(folder, count)), ("FG-NET", real(folder)))

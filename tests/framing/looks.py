@@ -85,8 +85,8 @@ def main(folder: Path, *, output: Path, count: int = 160, size: int = 144) -> in
         "",
         "    python tests/framing/looks.py ../shared/data --output docs/results/looks.md",
     ]
-    lines += ["", f"Faces found in {count} pictures of 1 megapixel, by the face's side; boxes elsewhere; CPU time."]
-    lines += ["The first line is the current setting."]
+    lines += ["", f"Faces found in {count} pictures of 1 megapixel, by the face's side; boxes without a face"]
+    lines += ["(elsewhere); CPU time. The first row has the settings in use."]
     lines += [
         "",
         f"| share of the longer side, scores of candidate and face | {' | '.join(heads)} | elsewhere | ms a picture |",
