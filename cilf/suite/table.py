@@ -204,7 +204,7 @@ def _budget(systems: Sequence[Entry]) -> str:
     recipes = [result.run.recipe for system in systems for result in system.results]
     budgets = {(recipe.epochs, recipe.batch_size, recipe.model.images.size) for recipe in recipes}
     if len(budgets) > 1:
-        return "With different budgets, see recipe.yaml of the runs"
+        return "With different budgets (see recipe.yaml of the runs)"
     epochs, batch, size = budgets.pop()
     if not epochs:
         return f"Without training, with the towers' given weights, on images of {size} x {size} pixels"
