@@ -35,7 +35,7 @@ def run(options: BenchOptions) -> int:
 
 def _measured(options: BenchOptions) -> Result:
     images = read_card(model_folder(options.model)).model.images
-    many = options.images or (800 if options.objects == "photographs" else 4000)  # as they take much longer
+    many = options.images or (800 if options.objects == "photographs" else 4000)  # photographs take much longer
     objects = Objects(
         options.objects,
         few=many // 8,

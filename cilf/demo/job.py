@@ -24,7 +24,7 @@ _MARKED = "`cilf demo` made this folder and may change its photographs, output a
 
 
 def run(options: DemoOptions) -> int:
-    """See cilf.demo.demo."""
+    """Run the demo; see cilf.demo.demo."""
     folder = Path(options.folder).expanduser().resolve()
     claim(folder)
     photographs, output = folder / "photographs", folder / "output"

@@ -109,7 +109,7 @@ def _in_the_dark(portrait: Image.Image) -> Image.Image:
 
 
 def _album(portrait: Image.Image) -> Image.Image:
-    """Prints of several sizes, one of them mirrored and two askew, on a dark page."""
+    """Prints of several sizes, three of them mirrored and two askew, on a dark page."""
     page = Image.new("RGB", (1200, 900), (58, 52, 46))
     for side, left, top, degrees, mirrored in (
         (420, 60, 60, 0, False),

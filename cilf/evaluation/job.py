@@ -72,7 +72,7 @@ class Evaluation:
         """Write evaluation.md, .png and .json and estimates.parquet into a folder or below a URL.
 
         Raises:
-            UsageError: nothing can be written there.
+            UsageError: the folder or URL cannot be written.
         """
         parquet = io.BytesIO()
         pq.write_table(self.estimates, parquet)
@@ -86,7 +86,7 @@ class Evaluation:
 
 
 def run(options: EvaluateOptions) -> int:
-    """See cilf.evaluation.evaluate."""
+    """Run an evaluation by age, rank or age group; see cilf.evaluation.evaluate."""
     folder = model_folder(options.model)
     name = locate(options.model).path.rpartition("/")[2]
     output = locate(options.output or f"runs/evaluate/{name}", CHECKING)

@@ -16,7 +16,7 @@ from cilf.urls import split
 
 
 def run(options: CardOptions) -> int:
-    """See cilf.model_card.card."""
+    """Write a card; see cilf.model_card.card."""
     if split(options.model)[0] != "file":
         raise UsageError(f"MODEL {options.model} is a URL; `cilf card` needs a model in a folder on this machine")
     folder = model_folder(options.model)

@@ -48,7 +48,7 @@ def test_small_groups_are_named_without_figures(people, estimates_with):
     assessed = assess(estimates_with(ages, errors), ages, labels)
     race = of(assessed, "race")
     assert race["rare"] == {"by": "race", "group": "rare", "rows": 19, "hidden": True}
-    assert set(race) == {"White", "Black", "rare"}  # a missing value is no group
+    assert set(race) == {"White", "Black", "rare"}  # a missing value is not a group
     assert "rare" not in assessed["gaps"]["race"].values()
     assert of(assessed, "age")["61+"]["hidden"]  # four ages, twenty rows
     assert assessed["macro_mae"]["decades"] == ["10-19", "20-29", "30-39", "40-49", "50-59"]
@@ -98,7 +98,7 @@ def test_intervals_are_over_subjects_if_they_are_known(estimates_with):
         return assessed["all"]["mae"]["high"] - assessed["all"]["mae"]["low"]
 
     assert width(people) > 3 * width(rows)
-    subject[:20] = None  # rows without a subject are one each
+    subject[:20] = None  # rows without a subject are one unit each
     assert assess(estimates_with(ages, errors), ages, {"subject": subject})["bootstrap"]["units"] == 39 + 20
 
 

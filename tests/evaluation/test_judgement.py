@@ -43,5 +43,5 @@ def test_calibration_error_is_in_years_and_weighted_by_rows():
     assert calibration_error(expected, expected) == 0
     assert calibration_error(expected + 2, expected) == pytest.approx(2)
     off = expected.copy()
-    off[:20] += 3  # of one bin of ten
+    off[:20] += 3  # in one bin of ten
     assert calibration_error(off, expected) == pytest.approx(0.3)

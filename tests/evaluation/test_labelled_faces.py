@@ -173,5 +173,5 @@ def test_a_large_row_group_is_not_read_at_once(face_file, monkeypatch):
     monkeypatch.setattr(LocalFileOpener, "read", counted)
     batches = FaceSet(str(path), "val").batches(Images(size=16))
     assert len(next(batches).skipped) == 64
-    assert 2e6 < sum(asked) < 10e6  # of 16 MB
+    assert 2e6 < sum(asked) < 10e6  # out of 16 MB
     batches.close()

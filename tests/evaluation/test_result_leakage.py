@@ -102,4 +102,4 @@ def test_leakage_reads_no_images(face_file, monkeypatch):
     monkeypatch.setattr(LocalFileOpener, "read", counted)
     faces = FaceSet(str(path), "val")
     assert (faces.rows, faces.others, faces.known_others) == (1, 1999, {"a"})
-    assert 0 < sum(read) < 1e6  # of 4 MB
+    assert 0 < sum(read) < 1e6  # out of 4 MB
