@@ -153,7 +153,7 @@ def test_no_folder_an_empty_one_and_a_broken_file(tmp_path):
 def test_a_truncated_file_fails_the_job(face_file):
     path = face_file([30] * 200)
     data = bytearray(path.read_bytes())
-    data[4:200] = bytes(196)  # the first pages, not the list of contents at the end
+    data[4:200] = bytes(196)  # the first pages, not the footer
     path.write_bytes(data)
     faces = FaceSet(str(path), "val")
     with pytest.raises(JobError, match=r"faces\.parquet"):
