@@ -448,5 +448,5 @@ def test_the_leakage_of_one_data_set_is_its_own_words(suite, tmp_path):
 
 def test_folds_of_ages_and_of_groups_make_no_table(folds, tmp_path):
     results = [by_group(folds[0], 1, 1), measured(folds[1], 1)]
-    with pytest.raises(UsageError, match="no one table"):
+    with pytest.raises(UsageError, match="they need separate tables"):
         write_tables(folds, results, locate(str(tmp_path)), "the command")
