@@ -1,4 +1,4 @@
-"""A model folder, there and back: `model.safetensors` beside `model.json`. Nothing is ever unpickled."""
+"""Saves and loads model folders: `model.safetensors` and `model.json`. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cilf.models.network import Network
 from cilf.models.second import SecondNetwork
 from cilf.models.systems import build_network
 
-# The text tower's work is in text_KC once training ends.
+# Not saved: once training ends, text_KC holds what the text tower computes.
 _TRAINING_ONLY = ("text.", "prompts.")
 _PROMPTS = ("text_KC", "head.text_KC")
 _CORRECTOR = "corrector."
@@ -25,13 +25,13 @@ _SECOND = "second."
 
 
 class Loaded(NamedTuple):
-    """What a model folder holds; networks are in float32 on the CPU, in eval mode and without text tower."""
+    """The contents of a model folder; networks are in float32 on the CPU, in eval mode and without text tower."""
 
     network: Network
     corrector: Corrector | None
-    """None: not calibrated."""
+    """None if the model is not calibrated."""
     second: SecondNetwork | None
-    """What the corrector asks about faces whose estimate it judges bad; None: nothing."""
+    """The network that the corrector asks about faces whose estimate it judges bad; None if there is none."""
     card: Card
 
 
@@ -42,11 +42,11 @@ def save_model(
     corrector: Corrector | None = None,
     second: SecondNetwork | None = None,
 ) -> None:
-    """Write a trained model: weight matrices in float16; vectors, statistics and the prompts' vectors as they are.
+    """Write a trained model: weight matrices in float16; vectors, statistics and the prompts' vectors unchanged.
 
-    What is wrong with a prompt's vector counts up to a hundred times in its logit.
+    The prompts' vectors stay exact because a logit multiplies their errors by up to a hundred.
 
-    A corrector's tensors go in as they are, and its constants into the card.
+    A corrector's tensors are written unchanged, and its constants go into the card.
     """
     model.cache_text()
     state = {name: _narrow(name, value) for name, value in model.state_dict().items() if _is_kept(name)}
@@ -62,10 +62,10 @@ def save_model(
 
 
 def load_model(folder: Path) -> Loaded:
-    """A model folder's networks, its corrector and its card.
+    """Load a model folder's networks, corrector and card.
 
     Raises:
-        ModelFolderError: no model there, or weights that are damaged or belong to another architecture.
+        ModelFolderError: the folder holds no model, or its weights are damaged or belong to another architecture.
     """
     card = read_card(folder)
     try:
@@ -87,7 +87,7 @@ def load_model(folder: Path) -> Loaded:
 
 
 def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors below a prefix, by the rest of their names; `state` keeps the others."""
+    """Remove the tensors under a prefix from `state` and return them, keyed by the rest of their names."""
     return {name.removeprefix(prefix): state.pop(name) for name in list(state) if name.startswith(prefix)}
 
 
@@ -102,7 +102,7 @@ def _is_kept(name: str) -> bool:
 
 
 def count_parameters(model: Network) -> int:
-    """Learned numbers that a model folder holds, its corrector aside."""
+    """Number of parameters that a model folder holds, without its corrector."""
     return sum(p.numel() for name, p in model.named_parameters() if _is_kept(name))
 
 

@@ -1,6 +1,6 @@
 """open_clip towers: uint8-normalised pixels -> dense map and pooled vector; token ids -> text vectors.
 
-Everything comes out in CLIP's one joint space, so that any location of the map can be compared with any text
+All outputs are in CLIP's joint space, so that any location of the map can be compared with any text
 (the pixel-text score maps of DenseCLIP, arXiv 2112.01518).
 """
 
@@ -27,7 +27,7 @@ from cilf.models.system import Features
 
 
 class WeightsError(UsageError):
-    """CLIP weights cannot be had, or do not belong to the architecture."""
+    """CLIP weights are not available, or do not fit the architecture."""
 
 
 def build_clip(spec: Clip, image_size: int, *, load_weights: bool = True) -> nn.Module:
@@ -36,7 +36,7 @@ def build_clip(spec: Clip, image_size: int, *, load_weights: bool = True) -> nn.
     Args:
         spec: architecture and weights.
         image_size: side of the input, pixels; position embeddings are resampled to it.
-        load_weights: False builds the architecture alone, when a whole CILF checkpoint follows.
+        load_weights: False builds the architecture alone, for a complete CILF checkpoint to be loaded afterwards.
 
     Raises:
         WeightsError: an unknown architecture, or weights that cannot be downloaded, read or matched.
@@ -49,20 +49,20 @@ def build_clip(spec: Clip, image_size: int, *, load_weights: bool = True) -> nn.
         return model
     name = spec.architecture
     if open_clip.get_model_config(name) is None:
-        raise WeightsError(f"open_clip knows no architecture {name!r}; open_clip.list_models() lists them")
+        raise WeightsError(f"open_clip has no architecture {name!r}; open_clip.list_models() lists those it has")
     if weights is None or open_clip.get_pretrained_cfg(name, weights):
         try:
             return open_clip.create_model(name, pretrained=weights, force_image_size=image_size)
         except Exception as error:
             raise WeightsError(
                 f"the weights {weights!r} of {name} could not be downloaded ({_first_line(error)}). "
-                "Where there is no network, download them elsewhere and set clip.weights to the file"
+                "Without network access, download them on another machine and set clip.weights to the file"
             ) from error
     path = Path(weights)
     if not path.is_file():
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise WeightsError(f"clip.weights {weights!r} is neither a file nor a tag of {name} (tags: {tags})")
-    # OpenAI trained with QuickGELU, and its files carry three numbers beside the weights that tell them apart.
+    # OpenAI trained with QuickGELU. Its files can be recognised by three numbers that they hold besides the weights.
     state = _read_state(path)
     openai_layout = bool(_OPENAI_MARKS & state.keys())
     model = open_clip.create_model(name, force_image_size=image_size, force_quick_gelu=openai_layout)
@@ -83,7 +83,7 @@ def _build_custom(architecture: dict[str, Any], weights: str | None, image_size:
     if weights is None:
         return model
     if not Path(weights).is_file():
-        raise WeightsError(f"clip.weights {weights!r} is no file, and an architecture of your own has no tags")
+        raise WeightsError(f"clip.weights {weights!r} is not a file, and a custom architecture has no tags")
     return _load_state(model, _read_state(Path(weights)), Path(weights))
 
 
@@ -94,7 +94,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(
-            f"{path} is not safe to read or not weights: {_first_line(error)}. Nothing is ever unpickled: give a "
+            f"{path} is unsafe to read or holds no weights: {_first_line(error)}. Nothing is ever unpickled: give a "
             "safetensors file, or a state dict that torch.load reads with weights_only=True"
         ) from error
     state = state.get("state_dict", state)
@@ -119,15 +119,15 @@ def _first_line(error: BaseException) -> str:
 
 
 class FirstStages(nn.Module):
-    """The first stages of an image tower with a convolutional trunk of timm's, for what follows to take their place.
+    """The first stages of an image tower with a convolutional timm trunk; the layers after it replace the other stages.
 
     Args:
         visual: the whole tower.
         embed_dim: channels of the joint space.
-        stages: how many are kept.
+        stages: number of stages to keep.
 
     Raises:
-        WeightsError: the tower has no so many stages.
+        WeightsError: the trunk is of another kind or has fewer stages.
     """
 
     def __init__(self, visual: nn.Module, embed_dim: int, stages: int) -> None:
@@ -136,25 +136,26 @@ class FirstStages(nn.Module):
         channels = [stage["num_chs"] for stage in getattr(self.trunk, "feature_info", [])]
         if not hasattr(self.trunk, "prune_intermediate_layers") or stages > len(channels):
             raise WeightsError(
-                f"clip.stages: {stages} of {len(channels)} stages; expected a convolutional timm trunk with so many"
+                f"clip.stages is {stages}, but this image tower has {len(channels)} that can be used; "
+                "take a convolutional timm trunk with enough stages"
             )
         self.trunk.prune_intermediate_layers([stages - 1], prune_norm=True, prune_head=True)
         self.stages = list(range(stages))[-4:]
         self.proj = nn.Conv2d(channels[stages - 1], embed_dim, 1)
 
     def forward(self, pixels_BCHW: Tensor) -> Features:
-        """As `ImageTower.features`; the pooled vector is the mean over the map."""
+        """Same as `ImageTower.features`; the pooled vector is the mean over the map."""
         levels = self.trunk.forward_intermediates(pixels_BCHW, self.stages, intermediates_only=True)
         map_BCHW = self.proj(levels[-1])
         return Features(map_BCHW.mean(dim=(2, 3)), map_BCHW, tuple(levels))
 
 
 class ImageTower(nn.Module):
-    """An open_clip image tower that also gives its map, every location projected into the joint space.
+    """An open_clip image tower that also returns its map, with every location projected into the joint space.
 
-    Projecting a location means asking the tower's own pooling what it would return had the image been that one
-    location; for average pooling this is the projection itself, for attention pooling its value path (MaskCLIP,
-    arXiv 2112.01071). The ResNet of CLIP is the exception: there, as in DenseCLIP, every location attends to all.
+    A location is projected by the tower's own pooling, applied as if the image consisted of that location alone; for
+    average pooling this is the projection itself, for attention pooling its value path (MaskCLIP, arXiv 2112.01071).
+    The ResNet of CLIP is the exception: there, as in DenseCLIP, every location attends to all.
     """
 
     def __init__(self, visual: nn.Module) -> None:
@@ -172,9 +173,10 @@ class ImageTower(nn.Module):
         return features.map_BCHW, features.pooled_BC
 
     def features(self, pixels_BCHW: Tensor, levels: bool = False) -> Features:
-        """The same, with `levels` also what four of the tower's stages make of the image, as it is there.
+        """The outputs of `forward` as Features; with `levels` also the maps of four of the tower's stages, unprojected.
 
-        Of a tower whose maps shrink these are the last four stages, of one that keeps its grid every fourth of it.
+        If the tower's maps shrink, these are its last four stages; if its grid stays the same, they are the layers at
+        each quarter of the tower.
         """
         if isinstance(self.visual, FirstStages):
             return self.visual(pixels_BCHW)
@@ -199,7 +201,7 @@ class ImageTower(nn.Module):
             return pooled if visual.proj is None else pooled @ visual.proj
 
         tokens_BND = x_BND[:, -height * width :]
-        # Class token and patch alike are the one location, so each way of pooling returns just that.
+        # Class token and patch are both this one location, so every kind of pooling returns it.
         alone_M2D = tokens_BND.reshape(-1, 1, tokens_BND.shape[-1]).expand(-1, 2, -1)
         grids = [y[:, -height * width :].transpose(1, 2).unflatten(2, (height, width)) for y in seen]
         return Features(project(x_BND), _as_map(project(alone_M2D), len(pixels_BCHW), height, width), tuple(grids))
@@ -217,9 +219,9 @@ class ImageTower(nn.Module):
         def project(x: Tensor) -> Tensor:
             return visual.head(trunk.forward_head(x))
 
-        # As the trunk's own pooling takes it: a map of one cell, or a sequence of one patch in every place.
+        # In the layout of the trunk's own pooling: a map of one cell, or a sequence with one patch in every place.
         if features.ndim == 4:
-            last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"  # Swin's way
+            last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"  # as in Swin
             features_BHWD = features if last else features.permute(0, 2, 3, 1)
             batch, height, width, channels = features_BHWD.shape
             alone = features_BHWD.reshape(-1, 1, 1, channels)
@@ -227,7 +229,7 @@ class ImageTower(nn.Module):
         else:
             batch, prefix = len(features), getattr(trunk, "num_prefix_tokens", 0)
             tokens = features[:, prefix:]
-            # Hybrid trunks do not tell their stride; images are square.
+            # Hybrid trunks do not state their stride; images are square.
             height = width = math.isqrt(tokens.shape[1])
             alone = tokens.reshape(-1, 1, tokens.shape[-1]).expand(-1, prefix + 1, -1)
         return Features(project(features), _as_map(project(alone), batch, height, width), tuple(seen))
@@ -288,16 +290,16 @@ class TextTower(nn.Module):
         self.register_buffer("place_V", None, persistent=False)
         self.place_V: Tensor | None
         self.inverse_temperature = float(cast(Any, clip).logit_scale.detach().exp())
-        """1 / τ, by which CLIP multiplies cosines."""
+        """1 / τ: the factor by which CLIP multiplies cosines."""
 
     @property
     def takes_context(self) -> bool:
-        """Whether learned context can be put in: only where the sequence ends at its end-of-text token."""
+        """True if the tower takes learned context: it must be causal and pool at the end-of-text token."""
         return self.whole is None and self.pool_type in ("argmax", "eos") and self.attn_mask is not None
 
     @property
     def width(self) -> int:
-        """Width of a word embedding, which is that of a context vector."""
+        """Width of a word embedding and of a context vector."""
         return self.token_embedding.embedding_dim
 
     def keep_tokens(self, tokens_PL: Tensor) -> None:
@@ -320,13 +322,13 @@ class TextTower(nn.Module):
         self.token_embedding = nn.Embedding.from_pretrained(old.weight.detach()[kept_M], freeze=False)
 
     def forward(self, tokens_PL: Tensor, context: Tensor | None = None) -> Tensor:
-        """Token ids, int64 [P, L], with M places kept for `context` after the first -> vectors [P, C].
+        """Token ids, int64 [P, L], with M places reserved for `context` after the first -> vectors [P, C].
 
-        `context` is [M, D], or [P, M, D] where each prompt has its own.
+        `context` is [M, D], or [P, M, D] if each prompt has its own.
         """
         if self.whole is not None:
             found = self.whole(tokens_PL)
-            return found[0] if isinstance(found, tuple) else found  # CoCa's gives its tokens too
+            return found[0] if isinstance(found, tuple) else found  # CoCa's tower returns its tokens too
         if self.takes_context:
             # Causal attention never looks past the end of text, so padding beyond the longest prompt is waste.
             ends = (tokens_PL == self.eos_id) if self.pool_type == "eos" else None

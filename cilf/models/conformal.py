@@ -1,4 +1,4 @@
-"""Claims that hold on rows of unseen subjects: conformal intervals and one-sided bounds, clustered by subject.
+"""Guarantees for rows of unseen subjects: conformal intervals and one-sided bounds, clustered by subject.
 
 Sources: split conformal prediction (Vovk et al. 2005; Lei et al. 2018), its label-conditional form (Vovk
 2012), conformalised quantile regression (Romano et al. 2019), rows weighted by 1 / rows of their subject
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 MIN_SUBJECTS = 30
-"""Fewer than this many subjects prove nothing by a normal approximation: our own choice."""
+"""Least number of subjects for which a normal approximation counts as evidence; our own choice."""
 
 
 @dataclass(frozen=True)
 class ClusteredMean:
-    """A mean over rows whose uncertainty is that of the subjects."""
+    """A mean over rows, with a standard error that is clustered by subject."""
 
     mean: float
     standard_error: float
@@ -42,7 +42,7 @@ class ClusteredMean:
 def clustered_mean(values_N: Tensor, subject_N: Tensor) -> ClusteredMean:
     """Mean of `values_N` [N] over rows, with the linearised standard error of a ratio of subject totals.
 
-    Rows of one subject err together, so N rows say less than N subjects would.
+    Errors of one subject's rows are correlated, so N rows hold less information than N subjects would.
     """
     n = len(values_N)
     if n == 0:
@@ -59,14 +59,14 @@ def clustered_mean(values_N: Tensor, subject_N: Tensor) -> ClusteredMean:
 
 
 def check_alpha(alpha: float, subjects: int) -> None:
-    """Refuse an error rate that a number of calibration subjects cannot support.
+    """Check that a number of calibration subjects can support an error rate.
 
     Raises:
-        ValueError: α < 1 / (n + 1) for n subjects: only an infinite interval would keep the promise.
+        ValueError: α < 1 / (n + 1) for n subjects, for which only an infinite interval is valid, or α >= 1.
     """
     if not 1 / (subjects + 1) <= alpha < 1:
         raise ValueError(
-            f"an error rate of {alpha} cannot be promised from {subjects} calibration subjects: it must lie "
+            f"an error rate of {alpha} cannot be guaranteed with {subjects} calibration subjects: it must be "
             f"between 1 / ({subjects} + 1) = {1 / (subjects + 1):.4g} and 1; add subjects or raise alpha"
         )
 
@@ -74,7 +74,7 @@ def check_alpha(alpha: float, subjects: int) -> None:
 def conformal_quantile(scores_N: Tensor, subject_N: Tensor, alpha: float) -> float:
     """The score that a new subject's row exceeds with probability at most `alpha`.
 
-    Rows weigh 1 / rows of their subject; with one row each this is the ⌈(n + 1)(1 - α)⌉-th smallest score.
+    A row's weight is 1 / rows of its subject; with one row each this is the ⌈(n + 1)(1 - α)⌉-th smallest score.
 
     Raises:
         ValueError: too few subjects for `alpha`.
@@ -84,7 +84,7 @@ def conformal_quantile(scores_N: Tensor, subject_N: Tensor, alpha: float) -> flo
     check_alpha(alpha, n)
     scores_N, order_N = scores_N.double().sort()
     mass_N = (1 / counts_S.double())[of_row_N][order_N].cumsum(dim=0)
-    # Sums of 1 / n miss whole numbers by rounding.
+    # Rounding keeps sums of 1 / n from reaching whole numbers exactly.
     index = int((mass_N < (n + 1) * (1 - alpha) - 1e-9).sum())
     return float(scores_N[min(index, len(scores_N) - 1)])
 
@@ -100,7 +100,7 @@ def band_quantiles(
     """A conformal quantile per band of true ages, and each band's number of subjects.
 
     A band with fewer than `least` subjects takes the quantile of all rows. A level per band of *true* age
-    keeps the coverage within each of them, which a level per band of predicted age does not.
+    guarantees the coverage within each band; a level per band of predicted age does not.
     """
     everywhere = conformal_quantile(scores_N, subject_N, alpha)
     band_N = bands_of(truth_N, edges)
@@ -121,15 +121,16 @@ def widen(
     edges: tuple[float, ...],
     limits: tuple[float, float],
 ) -> tuple[Tensor, Tensor]:
-    """The least interval that holds every age y whose score stays below the quantile of y's own band.
+    """The smallest interval that contains every age y whose score stays below the quantile of y's own band.
 
     The score is max(low - y, y - high) / scale. Each band contributes [low - q scale, high + q scale] cut to
-    the band; the hull of the parts can only gain coverage. Where no part is left, the result is the nearest
-    age to the middle.
+    the band; taking the hull of the parts can only increase coverage. If no part is left, both ends are the age in
+    range that is nearest to the middle.
 
     Args:
         low_B, high_B, scale_B: [B] years.
-        quantiles: one per band, from `band_quantiles`; `edges` as there.
+        quantiles: one per band, from `band_quantiles`.
+        edges: as in `band_quantiles`.
         limits: youngest and oldest age, years.
     """
     bounds = (limits[0], *(min(max(e, limits[0]), limits[1]) for e in edges), limits[1])

@@ -1,8 +1,8 @@
 """CORAL: K - 1 classifiers "older than a_k?" with shared weights (Cao et al., Pattern Recognition Letters 2020).
 
-As in the authors' package, importance weights are all 1 and biases descend from 1 to 0 at first. Training then starts
-them at the log-odds of its ages (ours): an optimiser that moves a bias by a thousandth a step would take thousands of
-steps from the package's start until the shared score can tell ages apart.
+As in the authors' package, importance weights are all 1 and biases initially descend from 1 to 0. Training then sets
+them to the log-odds of the training ages (ours): an optimiser that moves a bias by a thousandth per step would take
+thousands of steps from the package's initial values until the shared score separates ages.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from cilf.models.system import Channels, Decoded, Features, Step, System, summed
 
 
 class CoralHead(System[Tensor]):
-    """Out is logits z_k of P(y > a_k), [B, K - 1]: z_k = w·h + b_k."""
+    """CORAL's head; `out` is the logits z_k of P(y > a_k), [B, K - 1]: z_k = w·h + b_k."""
 
-    rule = "median"  # un-rounded, what the published count is
+    rule = "median"  # the published count, without its rounding
 
     def __init__(self, channels: Channels, ages: AgeSpace, settings: Coral) -> None:
         super().__init__(ages)
@@ -31,7 +31,7 @@ class CoralHead(System[Tensor]):
 
     @torch.no_grad()
     def start_from(self, ages_N: Tensor) -> None:
-        """Start at the log-odds of being older in the training ages."""
+        """Set bias k to the log-odds that a training age is above a_k."""
         older_K = older_than(self.ages, ages_N).sum(dim=0)
         self.bias_K.copy_(((older_K + 1) / (len(ages_N) - older_K + 1)).log())
 
@@ -52,15 +52,15 @@ class CoralHead(System[Tensor]):
 
 
 def older_than(ages: AgeSpace, ages_B: Tensor) -> Tensor:
-    """Whether each age is above a_0 .. a_(K-2): years [B] -> bool [B, K - 1]."""
+    """Mask of which of a_0 .. a_(K-2) each age is above: years [B] -> bool [B, K - 1]."""
     return ages.classes(ages_B)[:, None] > torch.arange(len(ages) - 1, device=ages_B.device)
 
 
 def posterior_of(older_BK: Tensor) -> Tensor:
-    """Probabilities of the classes from those of being older than each: [B, K - 1] -> [B, K], rows summing to 1.
+    """Class probabilities from the probabilities of being older than each class: [B, K - 1] -> [B, K]; rows sum to 1.
 
-    P(y = a_k) = P(y > a_(k-1)) - P(y > a_k). CORAL's biases are in order only at the optimum; before it a difference
-    may be below 0, and counts as none (ours).
+    P(y = a_k) = P(y > a_(k-1)) - P(y > a_k). CORAL's biases are in order only at the optimum; before that, a difference
+    may be negative, and counts as 0 (ours).
     """
     older_BK = F.pad(F.pad(older_BK, (1, 0), value=1.0), (0, 1), value=0.0)
     mass_BK = (older_BK[:, :-1] - older_BK[:, 1:]).clamp(min=0)

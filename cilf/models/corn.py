@@ -15,9 +15,9 @@ from cilf.models.system import Channels, Decoded, Features, Step, System, summed
 
 
 class CornHead(System[Tensor]):
-    """Out is logits z_k of P(y > a_k | y > a_(k-1)), [B, K - 1]."""
+    """CORN's head; `out` is the logits z_k of P(y > a_k | y > a_(k-1)), [B, K - 1]."""
 
-    rule = "median"  # un-rounded, what the published count is
+    rule = "median"  # the published count, without its rounding
 
     def __init__(self, channels: Channels, ages: AgeSpace, settings: Corn) -> None:
         super().__init__(ages)
@@ -27,17 +27,17 @@ class CornHead(System[Tensor]):
         return self.linear(features.pooled_BC)
 
     def loss(self, out: Tensor, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """Binary cross-entropy of each question over the rows it is put to, averaged over all of them."""
+        """Mean binary cross-entropy over all pairs of a classifier and a row that meets its condition."""
         older_BK = older_than(self.ages, ages_B)
         asked_BK = F.pad(older_BK[:, :-1], (1, 0), value=True)
         terms_BK = F.binary_cross_entropy_with_logits(out.float(), older_BK.to(torch.float32), reduction="none")
         return summed({"corn": terms_BK[asked_BK].mean()})
 
     def decode(self, out: Tensor) -> Decoded:
-        """Youngest age plus the number of ages that a face is more likely older than, and the posterior.
+        """Youngest age plus the number of k with P(y > a_k) > 0.5, and the posterior.
 
-        P(y > a_k) = Π_(j<=k) σ(z_j) never rises with k, so P(y = a_k) = P(y > a_(k-1)) σ(-z_k) is a posterior as it
-        is. In logarithms, as a product of a hundred factors leaves little of float32.
+        P(y > a_k) = Π_(j<=k) σ(z_j) never rises with k, so P(y = a_k) = P(y > a_(k-1)) σ(-z_k) is already a posterior.
+        Computed in logarithms, because a product of a hundred factors loses nearly all precision in float32.
         """
         log_older_BK = F.logsigmoid(out.float()).cumsum(dim=1)
         age_B = self.ages.youngest + (log_older_BK > math.log(0.5)).sum(dim=1).float()

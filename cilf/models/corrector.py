@@ -1,13 +1,13 @@
-"""Judge an age estimate and correct it where it fails: the reversible age estimation of CILF-CIAE.
+"""Judges age estimates and corrects those that fail: the reversible age estimation of CILF-CIAE.
 
-CILF-CIAE (arXiv 2312.01758) corrects an estimate by descending a learned error, after GEESE, whose physical
-simulator gives the exact error of any state. At labelling time nothing gives the exact error of an age, so
-here every judgement is an estimate, and another evaluation means new evidence: an independent second network.
+CILF-CIAE (arXiv 2312.01758) corrects an estimate by gradient descent on a learned error. It follows GEESE, whose
+physical simulator gives the exact error of any state. At labelling time the exact error of an age is unknown, so here
+every judgement is an estimate, and a further evaluation means new evidence: an independent second network.
 
     judge   evidence -> residual distribution -> judged error ê
     label   judge all rows; ask the second network about those with ê > ε, judge these by both posteriors; interval
 
-It takes any model's posteriors. How a corrector is fitted: cilf.models.corrector_fit.
+It works on any model's posteriors. cilf.models.corrector_fit fits a corrector.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from cilf.models.familiarity import Familiarity
 from cilf.models.judge import Judge
 
 TRUST = 10.0
-"""The farthest an estimate may be moved, years: our own choice."""
+"""Limit on how far an estimate may be moved, years; our own choice."""
 
 REASONS = ("ok", "ok_after_second_look", "not_converged", "unlike_calibration")
-"""What `Judged.reason_B` counts: accepted at once, accepted after a second look, judged error still above ε, and
-members, embedding or quality unlike those of calibration."""
+"""Names for the indices in `Judged.reason_B`: accepted at once; accepted after a second look; judged error still above
+ε; disagreement of the members, embedding or quality unlike those of the calibration rows."""
 OK, OK_AFTER_SECOND_LOOK, NOT_CONVERGED, UNLIKE = range(4)
 
 Ask = Callable[[Tensor], Tensor]
-"""Rows, int64 [n] -> the second network's posteriors of them, [n, K], in their order."""
+"""Row numbers, int64 [n] -> the second network's posteriors for these rows, [n, K], in the same order."""
 
 
 class Constants(BaseModel):
-    """The numbers of a corrector that are not tensors: `correction` in a model's card."""
+    """The parameters of a corrector that are not tensors; stored as `correction` in a model's card."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,15 +48,15 @@ class Constants(BaseModel):
     youngest: int
     oldest: int
     decode: Decode = "median"
-    """What an estimate is of its posterior."""
+    """The statistic of a posterior that is the estimate."""
     epsilon: float = float("inf")
     """Judged error above which an estimate fails, years."""
     joint_weights: tuple[float, float] = (1.0, 0.0)
-    """Weights of the first and the second network's log-posterior, where both are asked."""
+    """Weights of the first and the second network's log-posterior, for rows that both are asked about."""
     second_look: str = "not calibrated"
     """Why the second network is or is not asked about failing rows."""
     shrinkage: float = Field(default=0.0, ge=0, le=1)
-    """λ: the share of the shift to the judged optimum that is taken. 0: estimates are never moved."""
+    """λ: the share of the shift to the judged optimum that is applied; at 0, estimates are never moved."""
     moving: str = "not calibrated"
     """Why estimates are or are not moved."""
     max_spread: float = float("inf")
@@ -64,19 +64,19 @@ class Constants(BaseModel):
     max_distance: float = float("inf")
     """Distance (cilf.models.familiarity) above which a row is not accepted."""
     alpha: float = 0.1
-    """The interval misses the truth for this share of subjects."""
+    """The share of subjects for whom the interval may miss the truth."""
     beta: float = 0.5
-    """Added to the judged error where it scales an interval, years."""
+    """Constant added to the judged error when it scales an interval, years."""
     band_edges: tuple[float, ...] = ()
-    """Between the bands of true age with an interval level of their own, years."""
+    """Boundaries between the bands of true age, each of which has its own interval level; years."""
     band_quantiles: tuple[float, ...] = (0.0,)
     """Conformal quantile of each band."""
     measured: dict[str, float | None] = {}
-    """On the calibration rows; for information."""
+    """Metrics on the calibration rows; for information only."""
 
 
 class Opinion(NamedTuple):
-    """What is said of B rows by all that is known of them; tensors [B], years."""
+    """The judgement of B rows by all their evidence; tensors [B], years."""
 
     age_B: Tensor
     error_B: Tensor
@@ -88,20 +88,20 @@ class Opinion(NamedTuple):
 
 @dataclass(frozen=True)
 class Judged:
-    """One answer per row, tensors [B] on the device of the posteriors; ages and errors in float32 years."""
+    """The results for B rows, tensors [B] on the device of the posteriors; ages and errors in float32 years."""
 
     age_B: Tensor
-    """The estimate with the most evidence."""
+    """The final estimate, from all evidence."""
     first_age_B: Tensor
-    """The estimate at first sight, as the model gave it."""
+    """The model's own estimate, before any second look or move."""
     low_B: Tensor
     high_B: Tensor
-    """Ends of the interval; both are kept inside the age range and around `age_B`."""
+    """Ends of the interval, which lies inside the age range and contains `age_B`."""
     expected_error_B: Tensor
     corrections_B: Tensor
-    """int64: second looks, 0 or 1."""
+    """int64: number of second looks, 0 or 1."""
     accepted_B: Tensor
-    """bool. False never says more than that the estimate could not be shown to be good."""
+    """bool. False means only that the estimate could not be shown to be good, not that it is bad."""
     reason_B: Tensor
     """int64, index into REASONS."""
 
@@ -111,9 +111,9 @@ class Corrector(nn.Module):
 
     Args:
         constants: thresholds.
-        familiarity: of rows with those of calibration.
-        first: judge of what is known at first sight.
-        second: judge after a second look; None: there is none.
+        familiarity: measures how unlike the calibration rows a row is.
+        first: judge for rows that only the model has looked at.
+        second: judge for rows that the second network has looked at too; None if there is none.
     """
 
     def __init__(
@@ -128,15 +128,15 @@ class Corrector(nn.Module):
         self.eval().requires_grad_(False)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors for a safetensors file, to be kept in float32, and constants for JSON."""
+        """Tensors for a safetensors file, which must stay in float32, and constants for JSON."""
         return dict(self.state_dict()), self.constants.model_dump(mode="json")
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor], constants: Mapping[str, Any]) -> Corrector:
-        """The corrector whose `state` this was.
+        """Restore a corrector from its `state`.
 
         Raises:
-            ValueError: constants of another format, or tensors that are missing, left over or misshapen.
+            ValueError: constants of another format, or tensors that are missing, unexpected or of the wrong shape.
         """
         of = {
             part: {name.removeprefix(part): t.float() for name, t in tensors.items() if name.startswith(part)}
@@ -154,14 +154,14 @@ class Corrector(nn.Module):
 
     @torch.no_grad()
     def judge(self, look: Look, fold_B: Tensor | None = None) -> Opinion:
-        """Judge each row by all that is known of it, and move a failing estimate where that is shown to help.
+        """Judge each row by all its evidence, and move a failing estimate if fitting has shown that moving helps.
 
         Args:
-            look: of rows that were all looked at once, or all twice.
+            look: evidence for the rows; either none or all of them have had a second look.
             fold_B: as in Judge.
 
         Raises:
-            ValueError: evidence of another kind than the corrector was fitted on.
+            ValueError: the evidence is of another kind than the corrector was fitted on.
         """
         constants = self.constants
         judge = self.first if look.second_BK is None else self.second
@@ -185,7 +185,7 @@ class Corrector(nn.Module):
         )
 
     def settle(self, look: Look, ask: Ask | None, fold_B: Tensor | None = None) -> tuple[Judged, Opinion]:
-        """`label` without its interval, and each row's last opinion, which the interval is made of."""
+        """Do what `label` does, but without the interval; also return each row's last opinion, for the interval."""
         last = self.judge(look, fold_B)
         first_age_B = decode_age(look.posterior_BK, self.space, self.constants.decode)
         corrections_B = torch.zeros_like(first_age_B, dtype=torch.long)
@@ -193,8 +193,8 @@ class Corrector(nn.Module):
         if ask is not None and self.second is not None and len(rows):
             seen = look.at(rows).with_second(ask(rows))
             opinion = self.judge(seen, None if fold_B is None else fold_B[rows])
-            # The latest evidence replaces the old. Keeping the look with the least ê would be a winner's
-            # curse: GEESE may do so because its errors are exact.
+            # The latest evidence replaces the old. Keeping the look with the least ê would suffer from the winner's
+            # curse; GEESE can do so because its errors are exact.
             last = Opinion(*(old.index_copy(0, rows, new) for old, new in zip(last, opinion, strict=True)))
             corrections_B[rows] = 1
         failed_B = self._failing(last.error_B)
@@ -216,14 +216,14 @@ class Corrector(nn.Module):
 
     @torch.no_grad()
     def label(self, look: Look, ask: Ask | None) -> Judged:
-        """Judge every row, have the second network look at the failing ones, and give each an interval.
+        """Judge every row, have the second network look at the failing ones, and give each row an interval.
 
         Args:
-            look: of all rows at first sight.
-            ask: asked about failing rows only, once; None: there is no second network.
+            look: evidence for all rows, without the second network's posteriors.
+            ask: called once, with the failing rows only; None if there is no second network.
 
         Raises:
-            ValueError: posteriors or evidence of another kind than the corrector was fitted on.
+            ValueError: the posteriors or the evidence are of another kind than the corrector was fitted on.
         """
         judged, last = self.settle(look, ask)
         constants = self.constants
@@ -233,5 +233,5 @@ class Corrector(nn.Module):
         return replace(judged, low_B=low_B.minimum(judged.age_B), high_B=high_B.maximum(judged.age_B))
 
     def _failing(self, error_B: Tensor) -> Tensor:
-        # Not `error > ε`: a posterior of NaN must fail.
+        # Not `error > ε`, so that a row whose posterior is NaN fails.
         return ~(error_B <= self.constants.epsilon)

@@ -1,12 +1,13 @@
-"""Fit a corrector on predictions of people whom no network has learned from.
+"""Fits a corrector on predictions for people whom no network was trained on.
 
-The judges are fitted by cross-fitting over subjects: whatever is read off a calibration row is judged by members that
-have left out its subject (cilf.models.error_ensemble). The few numbers that are set on these judgements, isotonic maps,
-ε, two weights, λ, limits and interval levels, are too few to fit single rows.
+The judges are fitted by cross-fitting over subjects: each calibration row is judged by members that have left out its
+subject (cilf.models.error_ensemble). The constants set on these judgements (isotonic maps, ε, two weights, λ, limits
+and interval levels) are too few to overfit single rows.
 
-Of an age group any year is as likely: one is drawn for each subject, and stands for the true age wherever an error is
-learned or measured. So an interval holds a uniform age of the group as often as it promises, and is rather too wide for
-pictures like those of which groups are known. An open group, 70 and older, teaches by its mass and measures nothing.
+Every year of an age group is taken as equally likely: one is drawn for each subject, and is used as the true age
+wherever an error is learned or measured. So an interval contains a uniform age of the group as often as it guarantees,
+and tends to be too wide for photographs like those whose labels are groups. An open group, such as 70 and older, is
+learned from by the mass inside it, and is left out of all measurements.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from cilf.models.familiarity import Familiarity
 from cilf.models.judge import Judge
 
 BAND_EDGES = (12.5, 20.5, 40.5, 60.5)
-"""Between children, teenagers, adults up to 40 and up to 60, and older people; years."""
+"""Boundaries between children, teenagers, adults up to 40 and up to 60, and older people; years."""
 
-# Of so many, the coverage that a band's own level reaches deviates by 5 % from what is asked. The level of all rows is
-# wrong by more for some bands: for 13 to 20 year-olds it covered 70 %.
+# With this many subjects, the coverage that a band's own level reaches deviates by 5 % from its target. The level of
+# all rows is off by more for some bands: it covered 70 % of the 13 to 20 year-olds.
 _BAND_SUBJECTS = 30
 _SHRINKAGES = (0.25, 0.5, 0.75, 1.0)
 _LEVEL = 0.95
@@ -39,37 +40,37 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Plan:
-    """What a corrector is to achieve."""
+    """The targets that a corrector is fitted to."""
 
     share: float = 0.2
-    """Share of photographs, as the data has them, whose estimate fails: which the second network is asked about. It
-    takes two to three times as long as the first, so this costs a third of the model's time."""
+    """Share of undegraded photographs whose estimate is to fail, so that the second network is asked about it. The
+    second network takes two to three times as long as the first, so this costs a third of the model's time."""
     alpha: float = 0.1
     """Share of subjects that the interval may miss."""
     decode: Decode = "median"
 
 
 def fit_corrector(space: AgeSpace, table: CorrectionTable, plan: Plan | None = None, seed: int = 0) -> Corrector:
-    """Fit and calibrate.
+    """Fit and calibrate a corrector.
 
     Args:
         space: the ages of the posteriors.
-        table: predictions of rows of subjects that no network has seen.
+        table: predictions for rows of subjects that no network was trained on.
         plan: default `Plan()`.
-        seed: of every draw.
+        seed: seed for every random draw.
 
     Returns:
-        A corrector on the device of the table. Where asking the second network, or moving an estimate, could not be
-        shown to help, it does not do so, and `second_look` or `moving` says why.
+        A corrector on the device of the table. It asks the second network, and moves estimates, only if that could be
+        shown to help; `second_look` and `moving` in its constants say why it does or does not.
 
     Raises:
-        ValueError: too few subjects, ages or posteriors that are not numbers, or an α that the subjects cannot support.
+        ValueError: too few subjects, ages or posteriors that are not finite, or an α that the subjects cannot support.
     """
     return _Fit(space, table, plan or Plan(), seed).corrector()
 
 
 class _Fit:
-    """One fit, step by step; every step takes the corrector as far as it has come."""
+    """The steps of one fit; each step takes the corrector that the previous one returned."""
 
     def __init__(self, space: AgeSpace, table: CorrectionTable, plan: Plan, seed: int) -> None:
         _check(table, plan)
@@ -90,9 +91,9 @@ class _Fit:
         return self._interval(corrector)
 
     def _judge(self, constants: Constants, asked_N: Tensor | None) -> Judge:
-        """The judge of first looks; or, given which rows the second network is asked about, of both looks.
+        """Fit the judge of first looks or, if `asked_N` marks rows for the second network, the judge of both looks.
 
-        It learns from all rows; its scale is set on those that it will be asked about.
+        The judge learns from all rows; its isotonic map is fitted on the rows that it will be asked about.
         """
         look = self.first_look if asked_N is None else self.table.look
         joint_NK = joint_posterior(look, constants.joint_weights)
@@ -109,7 +110,7 @@ class _Fit:
         return Judge(scaler, ensemble, isotonic_knots(raw_N[rows], (age_N - self.truth_N).abs()[rows]))
 
     def _limits(self, corrector: Corrector) -> Corrector:
-        """ε, and disagreement and distance that photographs as the data has them hardly ever reach."""
+        """Set ε, and limits of disagreement and distance that undegraded photographs rarely exceed."""
         clean = self.table.clean_N
         opinion = corrector.judge(self.first_look, self.fold_N)
         return _with(
@@ -120,7 +121,7 @@ class _Fit:
         )
 
     def _distances(self) -> Tensor:
-        """How far each row is from those of other folds; from itself no row is far."""
+        """Distance of each row from the rows of other folds; measured against itself, no row would be distant."""
         distance_N = torch.zeros_like(self.truth_N)
         for fold in self.fold_N.unique():
             inside_N = self.fold_N == fold
@@ -129,13 +130,13 @@ class _Fit:
         return distance_N
 
     def _second_look(self, corrector: Corrector) -> Corrector:
-        """With the second network, where asking it about failing rows is shown to help."""
+        """Add the second network if asking it about failing rows is shown to help."""
         if self.table.look.second_BK is None:
             return _with(corrector, second_look="off: there is no second network")
         asked_N = ~(corrector.judge(self.first_look, self.fold_N).error_B <= corrector.constants.epsilon)
         subjects = len(self.table.subject_N[asked_N & self.known_N].unique())
         if subjects < MIN_SUBJECTS:
-            return _with(corrector, second_look=f"off: {subjects} calibration subjects fail, too few to tell by")
+            return _with(corrector, second_look=f"off: {subjects} calibration subjects fail, too few to measure a gain")
         constants = corrector.constants.model_copy(update={"joint_weights": self._weights(asked_N)})
         asking = Corrector(constants, corrector.familiarity, corrector.first, self._judge(constants, asked_N))
         judged, _ = self._settle(asking)
@@ -145,7 +146,7 @@ class _Fit:
         return _with(asking, second_look=f"on: {_told(gain, share)}")
 
     def _weights(self, asked_N: Tensor) -> tuple[float, float]:
-        """Weights of both log-posteriors: the most likely ones where the second network is asked."""
+        """Maximum-likelihood weights of both log-posteriors, on the rows that the second network is asked about."""
         rows = self.table.at(asked_N)
         years_K = self.space.years(rows.low_N)
         logits = [p.clamp(min=1e-6).log() for p in (rows.look.posterior_BK, rows.ask(torch.arange(len(rows))))]
@@ -164,10 +165,10 @@ class _Fit:
         return first, second
 
     def _moving(self, corrector: Corrector) -> Corrector:
-        """λ of the largest proven gain, or λ = 0.
+        """Set λ to the value with the largest proven gain, or to 0 if there is none.
 
-        Proven: over the rows whose final age differs, the one-sided 95 % lower bound of the mean gain over never moving
-        is above zero, Bonferroni-corrected for the number of λ tried.
+        A gain is proven if, over the rows whose final age differs, the one-sided 95 % lower bound of the mean gain over
+        never moving is above zero, Bonferroni-corrected for the number of λ tried.
         """
         still, _ = self._settle(corrector)
         level = 1 - (1 - _LEVEL) / len(_SHRINKAGES)
@@ -176,7 +177,7 @@ class _Fit:
             moving = _with(corrector, shrinkage=shrinkage)
             gain, share = self._gain(self._settle(moving)[0], still.age_B)
             tried.append(gain.mean)
-            # Both factors matter: a sure gain on a handful of rows is worth little.
+            # Both factors matter: a certain gain on a handful of rows is worth little.
             if gain.lower(level) * share > most:
                 told = f"on: moved {_told(gain, share)}"
                 best, most = _with(moving, moving=told), gain.lower(level) * share
@@ -187,7 +188,7 @@ class _Fit:
         return best
 
     def _interval(self, corrector: Corrector) -> Corrector:
-        """Conformal quantiles of the whole pipeline, per band of true age."""
+        """Set the conformal quantiles of the whole pipeline, one per band of true age."""
         constants = corrector.constants
         _, last = self._settle(corrector)
         scale_N = last.error_B + constants.beta
@@ -207,14 +208,14 @@ class _Fit:
         return corrector.settle(self.first_look, ask, self.fold_N)
 
     def _gain(self, judged: Judged, still_N: Tensor) -> tuple[ClusteredMean, float]:
-        """Years by which the photographs that end elsewhere than at `still_N` end nearer the truth, and their share."""
+        """Mean gain in years over `still_N` of the undegraded photographs whose final age differs, and their share."""
         clean = self.known_N & self.table.clean_N
         rows = clean & (judged.age_B != still_N)
         gain_N = (still_N - self.truth_N).abs() - (judged.age_B - self.truth_N).abs()
         return clustered_mean(gain_N[rows], self.table.subject_N[rows]), float(rows.sum() / clean.sum())
 
     def _measured(self, corrector: Corrector) -> dict[str, float]:
-        """What the whole pipeline does on photographs as the data has them."""
+        """Metrics of the whole pipeline on undegraded photographs."""
         judged, _ = self._settle(corrector)
         rows = self.known_N & self.table.clean_N
         error_N = (judged.age_B - self.truth_N).abs()
@@ -231,10 +232,10 @@ class _Fit:
 
 def _check(table: CorrectionTable, plan: Plan) -> None:
     if not (table.low_N.isfinite().all() and table.look.posterior_BK.isfinite().all()):
-        raise ValueError("the calibration rows hold ages or posteriors that are not finite")
+        raise ValueError("the calibration rows contain ages or posteriors that are not finite")
     subjects = len(table.subject_N.unique())
     if subjects < 2 * MIN_SUBJECTS:
-        raise ValueError(f"the calibration rows show {subjects} subjects; {2 * MIN_SUBJECTS} are the least to go by")
+        raise ValueError(f"the calibration rows have {subjects} subjects; at least {2 * MIN_SUBJECTS} are needed")
     check_alpha(plan.alpha, subjects)
 
 

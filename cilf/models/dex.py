@@ -1,6 +1,6 @@
-"""Deep expectation: ages as classes, the posterior's mean Σ a_k p_k as the estimate (Rothe et al., IJCV 2018).
+"""Deep expectation: ages are classes, the posterior's mean Σ a_k p_k is the estimate (Rothe et al., IJCV 2018).
 
-Label distributions and the mean-variance loss (Pan et al., CVPR 2018) are the common additions.
+Label distributions and the mean-variance loss (Pan et al., CVPR 2018) are common additions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VARIANCE_WEIGHT = 0.05
 
 
 class DexHead(System[Tensor]):
-    """Out is class logits, [B, K]."""
+    """DEX's head; `out` is class logits, [B, K]."""
 
     def __init__(self, channels: Channels, ages: AgeSpace, settings: Dex) -> None:
         super().__init__(ages)

@@ -1,8 +1,8 @@
-"""The DFT of real maps and its inverse, with real and imaginary parts as tensors of their own.
+"""The DFT of real maps and its inverse, with real and imaginary parts as separate tensors.
 
-On the CPU a short transform is quickest as a product with the matrix of its waves, along one axis and then along the
-other: at the 7 to 64 cells a side of CLIP's maps an FFT saves no time. The products also take channels-last maps as
-they lie, which an FFT has to copy. Longer sides, and other devices, get the FFT.
+On the CPU a short transform is fastest as a product with the DFT matrix, along one axis and then along the other: at
+the 7 to 64 cells per side of CLIP's maps an FFT saves no time. The products also take channels-last maps without the
+copy that an FFT needs. Longer sides, and other devices, use the FFT.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 
 LONGEST = 64
-"""The longest side, in cells, that is transformed by matrices; there the FFT was as fast."""
+"""The longest side, in cells, that is transformed by matrices; at this length the FFT was equally fast."""
 
 
 def rfft2(u_BCHW: Tensor, margin: int = 0) -> tuple[Tensor, Tensor]:
-    """Half spectrum of real maps, in the "ortho" norm: its variance is that of the maps, whatever the grid.
+    """Half spectrum of real maps, in the "ortho" norm: its variance equals that of the maps for every grid.
 
     Args:
         u_BCHW: float32.
-        margin: further rows of frequencies at either end, for convolutions to use up; a spectrum is periodic.
+        margin: extra rows of frequencies at either end, which convolutions then consume; taken from the other end, as
+            a spectrum is periodic.
 
     Returns:
         Real and imaginary part, float32 [B, C, H + 2 margin, W // 2 + 1] each.
@@ -45,17 +46,17 @@ def rfft2(u_BCHW: Tensor, margin: int = 0) -> tuple[Tensor, Tensor]:
 def irfft2(real: Tensor, imag: Tensor, width: int) -> Tensor:
     """Real maps of a given width from their half spectrum, [B, C, H, W // 2 + 1] each -> [B, C, H, W].
 
-    The width must be given because half spectra of 6 and of 7 columns look alike.
+    The width must be given because maps of 6 and of 7 columns have half spectra of the same size.
     """
     batch, _, height, columns = real.shape
     if not _by_matrices(real.device, height, width):
         return torch.fft.irfft2(torch.complex(real, imag), s=(height, width), norm="ortho")
-    # (a + ib) (cos + i sin), again with real and imaginary parts in turn.
+    # (a + ib) (cos + i sin), again with real and imaginary parts alternating.
     cos, sin = _waves(height, real)
     of_real, of_imag = (torch.stack(pair, dim=1).flatten(0, 1) for pair in ((cos, sin), (-sin, cos)))
     x_BYM = of_real @ real.permute(0, 2, 3, 1).flatten(2)
     x_BYM = x_BYM.baddbmm_(of_imag.expand(batch, -1, -1), imag.permute(0, 2, 3, 1).flatten(2))
-    # A column stands for its conjugate too, unless it is its own: the first one, and of an even width the last.
+    # A column also represents its conjugate, unless it is its own: the first column, and the last one of an even width.
     own = 2 * torch.arange(columns, device=real.device) % width == 0
     cos, sin = (torch.where(own, wave[:, :columns], 2 * wave[:, :columns]) for wave in _waves(width, real))
     back = torch.cat([cos, -sin], dim=1)

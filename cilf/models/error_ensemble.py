@@ -1,13 +1,13 @@
-"""How far off an estimate may be: an ensemble that gives a distribution over residuals r = y - x0.
+"""An ensemble that predicts the error of an estimate x0, as a distribution over residuals r = y - x0.
 
 GEESE learns the error e(x) of a state x itself. For ages, E|x - Y| is determined by the distribution of Y:
 it is convex in x, 1-Lipschitz, has the slope 2 F(x) - 1 and its minimum at the median. So the ensemble learns
-q(r | z), and error, best shift and quantiles all follow from it in closed form. This reading is our own.
+q(r | z), and error, best shift and quantiles all follow from it in closed form. This interpretation is our own.
 
-What it learns is how q differs from the posterior that the estimate was read off: of few rows it learns little, and
-then says what the network says. Each member leaves out one fold of the subjects, so every row is judged by members that
-have not seen its subject while thresholds are set, and by all members afterwards (cross-fitting; cross-conformal
-prediction, Vovk 2015).
+The ensemble learns how q differs from the posterior that the estimate comes from: with few rows it learns little, and
+its output then stays close to that posterior. Each member leaves out one fold of the subjects. While thresholds are
+set, every row is judged by members that have not seen its subject; afterwards, by all members (cross-fitting;
+cross-conformal prediction, Vovk 2015).
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class ErrorEnsemble(nn.Module):
     """Independent MLPs, evidence -> 64 -> 64 -> 101 residual classes, as one batched product.
 
     q_l(r | z) = softmax(scale_l log b(r) + MLP_l(z)_r), where b is the posterior around the estimate. Members 0 and 1
-    leave out fold 0, 2 and 3 fold 1, and so on.
+    leave out fold 0, members 2 and 3 fold 1, and so on.
 
     Args:
-        inputs: evidence columns Z.
+        inputs: number of evidence columns Z.
     """
 
     def __init__(self, inputs: int) -> None:
@@ -59,7 +59,7 @@ class ErrorEnsemble(nn.Module):
 
         Args:
             evidence: scaled, [B, Z], or one batch per member, [L, B, Z].
-            base: log b(r) of `around`, [B, R] or [L, B, R].
+            base: log b(r) from `around`, [B, R] or [L, B, R].
         """
         x = evidence
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -69,7 +69,7 @@ class ErrorEnsemble(nn.Module):
         return x + self.scale * base
 
     def parameter_groups(self) -> list[dict[str, object]]:
-        """Groups for an optimiser: weight decay acts on maps alone, as in cilf.training.decay."""
+        """Parameter groups for an optimiser: weight decay acts on weight matrices only, as in cilf.training.decay."""
         return [
             {"params": list(self.weights), "weight_decay": 1e-2},
             {"params": [self.scale, *self.biases], "weight_decay": 0.0},
@@ -116,10 +116,10 @@ def residual_quantile(probs_BR: Tensor, level: float) -> Tensor:
 
 
 def bounded_loss(logits: Tensor, classes_R: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Negative log-likelihood of what is known to lie between two bounds: [..., R], [R], [...] -> [...] nats.
+    """Negative log-likelihood of a value known to lie between two bounds: [..., R], [R], [...] -> [...] nats.
 
-    Where both are the same it is the cross-entropy with that value spread by a 1-year Gaussian; else -log of the mass
-    between them. Bounds outside the classes count as the outermost.
+    If both bounds are equal, it is the cross-entropy with that value smoothed by a 1-year Gaussian; otherwise it is
+    -log of the mass between them. Bounds outside the classes are clamped to the outermost.
     """
     log_BR = logits.log_softmax(dim=-1)
     low, high = (bound.clamp(classes_R[0], classes_R[-1])[..., None] for bound in (low, high))
@@ -148,15 +148,15 @@ def out_of_fold(logits_LBR: Tensor, fold_B: Tensor) -> Tensor:
 def fit_ensemble(
     evidence_NZ: Tensor, base_NR: Tensor, low_N: Tensor, high_N: Tensor, fold_N: Tensor, seed: int
 ) -> ErrorEnsemble:
-    """Fit every member on a bootstrap of the rows outside its fold; it keeps the state in which it does best inside.
+    """Fit every member on a bootstrap of the rows outside its fold, and keep its state with the least loss inside it.
 
     Args:
         evidence_NZ: scaled evidence.
-        base_NR: of `around`.
-        low_N, high_N: bounds of the residuals as in `bounded_loss`, of a network that has not learned from these rows:
-            else the ensemble claims errors far too small, and nothing here can tell.
-        fold_N: of `folds_of`.
-        seed: every draw follows from it.
+        base_NR: from `around`.
+        low_N, high_N: bounds of the residuals as in `bounded_loss`, for a network that was not trained on these rows:
+            otherwise the ensemble predicts errors far too small, which cannot be detected here.
+        fold_N: from `folds_of`.
+        seed: seed for every random draw.
 
     Returns:
         The ensemble in eval mode.
@@ -173,7 +173,7 @@ def fit_ensemble(
         drawn_LN = torch.stack([_bootstrap(fold_N != member // _PER_FOLD) for member in range(MEMBERS)])
         optimiser = torch.optim.AdamW(ensemble.parameter_groups(), lr=1e-3, fused=True)
         epoch = math.ceil(drawn_LN.shape[1] / _BATCH)
-        # A small set passes in few steps, so the 20 epochs of a large one would leave it unfitted.
+        # On a small set, the 20 epochs that suit a large one are too few steps to fit it.
         limit, between = max(1000, 20 * epoch), max(50, epoch)
         best_L = torch.full((MEMBERS,), math.inf, device=device)
         kept = [p.detach().clone() for p in ensemble.parameters()]
@@ -203,7 +203,7 @@ def fit_ensemble(
 
 
 def _bootstrap(usable_N: Tensor) -> Tensor:
-    """As many draws for every member, so that members train as one product."""
+    """Rows drawn with replacement; their number is the same for every member, so that members train as one product."""
     rows = usable_N.nonzero().squeeze(1)
     count = round(len(usable_N) * (1 - 1 / FOLDS))
     return rows[torch.randint(len(rows), (count,), device=rows.device)]

@@ -1,4 +1,4 @@
-"""From raw judged error to years: the isotonic map, fitted on labelled rows."""
+"""The isotonic map from raw judged error to years, fitted on labelled rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MOST_BINS = 20
 
 
 def isotonic_knots(raw_N: Tensor, error_N: Tensor) -> Tensor:
-    """Knots of the monotone map from raw to expected error, float32 [2, 20]: abscissae over ordinates, years.
+    """Knots of the monotone map from raw to expected error, float32 [2, 20]: a row of x and a row of y, years.
 
     Pool-adjacent-violators on bins of 30 rows or more, then a line through the centres of its blocks (centred
-    isotonic regression, Oron & Flournoy 2017): steps would tie thousands of rows, and no ε parts a tie.
-    Unused knots continue the last one at the right.
+    isotonic regression, Oron & Flournoy 2017): steps would give thousands of rows the same error, and no ε could
+    separate them. Unused knots extend the last one to the right.
     """
     order = raw_N.argsort(stable=True).cpu().numpy()
     raw, error = raw_N.double().cpu().numpy(), error_N.double().cpu().numpy()

@@ -1,7 +1,7 @@
-"""What is known of each row when its estimate is judged, and the numbers drawn from it.
+"""The evidence by which the estimate of each row is judged, and the features computed from it.
 
-At first sight that is the network's posterior, the other ages that it holds, what the crop is like and the network's
-embedding of it. A second look adds the posterior of an independent network.
+At first this is the network's posterior, its other age estimates, the quality of the crop and the network's embedding
+of it. A second look adds the posterior of an independent network.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ _LEAST = 1e-6  # mass below which a class counts as empty
 
 @dataclass(frozen=True)
 class Look:
-    """What is known of B rows; all float32 tensors on one device. None: the network does not tell."""
+    """Evidence for B rows; all float32 tensors on one device. None if the network does not provide it."""
 
     posterior_BK: Tensor
     """Each row sums to one."""
     others_BD: Tensor | None = None
-    """Other ages that the network holds, years: of the score map, of the matching, of the image without its mirror."""
+    """The network's other age estimates, years: from the score map, the matching, or the image without its mirror."""
     quality_BQ: Tensor | None = None
-    """cilf.models.quality."""
+    """Columns of cilf.models.quality."""
     embedding_BC: Tensor | None = None
     """The network's own embedding of the image."""
     second_BK: Tensor | None = None
-    """Posterior of the second network; rows sum to one."""
+    """Posterior of the second network; each row sums to one."""
 
     def __len__(self) -> int:
         return len(self.posterior_BK)
 
     def at(self, rows: Tensor | slice) -> Look:
-        """The same of some rows, int64 [n], bool [B] or a slice."""
+        """The evidence for the selected rows: int64 [n], bool [B] or a slice."""
 
         def of(part: Tensor | None) -> Tensor | None:
             return None if part is None else part[rows]
@@ -54,12 +54,12 @@ class Look:
         )
 
     def with_second(self, posterior_BK: Tensor | None) -> Look:
-        """The same with the second network's word; None takes it away."""
+        """A copy with the second network's posterior; None removes it."""
         return replace(self, second_BK=posterior_BK)
 
     @classmethod
     def concatenated(cls, parts: Sequence[Look]) -> Look:
-        """All rows of parts that hold the same things."""
+        """Concatenate parts that hold the same fields."""
         return cls(
             torch.cat([part.posterior_BK for part in parts]),
             _joined([part.others_BD for part in parts]),
@@ -75,12 +75,12 @@ def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def decode_age(probs_BK: Tensor, space: AgeSpace, decode: Decode) -> Tensor:
-    """The age a posterior stands for, [B, K] -> [B] years."""
+    """Decode a posterior to an age, [B, K] -> [B] years."""
     return space.median(probs_BK) if decode == "median" else space.mean(probs_BK)
 
 
 def joint_posterior(look: Look, weights: tuple[float, float]) -> Tensor:
-    """The posterior of all that is known, [B, K]: p1^w1 p2^w2 after a second look, else p1.
+    """The posterior from all evidence, [B, K]: p1^w1 p2^w2 after a second look, else p1.
 
     A weighted geometric mean (logarithmic opinion pool, Genest & Zidek 1986): a class that one network excludes stays
     excluded.
@@ -94,12 +94,12 @@ def joint_posterior(look: Look, weights: tuple[float, float]) -> Tensor:
 def evidence(look: Look, joint_BK: Tensor, space: AgeSpace, decode: Decode) -> Tensor:
     """Features of each row, float32 [B, Z]; unscaled.
 
-    Where the estimate lies, how wide, flat and skewed the posterior is and what error it declares itself; how far other
-    ages and a second network are from it; what the crop is like. The list is our own choice.
+    The estimate; the posterior's width, entropy, peak and skew, and the error that it implies; the distances of the
+    other estimates and of the second network from the estimate; the quality of the crop. The list is our own choice.
 
     Args:
-        look: what is known.
-        joint_BK: `joint_posterior` of it.
+        look: the evidence.
+        joint_BK: its `joint_posterior`.
     """
     age_B = decode_age(joint_BK, space, decode)
     columns = _shape(joint_BK, age_B, space)
@@ -125,13 +125,13 @@ def _shape(probs_BK: Tensor, age_B: Tensor, space: AgeSpace) -> list[Tensor]:
         space.median(probs_BK) - mean_B,
         mode_B + space.youngest - mean_B,
         space.expected_error(probs_BK, age_B),
-        # Many small widths are worth telling apart; a logarithm spreads them out.
+        # Differences between small widths matter; a logarithm spreads them out.
         (width_B + 0.1).log(),
     ]
 
 
 def _disagreement(first_BK: Tensor, second_BK: Tensor, age_B: Tensor, space: AgeSpace, decode: Decode) -> list[Tensor]:
-    """How far two networks are from each other and from the age of both."""
+    """Differences of two networks' ages from the joint age and from each other, and the overlap of their posteriors."""
     first_B, second_B = (decode_age(p, space, decode) for p in (first_BK, second_BK))
     overlap_B = (first_BK * second_BK).clamp(min=0).sqrt().sum(dim=1)
     widths = [space.expected_error(p, a) for p, a in ((first_BK, first_B), (second_BK, second_B))]
@@ -142,7 +142,7 @@ class EvidenceScaler(nn.Module):
     """Standardises evidence; fitted once, then constant.
 
     Args:
-        mean_Z, std_Z: of the evidence columns.
+        mean_Z, std_Z: mean and standard deviation of each evidence column.
     """
 
     mean_Z: Tensor
@@ -155,24 +155,24 @@ class EvidenceScaler(nn.Module):
 
     @classmethod
     def fit(cls, evidence_NZ: Tensor) -> EvidenceScaler:
-        """Measure means and spreads."""
+        """Measure means and standard deviations."""
         return cls(evidence_NZ.mean(dim=0), evidence_NZ.std(dim=0).clamp(min=1e-3))
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Number of evidence columns."""
         return len(self.mean_Z)
 
     def forward(self, evidence_BZ: Tensor) -> Tensor:
         """Scaled evidence, [B, Z].
 
         Raises:
-            ValueError: evidence of another kind than it was fitted on.
+            ValueError: the number of columns is not that of the rows it was fitted on.
         """
         if evidence_BZ.shape[1] != self.width:
             raise ValueError(
-                f"the corrector was fitted on {self.width} evidence columns, but got {evidence_BZ.shape[1]}: give it "
-                "the same kind of Look as in fitting"
+                f"the corrector was fitted on {self.width} evidence columns, but got {evidence_BZ.shape[1]}: pass "
+                "a Look with the same fields as in fitting"
             )
-        # A picture of an unknown kind is as strange as the strangest known, not more: nothing was learned beyond.
+        # Clamp images that are unlike all known ones: nothing was learned beyond this range.
         return ((evidence_BZ - self.mean_Z) / self.std_Z).clamp(-_FAR, _FAR)

@@ -1,4 +1,4 @@
-"""How unlike the photographs of calibration an image is, by where the network places it and by its quality."""
+"""Measures how unlike the calibration photographs an image is, by its embedding and by its quality."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from torch import Tensor, nn
 from cilf.models.evidence import Look
 
 _SHRINKAGE = 0.1
-"""Share of the identity in the correlations: a few thousand rows tell those of hundreds of columns only roughly."""
+"""Share of the identity in the correlation matrix: a few thousand rows give hundreds of columns only rough values."""
 _USUAL = 0.995
-"""Share of the rows whose distance is at most 1."""
+"""Share of the fitted rows whose distance is at most 1."""
 
 
 class Cloud(nn.Module):
-    """Mahalanobis distance from rows of one kind of numbers, over that of the farthest usual row.
+    """Mahalanobis distance from a set of rows, divided by its _USUAL quantile over these rows.
 
     Args:
-        mean_F, axes_FF: the centre, and what makes the F columns independent and the distance of usual rows 1.
+        mean_F: the centre.
+        axes_FF: the matrix that decorrelates the F columns and scales the distance of the usual rows to at most 1.
     """
 
     mean_F: Tensor
@@ -44,15 +45,15 @@ class Cloud(nn.Module):
         return cls(mean_F.float(), (axes_FF / usual).float().contiguous())
 
     def forward(self, rows_BF: Tensor) -> Tensor:
-        """[B, F] -> [B]; the distance has no unit."""
+        """Distance of each row, [B, F] -> [B]; without a unit."""
         return ((rows_BF - self.mean_F) @ self.axes_FF).norm(dim=1)
 
 
 class Familiarity(nn.Module):
-    """The larger distance of the two: of embedding and of quality, where they are known.
+    """The larger of two distances, that of the embedding and that of the quality, for those that are known.
 
-    A network places faces in few directions, and other things elsewhere (Mahalanobis distance: Lee et al. 2018, arXiv
-    1807.03888; here of one class, as ages are). A drawing, or a negative, of a face shows in its quality.
+    A network maps faces to few directions, and other images elsewhere (Mahalanobis distance: Lee et al. 2018, arXiv
+    1807.03888; here with one class, because ages form one). A drawing, or a negative, of a face shows in its quality.
     """
 
     def __init__(self, clouds: Mapping[str, Cloud]) -> None:
@@ -61,26 +62,26 @@ class Familiarity(nn.Module):
 
     @classmethod
     def fit(cls, look: Look) -> Familiarity:
-        """Measure what is known of the rows."""
+        """Fit the distances of all evidence that the rows have."""
         return cls({name: Cloud.fit(rows) for name, rows in _known(look).items()})
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor]) -> Familiarity:
-        """The one whose `state_dict` this was."""
+        """Restore from a `state_dict`."""
         names = sorted({name.split(".")[1] for name in tensors})
         return cls({n: Cloud(*(tensors[f"clouds.{n}.{part}"] for part in ("mean_F", "axes_FF"))) for n in names})
 
     def forward(self, look: Look) -> Tensor:
-        """Distance of each row, [B]: at most 1 for what is usual, 0 where nothing is known.
+        """Distance of each row, [B]: at most 1 for usual images, 0 if neither embedding nor quality is known.
 
         Raises:
-            ValueError: a look of another kind than it was fitted on.
+            ValueError: the look has other fields than the one it was fitted on.
         """
         known = _known(look)
         if known.keys() != self.clouds.keys():
             raise ValueError(
                 f"the corrector was fitted on {' and '.join(self.clouds) or 'posteriors alone'}, but got "
-                f"{' and '.join(known) or 'posteriors alone'}: give it the same kind of Look as in fitting"
+                f"{' and '.join(known) or 'posteriors alone'}: pass a Look with the same fields as in fitting"
             )
         nothing_B = look.posterior_BK.new_zeros(len(look))
         return torch.stack([nothing_B, *(self.clouds[name](rows) for name, rows in known.items())]).amax(dim=0)

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolutions before it, for inference."""
+"""Folds batch normalisations into the convolutions before them, for inference."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 @torch.no_grad()
 def fold_batch_norms(network: nn.Module, image_1CHW: Tensor) -> None:
-    """Give every convolution that feeds a batch normalisation the weights of both, and drop the normalisation.
+    """Merge every batch normalisation into the convolution that feeds it, and remove the normalisation.
 
-    Which feeds which is seen in a forward pass, as the order in which a network's parts are listed need not be that
-    in which they are used. On a CPU the normalisations of a small network take a third of its time.
+    A forward pass shows which convolution feeds which normalisation, because a network need not list its modules in the
+    order in which it uses them. On a CPU the normalisations of a small network take a third of its time.
 
     Args:
-        network: in eval mode; changed in place. Its outputs stay the same but for rounding.
-        image_1CHW: an input of it.
+        network: in eval mode; changed in place. Its outputs stay the same except for rounding.
+        image_1CHW: an example input.
     """
     makers: dict[int, tuple[nn.Conv2d, int]] = {}
-    outputs: list[Tensor] = []  # keeps them alive, so that no two of them have the same id
+    outputs: list[Tensor] = []  # keeps the outputs alive, so that no two of them have the same id
     pairs: dict[str, nn.Conv2d] = {}
     names = {module: name for name, module in network.named_modules()}
 

@@ -1,9 +1,9 @@
 """FourierFormer: global mixing of a feature map in its spectrum, and the mixers it is compared with.
 
-The block follows CILF-CIAE (arXiv 2312.01758), whose Fourier prior embedding descends from Fourmer: one DFT, a
+The block follows CILF-CIAE (arXiv 2312.01758), whose Fourier prior embedding is based on Fourmer: one DFT, a
 spatial interaction (depth-wise 3×3) and a channel evolution (1×1) on the spectrum's real and imaginary parts, one
-inverse DFT. The non-linearity inside the spectrum is what makes the mixing global: a linear convolution over
-frequencies is only a mask in space.
+inverse DFT. The non-linearity inside the spectrum makes the mixing global: a linear convolution over frequencies is
+only a mask in space.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from cilf.card import Fourier
 from cilf.models.dft import irfft2, rfft2
 
 Film = tuple[Tensor, Tensor] | None
-"""Scale γ and shift β of each image's channels, both [B, C, 1, 1], or none."""
+"""Scale γ and shift β of each image's channels, both [B, C, 1, 1], or None."""
 
 
 class Pointwise(nn.Conv2d):
-    """1×1 convolution as the matrix product it is, at its quickest on channels-last maps.
+    """1×1 convolution computed as a matrix product, which is fastest on channels-last maps.
 
-    Every map of a block is one, whatever comes in, as the block's norms give nothing else.
+    Inside a block every map is channels-last, whatever the input's layout, because the norms return that layout.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
@@ -37,15 +37,15 @@ class Pointwise(nn.Conv2d):
 
 
 def pointwise(x_BCHW: Tensor, weight_OC: Tensor, bias_O: Tensor | None) -> Tensor:
-    """[B, C, H, W] -> [B, O, H, W]."""
+    """Matrix product over the channels, [B, C, H, W] -> [B, O, H, W]."""
     return F.linear(x_BCHW.permute(0, 2, 3, 1), weight_OC, bias_O).permute(0, 3, 1, 2)
 
 
 def _spatial(channels: int, activation: nn.Module) -> nn.Sequential:
-    """Depth-wise 3×3 twice. Rows (frequencies along H) are periodic, so their margin of 2 comes with the spectrum;
-    columns are not, and are padded with zeros.
+    """Two depth-wise 3×3 convolutions. Rows (frequencies along H) are periodic, so the spectrum includes a margin of 2
+    rows for them; columns are not periodic, and are padded with zeros.
 
-    Without biases: the same number at every frequency is an impulse in one cell, the same for every image."""
+    There are no biases: a constant over all frequencies is an impulse in one cell, the same for every image."""
 
     def depthwise() -> nn.Conv2d:
         return nn.Conv2d(channels, channels, 3, padding=(0, 1), groups=channels, bias=False)
@@ -58,25 +58,25 @@ def _channel(channels: int, activation: nn.Module, bias: bool = False) -> nn.Seq
 
 
 class Spectral(nn.Module):
-    """Shared frame of the spectral mixers: FFT and everything between in float32, whatever the autocast.
+    """Base class of the spectral mixers: transforms and everything between them run in float32, also under autocast.
 
-    Half-precision FFTs need power-of-two sizes on CUDA and do not exist on the CPU; complex weights and
-    torch.compile do not mix, so all weights are real and work on real and imaginary parts.
+    Half-precision FFTs need power-of-two sizes on CUDA and do not exist on the CPU. torch.compile does not support
+    complex weights, so all weights are real and work on real and imaginary parts.
     """
 
     margin = 0
-    """Rows of frequencies that `mix` uses up at either end."""
+    """Rows of frequencies at either end that `mix` consumes."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.out = Pointwise(channels, channels)
 
     def mix(self, real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
-        """Real and imaginary parts of the spectrum, [B, C, H + 2 margin, W//2+1] each, mixed: [B, C, H, W//2+1]."""
+        """Mix the spectrum's real and imaginary parts, [B, C, H + 2 margin, W//2+1] each -> [B, C, H, W//2+1] each."""
         raise NotImplementedError
 
     def forward(self, u_BCHW: Tensor, film: Film = None) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W], any grid."""
+        """Mix a map, [B, C, H, W] -> [B, C, H, W], for any grid."""
         height, width = u_BCHW.shape[2:]
         with torch.autocast(u_BCHW.device.type, enabled=False):
             real, imag = rfft2(u_BCHW.float(), self.margin)
@@ -86,12 +86,12 @@ class Spectral(nn.Module):
         return self.project(mixed.to(u_BCHW.dtype))
 
     def project(self, mixed_BCHW: Tensor) -> Tensor:
-        """What follows the inverse transform."""
+        """Apply the last 1×1 convolution, after the inverse transform."""
         return self.out(mixed_BCHW)
 
 
 def _modulate(real: Tensor, imag: Tensor, film: Film, cells: int) -> tuple[Tensor, Tensor]:
-    """FiLM on a spectrum: every frequency scaled by 1 + γ, β added to the constant one (that is, to every cell)."""
+    """FiLM on a spectrum: scales every frequency by 1 + γ, adds β to the constant one (that is, to every cell)."""
     if film is None:
         return real, imag
     gamma, beta = film
@@ -123,8 +123,8 @@ class FourierPriorEmbedding(Spectral):
         return super().project(mixed_BCHW)
 
     def _merged(self, cells: int) -> bool:
-        """Whether `out` is multiplied into the last matrices of the spectrum, from which only the inverse transform
-        parts it, and that acts on each channel alone: two products of C×C against one of C×C with every cell."""
+        """True if `out` is multiplied into the last matrices of the spectrum: two products of C×C instead of one of C×C
+        with every cell. Only the inverse transform lies between them, and it acts on each channel alone."""
         return cells > 2 * self.out.in_channels
 
     def _evolve(self, channel: nn.Sequential, part: Tensor, merged: bool) -> Tensor:
@@ -135,9 +135,9 @@ class FourierPriorEmbedding(Spectral):
 
 
 class AmplitudePhase(Spectral):
-    """`amplitude_phase`: the same networks on log-amplitude and on the phase's cosine and sine.
+    """`amplitude_phase`: the networks of `fpe` on log-amplitude and on the phase's cosine and sine.
 
-    The phase itself wraps at ±π and its gradient grows without bound near zero amplitude; its unit vector does neither.
+    The phase itself wraps at ±π and its gradient is unbounded near zero amplitude; its unit vector avoids both.
     """
 
     margin = 2
@@ -160,9 +160,10 @@ class AmplitudePhase(Spectral):
 
 
 class GlobalFilter(Spectral):
-    """`gfnet`: one learned complex filter, multiplied (GFNet, arXiv 2107.00645): a linear global convolution.
+    """`gfnet`: multiplies the spectrum by one learned complex filter (GFNet, arXiv 2107.00645): a linear global
+    convolution.
 
-    The filter belongs to one grid; on another it is resampled.
+    The filter is learned for one grid, and is resampled for others.
     """
 
     def __init__(self, channels: int, grid: tuple[int, int]) -> None:
@@ -181,7 +182,7 @@ class GlobalFilter(Spectral):
 
 
 class Attention(nn.Module):
-    """`attention`: softmax self-attention over the cells, fused kernel, heads of 64 channels where they fit."""
+    """`attention`: softmax self-attention over the cells, with a fused kernel and one head per 64 channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -194,15 +195,15 @@ class Attention(nn.Module):
     def forward(self, u_BCHW: Tensor, film: Film = None) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
         height, width = u_BCHW.shape[2:]
-        # [B, 3C, H, W] -> three of [B, heads, cells, C / heads], whose channels lie next to each other: the fused
-        # kernel takes no other layout.
+        # [B, 3C, H, W] -> three of [B, heads, cells, C / heads] with contiguous channels: the fused kernel takes no
+        # other layout.
         q, k, v = self.qkv(u_BCHW).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(3, 4).unbind(1)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(1, 2)
         return self.out(_modulate_cells(mixed.unflatten(2, (height, width)), film))
 
 
 class Convolution(nn.Module):
-    """`conv`: the networks of `fpe` without the transforms: equal parameters, local mixing only."""
+    """`conv`: the networks of `fpe` without the transforms: local mixing only, with as many parameters."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -226,12 +227,12 @@ def _modulate_cells(u_BCHW: Tensor, film: Film) -> Tensor:
 
 
 def build_mixer(name: str, channels: int, grid: tuple[int, int]) -> nn.Module:
-    """The mixer of that name: a module [B, C, H, W] -> [B, C, H, W] that takes an optional Film.
+    """Build the mixer of a given name: a module [B, C, H, W] -> [B, C, H, W] that takes an optional Film.
 
     Args:
         name: fpe, amplitude_phase, gfnet, attention or conv.
         channels: C.
-        grid: H and W the model is built for; only gfnet's filter depends on it.
+        grid: H and W that the model is built for; only gfnet's filter depends on it.
     """
     if name == "gfnet":
         return GlobalFilter(channels, grid)
@@ -245,8 +246,8 @@ def build_mixer(name: str, channels: int, grid: tuple[int, int]) -> nn.Module:
 
 
 LAYER_SCALE = 0.3
-"""Where a branch's share of a block starts. From 1e-2, as deep vision transformers have it, the branches of a block
-or two do not grow to any weight before training ends."""
+"""Initial scale of each branch of a block. From 1e-2, as in deep vision transformers, the branches of one or two blocks
+do not gain any weight before training ends."""
 
 
 class FourierBlock(nn.Module):
@@ -266,7 +267,7 @@ class FourierBlock(nn.Module):
             nn.init.zeros_(self.film.bias)
 
     def forward(self, x_BCHW: Tensor, message_BC: Tensor | None) -> Tensor:
-        """Map [B, C, H, W] -> map [B, C, H, W], modulated by each image's text message [B, C] if there is one."""
+        """Mix a map, [B, C, H, W] -> [B, C, H, W], modulated by each image's text message [B, C] if there is one."""
         film: Film = None
         if self.film is not None and message_BC is not None:
             gamma, beta = self.film(message_BC)[:, :, None, None].chunk(2, dim=1)

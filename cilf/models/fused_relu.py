@@ -1,4 +1,4 @@
-"""ReLUs computed by the convolutions before them, for inference on a CPU."""
+"""Fuses ReLUs into the convolutions before them, for inference on a CPU."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-# oneDNN's names for them, and what they take.
+# oneDNN's name and arguments for each activation.
 _POST_OPS: dict[type[nn.Module], tuple[str, list[float]]] = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
 
 
 @torch.no_grad()
 def fuse_relus(network: nn.Module, image_1CHW: Tensor) -> None:
-    """Let each convolution that feeds a ReLU or ReLU6 in place compute both, with its kernel laid out once for all.
+    """Fuse each in-place ReLU or ReLU6 into the convolution that feeds it, and reorder the kernels once, in advance.
 
-    A map is then written once instead of being read and written again, and no kernel is laid out anew for each batch;
-    the two take a tenth of EfficientNet-Lite0's time. oneDNN does it where torch.compile asks for it, and compiling
-    takes minutes and a compiler. Without oneDNN nothing changes.
+    A map is then written once instead of being read and written again, and no kernel is reordered for each batch;
+    these two costs are a tenth of EfficientNet-Lite0's time. torch.compile would also make oneDNN do this, but takes
+    minutes and needs a compiler. Without oneDNN nothing changes.
 
     Args:
         network: in eval mode, in float32 on a CPU; changed in place. Its outputs stay the same, for inputs of any size.
-        image_1CHW: an input of it.
+        image_1CHW: an example input.
     """
     if not torch.backends.mkldnn.is_available():
         return
     made: dict[int, tuple[nn.Conv2d, int]] = {}
-    maps: list[Tensor] = []  # keeps them alive, so that no two of them have the same id
+    maps: list[Tensor] = []  # keeps the outputs alive, so that no two of them have the same id
     shapes: dict[nn.Conv2d, list[torch.Size]] = defaultdict(list)
     fed: dict[nn.Module, list[nn.Conv2d | None]] = defaultdict(list)
 
@@ -38,7 +38,7 @@ def fuse_relus(network: nn.Module, image_1CHW: Tensor) -> None:
 
     def taken(relu: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         conv, version = made.get(id(inputs[0]), (None, 0))
-        # A residual that has been added to the map in place came between the two.
+        # None if a residual was added to the map in place between the two.
         fed[relu].append(conv if inputs[0]._version == version else None)
 
     names = {module: name for name, module in network.named_modules()}
@@ -61,7 +61,7 @@ def fuse_relus(network: nn.Module, image_1CHW: Tensor) -> None:
 
 
 class _ConvRelu(nn.Module):
-    """Both at once, in inference mode only."""
+    """Convolution and activation in one kernel, for inference mode only."""
 
     def __init__(self, conv: nn.Conv2d, relu: nn.Module, shape_BCHW: torch.Size) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""From evidence to a distribution of the true age around an estimate, and the error to expect."""
+"""Judges estimates: evidence -> distribution of the true age around the estimate, and expected error."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cilf.models.evidence import Decode, EvidenceScaler, Look, evidence
 
 
 class Verdict(NamedTuple):
-    """What a judge says of B rows; years."""
+    """A judge's output for B rows; years."""
 
     probs_LBR: Tensor
     """Each member's distribution of the residual."""
     error_B: Tensor
     """Expected error of the estimate."""
     spread_B: Tensor
-    """Disagreement of the members about it."""
+    """Disagreement of the members about this error: their standard deviation."""
 
     @property
     def probs_BR(self) -> Tensor:
@@ -33,9 +33,9 @@ class Judge(nn.Module):
     """A fitted judge of one kind of evidence.
 
     Args:
-        scaler, ensemble: from evidence to residual distributions.
-        knots_2M: isotonic map from the ensemble's to the expected error, years: M abscissae over M ordinates,
-            ascending.
+        scaler, ensemble: map evidence to residual distributions.
+        knots_2M: isotonic map from the ensemble's error to the expected error, years: a row of M x values and a row of
+            M y values, ascending.
     """
 
     knots_2M: Tensor
@@ -48,10 +48,10 @@ class Judge(nn.Module):
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor]) -> Judge:
-        """The judge whose `state_dict` this was.
+        """Restore a judge from its `state_dict`.
 
         Raises:
-            KeyError, RuntimeError: tensors are missing, left over or misshapen.
+            KeyError, RuntimeError: tensors are missing, unexpected or of the wrong shape.
         """
         scaler = EvidenceScaler(tensors["scaler.mean_Z"], tensors["scaler.std_Z"])
         judge = cls(scaler, ErrorEnsemble(scaler.width), tensors["knots_2M"])
@@ -65,13 +65,13 @@ class Judge(nn.Module):
 
         Args:
             look: the evidence.
-            joint_BK: its posterior.
+            joint_BK: its `joint_posterior`.
             age_B: the estimates, years.
-            space, decode: of the posterior.
-            fold_B: of rows that the ensemble was fitted on; only members that have not seen them judge then.
+            space, decode: ages of the posterior, and how it is decoded.
+            fold_B: the folds of rows that the ensemble was fitted on; only members that have not seen a row judge it.
 
         Raises:
-            ValueError: evidence of another kind than the judge was fitted on.
+            ValueError: the evidence is of another kind than the judge was fitted on.
         """
         scaled_BZ = self.scaler(evidence(look, joint_BK, space, decode))
         probs_LBR = self.ensemble(scaled_BZ, around(joint_BK, age_B, space)).softmax(dim=-1)
@@ -83,7 +83,7 @@ class Judge(nn.Module):
         return Verdict(probs_LBR, self.calibrated(error_LB.mean(dim=0)), spread_B)
 
     def calibrated(self, raw_B: Tensor) -> Tensor:
-        """Expected error for the ensemble's: linear between the knots, constant outside them."""
+        """Map the ensemble's error to the expected error: linear between the knots, constant outside them."""
         x_M, y_M = self.knots_2M
         right_B = torch.searchsorted(x_M, raw_B.contiguous()).clamp(1, len(x_M) - 1)
         x0_B, x1_B = x_M[right_B - 1], x_M[right_B]

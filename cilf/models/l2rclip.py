@@ -1,10 +1,10 @@
 """L2RCLIP (Wang et al., NeurIPS 2023, arXiv 2306.13856): ranks attend to each other, pairs order both modalities.
 
-RankFormer refines the words that name the ranks, together; the cross-modal ordinal pairwise loss draws each image to
-its own rank's prompt and pushes prompts from it the more, the further off their rank. Text side first, then the image
-side. The RankFormer is our reconstruction from the paper's description, as the published code holds losses only, and
-so are its depth, heads and start: Ê = E + α · Proj(H) with Proj = 0 and α = 0.1, that is, at the words as CLIP knows
-them. Vectors are of unit length here, since distances that a loss wants large must have an end.
+RankFormer refines the words that name the ranks jointly. The cross-modal ordinal pairwise loss pulls each image to its
+own rank's prompt and pushes other prompts away, the more the further off their rank is. The text side is trained first,
+then the image side. The RankFormer is our reconstruction from the paper's description, because the published code holds
+losses only. So are its depth, heads and initial values: Ê = E + α · Proj(H) with Proj = 0 and α = 0.1, that is, CLIP's
+own words. Vectors have unit length here, because distances that a loss maximises must be bounded.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from cilf.models.prototypes import PrototypeHead, PrototypeOutput, RankPrompts
 from cilf.models.settings import L2rClip
 from cilf.models.system import Channels, Step, summed
 
-_WORDS_END = 199  # in_words goes no further
+_WORDS_END = 199  # the largest number that in_words supports
 
 
 class RankFormer(nn.Module):
-    """Attention over the ranks, separately at each place of their words.
+    """Attention over the ranks, separately at each position of their words.
 
     H' = E + MSA(LN E);  H = H' + FFN(LN H');  Ê = E + α · Proj(H)
     """
@@ -45,13 +45,13 @@ class RankFormer(nn.Module):
         self.alpha = nn.Parameter(torch.tensor([0.1]))  # one element: FSDP takes no scalars
 
     def forward(self, words_KTD: Tensor, absent_KT: Tensor) -> Tensor:
-        """Word embeddings [K, T, D], and bool [K, T] where a rank has no word at that place -> refined ones."""
+        """Word embeddings [K, T, D], and bool [K, T], True where a rank has no word -> refined embeddings [K, T, D]."""
         hidden_TKD = self.layers(words_KTD.transpose(0, 1), src_key_padding_mask=absent_KT.T)
         return words_KTD + self.alpha * self.project(hidden_TKD).transpose(0, 1)
 
 
 class RankedPrompts(RankPrompts):
-    """Prompts whose rank words RankFormer has seen."""
+    """Prompts whose rank words are refined by RankFormer."""
 
     def __init__(self, names: list[str], settings: L2rClip, clip: Clip, text: TextTower) -> None:
         super().__init__(clip, text, settings.context, names)
@@ -68,12 +68,16 @@ class RankedPrompts(RankPrompts):
         token_KT = cast(Tensor, self.tokens_KL)[:, first : first + absent_KT.shape[1]]
         words_KTD = text.token_embedding(token_KT)
         refined_KTD = self.former(words_KTD, absent_KT)
-        # After a short name come the full stop and the end, which stay as they are.
+        # The full stop and the end that follow a short name stay unchanged.
         return self.encode(text, torch.where(absent_KT[:, :, None], words_KTD, refined_KTD))
 
 
 class L2rClipHead(PrototypeHead):
-    """Raises UsageError for towers that do not belong together, prompts too long, or names that are not the ranks'."""
+    """L2RCLIP's head.
+
+    Raises:
+        UsageError: the towers do not belong together, a prompt is too long, or the names do not fit the ranks.
+    """
 
     rests = True
 
@@ -92,8 +96,8 @@ class L2rClipHead(PrototypeHead):
     def loss(self, out: PrototypeOutput, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of ranks given images + 0.1 · the pairwise loss of the stage.
 
-        In the first stage nothing flows back into the image side, and in the second nothing into the text side. Where
-        the prompts are done, there is no first stage.
+        In the first stage the image side gets no gradient, and in the second the text side gets none. There is no first
+        stage once the prompts are frozen.
         """
         first = self.text is not None and step.progress < self.settings.first_stage
         image_BC = out.image_BC.detach() if first else out.image_BC
@@ -130,7 +134,7 @@ def rank_pairs(image_BC: Tensor, text_KC: Tensor, classes_B: Tensor) -> Tensor:
 
 
 def _ordinal_weights(difference: Tensor) -> Tensor:
-    # Where all are of one rank, no pair has an order: weights of 0.
+    # If all rows have the same rank, no pair has an order, and all weights are 0.
     distance = difference.abs().float()
     return (distance - distance.min()) / distance.max().clamp(min=1)
 
@@ -141,15 +145,15 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def rank_names(ages: AgeSpace, words: tuple[str, ...] | None) -> list[str]:
-    """What each class is called: by the words given, by its own name, or by its number in English words.
+    """The name of each class: from `words`, its own name, or its number in English words.
 
     Raises:
-        UsageError: more or fewer names than classes, or numbers beyond 199.
+        UsageError: the number of names is not that of the classes, a name is empty, or a number is above 199.
     """
     if words is not None:
         if len(words) != len(ages) or not all(word.strip() for word in words):
-            raise UsageError(f"`words` are to name {len(ages)} ranks, got {len(words)}: {', '.join(words)}")
+            raise UsageError(f"`words` must name {len(ages)} ranks, got {len(words)}: {', '.join(words)}")
         return list(words)
     if ages.names is None and ages.oldest > _WORDS_END:
-        raise UsageError(f"numbers above {_WORDS_END} have no words here, got {ages.oldest}; set `words`")
+        raise UsageError(f"numbers above {_WORDS_END} cannot be written in words, got {ages.oldest}; set `words`")
     return class_names(ages, "words")

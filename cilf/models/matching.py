@@ -1,4 +1,4 @@
-"""Where image meets text: score maps, and the contrastive loss that keeps fused features in the text space."""
+"""Compares images with text: score maps, and the contrastive loss that keeps fused features in the text space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def score_map(map_BCHW: Tensor, text: Tensor) -> Tensor:
 
     Args:
         map_BCHW: dense map in the joint space.
-        text: prompt vectors, [K, C], or [B, K, C] where the image has changed them.
+        text: prompt vectors, [K, C], or [B, K, C] if they depend on the image.
 
     Returns:
         [B, K, H, W] in -1..1.
@@ -27,19 +27,19 @@ def score_map(map_BCHW: Tensor, text: Tensor) -> Tensor:
 def matching_loss(
     joint_BC: Tensor, text_BC: Tensor, ages_B: Tensor, kinds_B: Tensor, scale: Tensor, sigma: float = 2.0
 ) -> Tensor:
-    """Contrastive matching of images with what is said of them, in both directions (CLIP, arXiv 2103.00020).
+    """Contrastive matching of images with their captions, in both directions (CLIP, arXiv 2103.00020).
 
-    Captions that differ by their age alone are not plain negatives of each other, so the targets are soft: Q_ij ∝
+    Captions that differ only by their age are not plain negatives of each other, so the targets are soft: Q_ij ∝
     exp(-|y_i - y_j| / σ) where captions i and j are of one kind, and 0 where they are not. The soft targets are our own
-    choice; CILF-CIAE (arXiv 2312.01758) gives InfoNCE alone. In a process group the other ranks' images count too,
-    equally many on each; gradients averaged over the ranks, as data-parallel training averages them, are those of all
+    choice; CILF-CIAE (arXiv 2312.01758) uses InfoNCE alone. In a process group the images of all ranks count; each rank
+    must have the same number. Gradients averaged over the ranks, as in data-parallel training, equal those of all
     images in one process.
 
     Args:
         joint_BC: image vectors in the joint space.
-        text_BC: the vector of each image's caption, before any image has changed it.
+        text_BC: the vector of each image's caption, not conditioned on any image.
         ages_B: true ages, years.
-        kinds_B: int64, equal where captions say the same but for the age.
+        kinds_B: int64, equal for captions that are the same except for the age.
         scale: exp of the learned log-temperature, a scalar.
         sigma: σ, years.
     """
@@ -52,7 +52,7 @@ def matching_loss(
 
 
 def _gather(x: Tensor) -> Tensor:
-    """Rows of every rank, with gradients; x itself outside a process group."""
+    """Gather the rows of all ranks, with gradients; outside a process group, x itself."""
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return x
     return _AllGather.apply(x)

@@ -1,7 +1,7 @@
 """Adaptive mean-residue loss (Zhao et al., "Adaptive Mean-Residue Loss for Robust Facial Age Estimation", ICME 2022).
 
 The mean loss pulls the expected age to the truth; the residue loss takes probability from the classes that are less
-likely than the true one, as many as those happen to be in each face.
+likely than the true one, whose number differs from face to face.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FLOOR = 1e-3  # ε, added to every probability of the residue
 
 
 class MeanResidueHead(System[Tensor]):
-    """Out is class logits, [B, K]. The estimate is the posterior's mean, un-rounded where the authors round it."""
+    """The head; `out` is class logits, [B, K]. The estimate is the posterior's mean, which the authors round."""
 
     def __init__(self, channels: Channels, ages: AgeSpace, settings: MeanResidue) -> None:
         super().__init__(ages)
@@ -30,7 +30,7 @@ class MeanResidueHead(System[Tensor]):
     def loss(self, out: Tensor, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
         """CE + λ1 · ½ mean (m - y)² + λ2 · mean_i Σ_k -(p̃_k + ε) log(p̃_k + ε), where p̃_k = p_k · 1[p_k < p_y].
 
-        Ours: a class as likely as the true one is no residue, and y is rounded for its class only.
+        Ours: a class as likely as the true one does not count as residue, and y is rounded only to select its class.
         """
         logits_BK, classes_B = out.float(), self.ages.classes(ages_B)
         mean_B, posterior_BK = expectation(self.ages, logits_BK)

@@ -1,8 +1,8 @@
-"""MiVOLO (Kuprashevich & Tolstykh, arXiv 2307.04616): age and sex by the face, and the body where there is one.
+"""MiVOLO (Kuprashevich & Tolstykh, arXiv 2307.04616): age and sex from the face, and from the body if there is one.
 
-Each crop has a stem of its own; a feature enhancer lets the two attend to each other and makes them one map, which
-goes through VOLO (arXiv 2106.13112) as a single image's would. The training code is not public. Ours: an absolute error
-on normalised ages where the paper weighs squared ones, a tenth of the cross-entropy of the sex, and how often a crop is
+Each crop has its own stem; in a feature enhancer the two attend to each other and are merged into one map, which goes
+through VOLO (arXiv 2106.13112) like that of a single image. The training code is not public. Ours: an absolute error on
+normalised ages, where the paper weighs squared errors; a tenth of the cross-entropy of the sex; and how often a crop is
 hidden.
 """
 
@@ -28,14 +28,14 @@ BODY_HIDDEN, FACE_HIDDEN = 0.3, 0.1  # shares of training rows
 
 
 class FaceBody(nn.Module):
-    """The backbone, of faces alone or of faces and bodies.
+    """The backbone, for faces alone or for faces and bodies.
 
     Args:
-        settings: of the network.
-        images: what it sees.
+        settings: the network's settings.
+        images: size, normalisation and channels of its input.
 
     Raises:
-        UsageError: a size that is no multiple of 16.
+        UsageError: the image size is not a multiple of 16.
     """
 
     def __init__(self, settings: MiVolo, images: Images) -> None:
@@ -59,7 +59,7 @@ class FaceBody(nn.Module):
 
     def forward(self, pixels_BCHW: Tensor) -> Features:
         """Normalised pixels of faces, [B, 3, S, S], or of faces and then their bodies, [B, 6, S, S] -> the class token
-        and the map of the others. A body, or a face, that is hidden is black."""
+        and the map of the other tokens. A hidden face or body is black."""
         if self.body_stem is None:
             x_BCHW = self.face_stem(pixels_BCHW)
         else:
@@ -73,10 +73,10 @@ class FaceBody(nn.Module):
         return Features(tokens_BND[:, 0], tokens_BND[:, 1:].transpose(1, 2).unflatten(2, (side, side)))
 
     def load_volo(self, weights: Mapping[str, Tensor]) -> None:
-        """Start from timm's VOLO of the same architecture; both stems from its one.
+        """Load the weights of timm's VOLO of the same architecture; both stems get those of its single stem.
 
         Raises:
-            UsageError: weights of another architecture or size.
+            UsageError: the weights are of another architecture or size.
         """
         stem = {key.removeprefix("patch_embed."): value for key, value in weights.items() if "patch_embed." in key}
         heads = ("patch_embed.", "head.", "aux_head.")
@@ -88,17 +88,17 @@ class FaceBody(nn.Module):
                     part.load_state_dict(stem)
         except RuntimeError as error:
             problem = " ".join(str(error).split())[:300]
-            raise UsageError(f"the weights are not of a VOLO as the settings say: {problem}") from error
+            raise UsageError(f"the weights do not fit the VOLO that the settings describe: {problem}") from error
 
 
 class Enhancer(nn.Module):
-    """Feature enhancer: face and body attend to each other, and one map comes out.
+    """Feature enhancer: face and body attend to each other, and are merged into one map.
 
-    o_f = softmax(q_f k_bᵀ / √d + rel) v_b and the like for the body; [o_f; o_b] through LayerNorm and an MLP.
+    o_f = softmax(q_f k_bᵀ / √d + rel) v_b, likewise for the body; then [o_f; o_b] through LayerNorm and an MLP.
 
     Args:
-        width: channels d of each map, and of the one that comes out.
-        side: of the maps, cells.
+        width: channels d of each input map and of the output map.
+        side: side of the maps, cells.
     """
 
     def __init__(self, width: int, side: int) -> None:
@@ -109,7 +109,7 @@ class Enhancer(nn.Module):
         self.mlp = nn.Sequential(nn.Conv2d(2 * width, 4 * width, 1), nn.GELU(), nn.Conv2d(4 * width, width, 1))
 
     def forward(self, face_BCHW: Tensor, body_BCHW: Tensor) -> Tensor:
-        """Two maps [B, C, H, H] -> one."""
+        """Two maps [B, C, H, H] -> one map [B, C, H, H]."""
         face_q, face_k, face_v = _tokens(self.face_qkv(face_BCHW))
         body_q, body_k, body_v = _tokens(self.body_qkv(body_BCHW))
 
@@ -129,7 +129,7 @@ def _tokens(qkv_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def hide_one(face_BCHW: Tensor, body_BCHW: Tensor, black_C: Tensor) -> tuple[Tensor, Tensor]:
-    """For training: blacken some rows' bodies and some others' faces, so that either may be missing later.
+    """Blacken some rows' bodies and some other rows' faces in training, so that either may be missing at inference.
 
     Args:
         face_BCHW: normalised pixels.
@@ -143,7 +143,7 @@ def hide_one(face_BCHW: Tensor, body_BCHW: Tensor, black_C: Tensor) -> tuple[Ten
 
 
 class MiVoloHead(System[Tensor]):
-    """VOLO's head(token) + ½ max over cells; out is two logits of sex (male, female) and a normalised age, [B, 3]."""
+    """VOLO's head(token) + ½ max over cells; `out` is two logits of sex (male, female) and a normalised age, [B, 3]."""
 
     def __init__(self, channels: Channels, ages: AgeSpace, settings: MiVolo) -> None:
         super().__init__(ages)
@@ -161,15 +161,15 @@ class MiVoloHead(System[Tensor]):
         """Mean absolute error of normalised ages, and 0.1 of the cross-entropy of the sexes that are known.
 
         Args:
-            out: of `forward`.
+            out: output of `forward`.
             ages_B: true ages, years.
-            step: not looked at.
-            sexes_B: int64, 0 male, 1 female, -1 unknown; none: all unknown.
+            step: unused.
+            sexes_B: int64, 0 male, 1 female, -1 unknown; None if all are unknown.
         """
         out = out.float()
         parts = {"l1": F.l1_loss(out[:, 2], (self.ages.clamp(ages_B) - self.middle) / self.span)}
         if sexes_B is not None:
-            # A sum over the known, as the mean over none of them is no number.
+            # Summed over the known sexes, then divided: a mean over none of them would be NaN.
             known = (sexes_B != UNKNOWN_SEX).sum().clamp(min=1)
             entropy = F.cross_entropy(out[:, :2], sexes_B, ignore_index=UNKNOWN_SEX, reduction="sum")
             parts["sex"] = SEX_WEIGHT * entropy / known

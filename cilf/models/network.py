@@ -1,4 +1,4 @@
-"""One interface for every network: what training, calibration and the estimator ask of it, and nothing more."""
+"""The interface of every network: exactly what training, calibration and the estimator use."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Out = TypeVar("Out")
 
 
 class Network(nn.Module, ABC, Generic[Out]):
-    """Pixels in, age posteriors out: CILF-CIAE (cilf.models.cilf) and every other system (cilf.models.systems)."""
+    """Maps pixels to age posteriors: CILF-CIAE (cilf.models.cilf) and every other system (cilf.models.systems)."""
 
     spec: Model
-    """Everything that built it."""
+    """The specification that it was built from."""
     ages: AgeSpace
     image: nn.Module
-    """The image tower, which learns at a rate of its own."""
+    """The image tower, which has its own learning rate."""
     decode: Decode
-    """How an estimate is read off a posterior."""
+    """How an estimate is decoded from a posterior."""
     rests: bool = False
-    """Whether some steps of training leave some of the parameters without a gradient."""
+    """True if some training steps leave some of the parameters without a gradient."""
     rows_after_epoch: int = 0
-    """How many training rows `after_epoch` wants to see."""
+    """Number of training rows that `after_epoch` needs."""
     parts: tuple[str, ...] = ()
-    """What can be taken away from it, to see what it is worth."""
+    """Names of the parts that an ablation can remove."""
 
     @abstractmethod
     def forward(self, pixels_BCHW: Tensor) -> Out:
-        """Normalised pixels, float [B, C, S, S] -> what the other methods take."""
+        """Normalised pixels, float [B, C, S, S] -> the output that the other methods take."""
 
     @abstractmethod
     def loss(self, out: Out, labels: Labels, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
@@ -44,33 +44,34 @@ class Network(nn.Module, ABC, Generic[Out]):
 
     @abstractmethod
     def posteriors(self, out: Out) -> tuple[Tensor, ...]:
-        """Float32 [B, K] each: the posterior that estimates come from, then other opinions that the network holds."""
+        """Posteriors, float32 [B, K] each: first the one that estimates come from, then any others of the network."""
 
     def embedding(self, out: Out) -> Tensor | None:
-        """Float [B, C]: where the network places each image; faces unlike those it knows lie elsewhere. None: it has
-        no such place."""
+        """The embedding of each image, float [B, C]; faces unlike those that it was trained on lie elsewhere. None if
+        the network has no embedding."""
         return None
 
     def training_pass(self, pixels_BCHW: Tensor, labels: Labels | None = None) -> Out:
-        """`forward` through everything that learns, the text tower included; it reads the captions of `labels`."""
+        """Same as `forward`, but through everything that is trained, including the text tower, and with the captions of
+        `labels`."""
         return self(pixels_BCHW)
 
     def read_captions(self, captions: Sequence[str]) -> None:
-        """Keep the captions that `Labels.captions_B` counts, if the network learns from language."""
+        """Store the captions that `Labels.captions_B` indexes, if the network learns from captions."""
 
     def text_tower(self) -> TextTower | None:
-        """The text tower, where there is one and it is still needed."""
+        """The text tower; None if there is none, or it is no longer needed."""
         return None
 
     def cache_text(self) -> None:
-        """Keep the prompts' vectors, so that inference needs no text tower."""
+        """Store the prompts' vectors, so that inference needs no text tower."""
 
     def unweigh(self, weights: Tensor) -> None:
-        """Take back what weights of the rows by their age, [whole years], have done to the posterior."""
+        """Undo the effect on the posterior of weighting training rows by age; `weights` are by whole years."""
 
     def start_from(self, ages_N: Tensor) -> None:
-        """Told the ages of all rows to learn from, years [N], before the first step."""
+        """Initialise from the ages of all training rows, years [N]; called before the first step."""
 
     def after_epoch(self, rows: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Shown batches of pixels and ages, `rows_after_epoch` rows of training, in eval mode after each epoch; by all
-        workers at once, each its share."""
+        """Update the network after an epoch from batches of pixels and ages, `rows_after_epoch` training rows in all;
+        called in eval mode, by all workers at once, each with its share."""

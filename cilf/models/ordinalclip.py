@@ -1,9 +1,9 @@
 """OrdinalCLIP (Li et al., NeurIPS 2022, arXiv 2206.02338): rank prompts made from a few base embeddings.
 
-Rank k's word is E_k = Σ_j w_kj e_j, a blend of B learned base embeddings at equal distances b_j over the ranks, so that
-neighbours are alike; it stands after a learned context, and the frozen text tower makes it a prototype. The published
-"linear" weights 1 - |k - b_j| / (R - 1) are no interpolation, as no rank gets a base embedding as it is; its "inverse"
-ones are, but grow again beyond the next base. "hat" (ours) interpolates between neighbours alone.
+Rank k's word is E_k = Σ_j w_kj e_j, a blend of B learned base embeddings at evenly spaced positions b_j over the ranks,
+so that neighbours are similar. It follows a learned context, and the frozen text tower maps it to a prototype. The
+published "linear" weights 1 - |k - b_j| / (R - 1) do not interpolate, because no rank gets a base embedding unchanged;
+the "inverse" weights do, but grow again beyond the next base. "hat" (ours) interpolates between neighbours only.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from cilf.models.prototypes import PrototypeHead, PrototypeOutput, RankPrompts
 from cilf.models.settings import OrdinalClip
 from cilf.models.system import Channels, Step, summed
 
-_SHARPNESS = 10.0  # of the targets over a batch's images
+_SHARPNESS = 10.0  # inverse temperature of the targets over a batch's images
 
 
 class OrdinalPrompts(RankPrompts):
-    """Prompts whose rank word is blended."""
+    """Prompts whose rank word is a blend of base embeddings."""
 
     def __init__(self, ranks: int, settings: OrdinalClip, clip: Clip, text: TextTower) -> None:
         super().__init__(clip, text, settings.context, [""] * ranks, places=1)
@@ -39,7 +39,7 @@ class OrdinalPrompts(RankPrompts):
 
 
 def blend_weights(ranks: int, bases: int, interpolation: str) -> Tensor:
-    """Weights [K, B] of the base embeddings, rows summing to 1, by the distance d of rank and base.
+    """Weights [K, B] of the base embeddings, from the distance d between rank and base; rows sum to 1.
 
     linear 1 - d / (K - 1); inverse 1 / (d + 1e-5); hat max(0, 1 - d · (B - 1) / (K - 1)).
     """
@@ -55,7 +55,11 @@ def blend_weights(ranks: int, bases: int, interpolation: str) -> Tensor:
 
 
 class OrdinalClipHead(PrototypeHead):
-    """Raises UsageError for towers that do not belong together, or a prompt too long."""
+    """OrdinalCLIP's head.
+
+    Raises:
+        UsageError: the towers do not belong together, or a prompt is too long.
+    """
 
     def __init__(
         self, channels: Channels, ages: AgeSpace, settings: OrdinalClip, clip: Clip, text: TextTower | None

@@ -1,4 +1,4 @@
-"""uint8 images to what a backbone expects, on the device."""
+"""Converts uint8 images to the input of a backbone, on the device."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cilf.card import Images
 class Normalise(nn.Module):
     """uint8 [B, S, S, C] -> float [B, C, S, S], scaled to 0..1 and standardised per channel.
 
-    On the device, because float pixels are four times the bytes to move and the CPU has other work.
+    It runs on the device, because float pixels are four times as many bytes to move, and the CPU has other work.
 
     Args:
-        images: what the model sees; C is its `channels`.
+        images: the model's input; C is its `channels`.
     """
 
     def __init__(self, images: Images) -> None:
@@ -29,5 +29,5 @@ class Normalise(nn.Module):
         return self.standardise(images_BHWC.permute(0, 3, 1, 2).to(self.mean.dtype) / 255)
 
     def standardise(self, pixels_BCHW: Tensor) -> Tensor:
-        """Pixels already in 0..1, [B, C, H, W] -> standardised."""
+        """Standardise pixels that are already in 0..1, [B, C, H, W]."""
         return (pixels_BCHW - self.mean) / self.std

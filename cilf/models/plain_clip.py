@@ -1,8 +1,8 @@
-"""CLIP by itself (Radford et al., ICML 2021, arXiv 2103.00020): nothing but its towers, prompts and temperature.
+"""Plain CLIP (Radford et al., ICML 2021, arXiv 2103.00020): only its towers, prompts and temperature.
 
 p = softmax(⟨v, t_k⟩ / τ) over the classes' prompts, with the image's pooled vector v and the prompts' mean t_k of unit
-length, and CLIP's own τ. Without training (`epochs: 0`) this is zero-shot CLIP: no number in it comes from anywhere but
-the weights. With training the image tower learns by cross-entropy, and learned context is CoOp (arXiv 2109.01134).
+length, and CLIP's own τ. Without training (`epochs: 0`) this is zero-shot CLIP: all its numbers come from the weights.
+With training, the image tower is trained by cross-entropy; learned context is CoOp (arXiv 2109.01134).
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from cilf.models.system import Channels, Features, Step, summed
 
 
 class PlainClipHead(PrototypeHead):
-    """Raises UsageError for towers that do not belong together, or prompts that the image is to change."""
+    """Plain CLIP's head.
+
+    Raises:
+        UsageError: the towers do not belong together, or the prompts are conditioned on the image.
+    """
 
     def __init__(
         self, channels: Channels, ages: AgeSpace, prompts: Prompts, clip: Clip, text: TextTower | None
@@ -32,9 +36,9 @@ class PlainClipHead(PrototypeHead):
         super().__init__(channels, ages, 1.0, text)
         if prompts.conditioned:
             raise UsageError(
-                "prompts.conditioned is CILF-CIAE's alone: the system `clip` compares with the prompts as they are"
+                "prompts.conditioned works for CILF-CIAE only: set it to false, as the system `clip` takes plain prompts"
             )
-        # Kept with the weights, as the tower that knows it goes.
+        # Stored with the weights, because the text tower that holds it is dropped.
         self.register_buffer("inverse_temperature", torch.tensor(1.0 if text is None else text.inverse_temperature))
         if text is not None:
             self.prompts = PromptBank(prompts, clip, ages, text)
