@@ -36,7 +36,7 @@ class PlainClipHead(PrototypeHead):
         super().__init__(channels, ages, 1.0, text)
         if prompts.conditioned:
             raise UsageError(
-                "prompts.conditioned works for CILF-CIAE only: set it to false, as the system `clip` takes plain prompts"
+                "prompts.conditioned works for CILF-CIAE only: set it to false, because the system `clip` cannot use it"
             )
         # Stored with the weights, because the text tower that holds it is dropped.
         self.register_buffer("inverse_temperature", torch.tensor(1.0 if text is None else text.inverse_temperature))

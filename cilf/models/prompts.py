@@ -1,4 +1,4 @@
-"""Age prompts: a bank of templates averaged in text space, learned context, and prompting by the image."""
+"""Age prompts: a bank of templates averaged in text space, learned context, and prompts conditioned on the image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def in_words(age: int) -> str:
 
 
 def class_names(ages: AgeSpace, numbers: Literal["digits", "words"]) -> list[str]:
-    """What each class is called in a sentence: by its name, or by its age in digits or in words."""
+    """The text for each class in a sentence: its name, or its age in digits or in words."""
     if ages.names is not None:
         return list(ages.names)
     spell = in_words if numbers == "words" else str
@@ -37,9 +37,9 @@ def class_names(ages: AgeSpace, numbers: Literal["digits", "words"]) -> list[str
 
 
 class PromptBank(nn.Module):
-    """Prompts of every age: [K] vectors, each the normalised mean of its T templates' normalised vectors.
+    """Prompts for every age: K vectors, each the normalised mean of its T templates' normalised vectors.
 
-    With `context` M > 0, M learned vectors stand before the words (CoOp, arXiv 2109.01134), shared by all ages.
+    With `context` M > 0, M learned vectors precede the words (CoOp, arXiv 2109.01134), shared by all ages.
     """
 
     def __init__(self, spec: Prompts, clip: Clip, ages: AgeSpace, text: TextTower) -> None:
@@ -51,7 +51,7 @@ class PromptBank(nn.Module):
         if spec.context:
             if not text.takes_context:
                 raise ValueError("prompts.context needs a causal text tower that pools at the end of text")
-            # The id held in the context's places is never embedded; 1 is below every end-of-text id.
+            # The ids at the context's positions are never embedded; 1 is below every end-of-text id.
             places = tokens_PL.new_ones(len(tokens_PL), spec.context)
             longest = int(tokens_PL.argmax(dim=1).max()) + 1 + spec.context
             if longest > text.context_length:
@@ -77,7 +77,7 @@ class ImagePrompting(nn.Module):
     """Post-model context-aware prompting (DenseCLIP, arXiv 2112.01518, eq. 3-4).
 
     v = Decoder(queries = t, memory = [pooled; z_1 .. z_N]);  t_b = t + γ ⊙ v_b, with γ starting at 0.1. One layer of
-    width 128 with four heads: the three of 256 that are published cost more than the image tower of a small model.
+    width 128 with four heads: the three published layers of width 256 cost more than a small model's image tower.
     """
 
     def __init__(self, channels: int, width: int = 128, layers: int = 1, heads: int = 4) -> None:
@@ -92,7 +92,7 @@ class ImagePrompting(nn.Module):
         self.gamma = nn.Parameter(torch.full((channels,), 0.1))
 
     def forward(self, text_KC: Tensor, map_BCHW: Tensor, pooled_BC: Tensor) -> Tensor:
-        """Text vectors [K, C] as each image changes them: [B, K, C], not normalised."""
+        """Text vectors [K, C], conditioned on each image -> [B, K, C], not normalised."""
         memory_BNC = torch.cat([pooled_BC[:, None], map_BCHW.flatten(2).transpose(1, 2)], dim=1)
         queries_BKW = self.text_in(text_KC).expand(len(pooled_BC), -1, -1)
         return text_KC + self.gamma * self.out(self.decoder(queries_BKW, self.memory_in(memory_BNC)))

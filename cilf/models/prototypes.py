@@ -1,7 +1,7 @@
-"""Heads whose classes are text vectors: what OrdinalCLIP and L2RCLIP have in common.
+"""Heads whose classes are text vectors: the common base of OrdinalCLIP, L2RCLIP and plain CLIP.
 
-logits = ⟨v, t_k⟩ / τ, with the image's vector v and a prompt's t_k of unit length in CLIP's joint space; the text tower
-and τ stay as they are, and the prompts learn. Once they have, the tower can go: a plain head is left.
+logits = ⟨v, t_k⟩ / τ, with the image's vector v and a prompt's t_k of unit length in CLIP's joint space. The text tower
+and τ are frozen, and the prompts are trained. After training the tower can be dropped, which leaves a plain head.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from cilf.models.system import Channels, Decoded, Features, System, expectation
 
 @dataclass
 class PrototypeOutput:
-    """Cosines of images and ranks."""
+    """The output of a PrototypeHead."""
 
     logits_BK: Tensor
-    """Divided by the temperature."""
+    """Cosines of images and ranks, divided by the temperature."""
     image_BC: Tensor
     """Unit vectors, float32."""
     text_KC: Tensor
@@ -34,17 +34,17 @@ class PrototypeOutput:
 
 
 class RankPrompts(nn.Module):
-    """Sentences of K ranks as a text tower reads them: start, context, what names the rank, a full stop, end.
+    """Token sequences for the sentences of K ranks: start, context, the rank's name, a full stop, end.
 
     Args:
-        clip: whose tokens.
+        clip: the CLIP whose tokenizer is used.
         text: the tower, to embed the words.
-        context: what the learned context starts from.
-        names: a text for each rank, or "" where `places` keeps room for learned vectors instead.
-        places: room between context and name, tokens.
+        context: text that the learned context is initialised from.
+        names: a text for each rank, or "" if `places` reserves room for learned vectors instead.
+        places: number of tokens to reserve between context and name.
 
     Raises:
-        UsageError: a tower that takes no context, or sentences too long for it.
+        UsageError: the tower takes no context, or the sentences are too long for it.
     """
 
     def __init__(self, clip: Clip, text: TextTower, context: str, names: list[str], places: int = 0) -> None:
@@ -52,12 +52,12 @@ class RankPrompts(nn.Module):
         if not text.takes_context:
             raise UsageError("learned prompts need a causal text tower that pools at the end of text")
         tokenize = tokenizer(clip)
-        # Start and end stand around every text.
+        # Strip the start and end tokens that surround every text.
         context_L = tokenize([context])[0]
         context_M = context_L[1 : _end(context_L)]
         name_KL = tokenize([f"{name} ." for name in names])
-        self.words_K = [_end(tokens_L) - 2 for tokens_L in name_KL]  # full stop and start are none
-        # The id held in a learned vector's place is never embedded; 1 is below every end-of-text id.
+        self.words_K = [_end(tokens_L) - 2 for tokens_L in name_KL]  # without full stop and start
+        # The ids at learned vectors' positions are never embedded; 1 is below every end-of-text id.
         room = name_KL.new_ones(len(names), len(context_M) + places)
         longest = max(self.words_K) + 3 + room.shape[1]
         if longest > text.context_length:
@@ -71,23 +71,23 @@ class RankPrompts(nn.Module):
             self.context_MD = nn.Parameter(text.token_embedding(context_M.to(text.positional_embedding.device)).clone())
 
     def encode(self, text: TextTower, rank_KTD: Tensor) -> Tensor:
-        """Unit vectors [K, C] of the sentences with these vectors [K, T, D] after the context."""
+        """Unit vectors [K, C] of the sentences, with the vectors [K, T, D] inserted after the context."""
         context_KMD = self.context_MD.expand(len(rank_KTD), -1, -1)
         vectors_KC = text(self.tokens_KL, torch.cat([context_KMD, rank_KTD], dim=1))
         return F.normalize(vectors_KC.float(), dim=-1)
 
 
 class PrototypeHead(System[PrototypeOutput]):
-    """Logits by nearness to K prompts.
+    """Logits from the cosines with K prompts.
 
     Args:
-        channels: pooled features have to be in the text tower's joint space.
+        channels: the backbone's channels; pooled features must be in the text tower's joint space.
         ages: the classes.
         scale: 1 / τ, fixed.
-        text: frozen here; None for a head whose prompts are done, which is to load their vectors.
+        text: the text tower, which is frozen here; None for a trained head, which loads its prompts' vectors.
 
     Raises:
-        UsageError: as RankPrompts does.
+        UsageError: as in RankPrompts.
     """
 
     def __init__(self, channels: Channels, ages: AgeSpace, scale: float, text: TextTower | None) -> None:
@@ -99,17 +99,17 @@ class PrototypeHead(System[PrototypeOutput]):
 
     @abstractmethod
     def prompt_vectors(self) -> Tensor:
-        """Unit vectors [K, C], through the text tower."""
+        """Unit vectors [K, C] of the prompts, computed by the text tower."""
 
     def _check_space(self) -> None:
-        """Raise UsageError where images and prompts do not meet in one space."""
+        """Raise UsageError if images and prompts have vectors of different size."""
         with torch.no_grad():
             found = self.prompt_vectors().shape[1]
         wanted = cast(Tensor, self.text_KC).shape[1]
         if found != wanted:
             raise UsageError(
-                f"the backbone's pooled features have {wanted} channels and the text tower's vectors {found}; take "
-                "both towers of one CLIP"
+                f"the backbone's pooled features have {wanted} channels, but the text tower's vectors have {found}; "
+                "use both towers of the same CLIP"
             )
 
     def forward(self, features: Features) -> PrototypeOutput:
@@ -119,7 +119,7 @@ class PrototypeHead(System[PrototypeOutput]):
 
     @torch.no_grad()
     def freeze_text(self) -> None:
-        """Keep the prompts' vectors and let prompts and text tower go: no more training of the text side."""
+        """Store the prompts' vectors, then drop prompts and text tower; ends training of the text side."""
         if self.text is not None:
             cast(Tensor, self.text_KC).copy_(self.prompt_vectors())
             self.text = self.prompts = None
@@ -129,5 +129,5 @@ class PrototypeHead(System[PrototypeOutput]):
 
 
 def _end(tokens_L: Tensor) -> int:
-    """Place of the end of text, whose id is the largest."""
+    """Position of the end-of-text token, whose id is the largest."""
     return int(tokens_L.argmax())

@@ -1,7 +1,7 @@
-"""What a crop is like as a photograph: light, contrast, colour, and detail at several scales.
+"""Measures of a crop's quality as a photograph: light, contrast, colour, and detail at several scales.
 
-Blur, noise, a small face and compression take away or add detail at different scales, and detail of noise is spread
-evenly where that of a face is sparse. The list is our own choice; what it means for an estimate is learned.
+Blur, noise, a small face and compression remove or add detail at different scales; noise has evenly spread detail,
+while a face has sparse detail. The list is our own choice; its effect on an estimate is learned.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from torch.nn import functional as F
 
 SCALES = 4
 COLUMNS = 2 * SCALES + 8
-"""Numbers per crop."""
+"""Number of measures per crop."""
 
 _LEAST = 1e-3
 
 
 def quality(pixels_BCHW: Tensor) -> Tensor:
-    """Describe crops, float32 [B, COLUMNS]; about 0.3 ms each on one thread.
+    """Measure the quality of crops, float32 [B, COLUMNS]; about 0.3 ms each on one thread.
 
     Args:
-        pixels_BCHW: normalised, float [B, C, S, S]; the first three channels count. The units are those of the
-            normalisation, so numbers are compared within one model only.
+        pixels_BCHW: normalised, float [B, C, S, S]; only the first three channels are used. The units are those of
+            the normalisation, so the results can be compared only within one model.
     """
     colour_BCHW = pixels_BCHW[:, :3].float()
     light_B1HW = colour_BCHW.mean(dim=1, keepdim=True)
@@ -45,7 +45,7 @@ def quality(pixels_BCHW: Tensor) -> Tensor:
 
 
 def _detail(x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """What each pixel adds to the mean of its 2 x 2 block, and the blocks' means."""
+    """Difference of each pixel from the mean of its 2 x 2 block, and the blocks' means."""
     x_BCHW = x_BCHW[:, :, : x_BCHW.shape[2] // 2 * 2, : x_BCHW.shape[3] // 2 * 2]
     half_BCHW = F.avg_pool2d(x_BCHW, 2)
     return x_BCHW - F.interpolate(half_BCHW, scale_factor=2), half_BCHW

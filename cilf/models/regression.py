@@ -1,7 +1,7 @@
-"""Regression CNN: one number per face, the plainest baseline.
+"""Regression CNN: one number per face, the simplest baseline.
 
-The output is standardised by the training ages, as an error in years of a network that starts at 0 would drown
-everything else; both losses are in years.
+The output is standardised by the training ages, because the error in years of a network that starts at 0 would
+dominate everything else; both losses are in years.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from cilf.models.system import Channels, Decoded, Features, Step, System, summed
 
 
 class RegressionHead(System[Tensor]):
-    """x = median + spread · (w·h + b); out is x, years [B], not held inside the range.
+    """x = median + spread · (w·h + b); `out` is x, years [B], not clamped to the range.
 
-    Until `start_from` the median is the range's middle and the spread a quarter of its width.
+    Before `start_from` is called, the median is the range's middle and the spread a quarter of its width.
     """
 
     def __init__(self, channels: Channels, ages: AgeSpace, settings: Regression) -> None:
@@ -33,7 +33,7 @@ class RegressionHead(System[Tensor]):
 
     @torch.no_grad()
     def start_from(self, ages_N: Tensor) -> None:
-        """Take the median and the standard deviation of the training ages; the latter at least one class."""
+        """Set median and spread to the training ages' median and standard deviation; the latter at least one class."""
         ages_N = self.ages.clamp(ages_N.float())
         cast(Tensor, self.median).copy_(ages_N.median())
         cast(Tensor, self.spread).copy_(ages_N.std(correction=0).clamp(min=1))
@@ -43,7 +43,7 @@ class RegressionHead(System[Tensor]):
         return cast(Tensor, self.median) + cast(Tensor, self.spread) * standardised_B
 
     def loss(self, out: Tensor, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean absolute error, years; or, as smooth L1, half the squared error below one year."""
+        """Mean absolute error, years; smooth L1 instead takes half the squared error for errors below one year."""
         of = F.l1_loss if self.settings.loss == "l1" else F.smooth_l1_loss
         return summed({self.settings.loss: of(out, self.ages.clamp(ages_B))})
 

@@ -1,14 +1,15 @@
 """Deep Regression Forests (Shen et al., CVPR 2018, arXiv 1712.07195): soft trees whose leaves are Gaussians of age.
 
-Split n of tree t turns left with probability σ(f_φt(n)(x)), where φt names one of the last layer's units for each
+Split n of tree t goes left with probability σ(f_φt(n)(x)), where φt assigns one of the last layer's units to each
 split; a leaf is reached with the product of the probabilities on its path:
 
     p_t(y | x) = Σ_ℓ P_t(ℓ | x) N(y; μ_ℓ, σ²_ℓ)
 
 The network learns by gradient, the leaves by EM with the routing as prior. The paper's loss is -log p_t; the authors'
-code has ½ (y - Σ P μ)² instead, which is the default here. Ours, as the paper is silent: routing in logarithms; leaves
-starting at the quantiles of the training ages, in another order in each tree; a variance of at least one year squared;
-a leaf that hardly a row reaches stays as it is; leaves updated after each epoch. Ages count as 0..1 over the range.
+code has ½ (y - Σ P μ)² instead, which is the default here. Not specified in the paper, so our choices: routing in
+logarithms; leaves that start at the quantiles of the training ages, in a different order in each tree; a variance of at
+least one year squared; no update for a leaf that hardly any row reaches; leaf updates after each epoch. Ages are scaled
+to 0..1 over the range.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from cilf.models.settings import RegressionForest
 from cilf.models.system import Channels, Decoded, Features, Step, System, summed
 
 START_VARIANCE = 0.02
-FEWEST = 1e-3  # share of its fair share of the rows below which a leaf is not changed
+FEWEST = 1e-3  # a leaf with less than this fraction of rows / leaves is not updated
 
 
 class RegressionForestHead(System[Tensor]):
-    """T trees on one layer of units; out is the log-probability of each leaf, float32 [B, T, L].
+    """T trees on one layer of units; `out` is the log-probability of each leaf, float32 [B, T, L].
 
     Leaves are buffers, not parameters.
     """
@@ -53,7 +54,7 @@ class RegressionForestHead(System[Tensor]):
 
     @torch.no_grad()
     def start_from(self, ages_N: Tensor) -> None:
-        """Leaves at equal quantiles of the training ages."""
+        """Initialise the leaves at evenly spaced quantiles of the training ages."""
         leaves = self.settings.leaves
         random = torch.Generator().manual_seed(self.settings.seed)
         quantile_L = torch.quantile(self._scaled(ages_N.float()).cpu(), (torch.arange(leaves) + 0.5) / leaves)
@@ -81,18 +82,18 @@ class RegressionForestHead(System[Tensor]):
         return summed({"likelihood": -joint_BTL.logsumexp(dim=2).mean()})
 
     def decode(self, out: Tensor) -> Decoded:
-        """Mean over trees of Σ P μ; the posterior is the forest's density at each class, made to sum to 1."""
+        """Mean over trees of Σ P μ; the posterior is the forest's density at each class, normalised to sum to 1."""
         age_B = self.ages.youngest + self.span * self._estimates(out).mean(dim=1)
         class_K = self._scaled(self.ages.years(age_B))
         density_KTL = _log_normal(class_K[:, None, None], *self._leaves)
-        # As a product of probabilities, since B x K x T x L logarithms would be hundreds of megabytes. A class too far
-        # from every leaf to have a density in float32 has none.
+        # Computed with probabilities, because B x K x T x L logarithms would take hundreds of megabytes. The density of
+        # a class that is far from every leaf underflows to 0 in float32.
         mass_BK = torch.einsum("btl,ktl->bk", out.exp(), density_KTL.exp())
         return Decoded(self.ages.clamp(age_B), mass_BK / mass_BK.sum(dim=1, keepdim=True))
 
     @torch.no_grad()
     def after_epoch(self, rows: Iterable[tuple[Features, Tensor]]) -> None:
-        """Update the leaves by EM on these rows; in a process group, on all workers' rows together."""
+        """Update the leaves by EM on `rows`; in a process group, on the rows of all workers together."""
         routed, ages = [], []
         was_training = self.training
         self.eval()
@@ -101,11 +102,11 @@ class RegressionForestHead(System[Tensor]):
             ages.append(self._scaled(ages_B.double()))
         self.train(was_training)
         mean_TL, variance_TL = self._leaves
-        if not routed:  # a worker without rows of its own still joins the sums
+        if not routed:  # a worker without rows must still take part in the all-reduce
             routed = [mean_TL.new_zeros((0, *mean_TL.shape), dtype=torch.float64)]
             ages = [mean_TL.new_zeros(0, dtype=torch.float64)]
         log_routing_NTL, y_N = torch.cat(routed), torch.cat(ages)
-        # Float32 may have rounded the least variance down.
+        # Float32 may have rounded the minimum variance down.
         mean, variance = mean_TL.double(), variance_TL.double().clamp(min=self.floor)
         for _ in range(self.settings.steps):
             mean, variance = em_step(log_routing_NTL, y_N, mean, variance, self.floor)
@@ -127,16 +128,16 @@ class RegressionForestHead(System[Tensor]):
 def em_step(
     log_routing_NTL: Tensor, y_N: Tensor, mean_TL: Tensor, variance_TL: Tensor, floor: float
 ) -> tuple[Tensor, Tensor]:
-    """One step of EM for the leaves, which never lowers Σ log p_t(y) of the rows (variances within `floor` given).
+    """One EM step for the leaves, which never lowers Σ log p_t(y) of the rows (for variances of at least `floor`).
 
     ζ_iℓ = P(ℓ|x_i) N(y_i; μ_ℓ, σ²_ℓ) / Σ_ℓ' …;  μ = Σ ζ y / Σ ζ;  σ² = max(floor, Σ ζ (y - μ)² / Σ ζ)
 
     Args:
         log_routing_NTL: log-probability of each leaf, float64.
         y_N: scaled ages, float64.
-        mean_TL: leaves, float64.
-        variance_TL: at least `floor`.
-        floor: least variance.
+        mean_TL: the leaves' means, float64.
+        variance_TL: the leaves' variances, float64; at least `floor`.
+        floor: minimum variance.
 
     Returns:
         New means and variances.

@@ -1,4 +1,4 @@
-"""TensorFlow's SAME padding without a padded copy of every map, for inference."""
+"""Replaces TensorFlow's SAME padding, which copies every map into a padded one, for inference."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch.nn import functional as F
 
 @torch.no_grad()
 def fix_same_padding(network: nn.Module, image_1CHW: Tensor) -> None:
-    """Make convolutions that pad their input to the size it happens to have into plain ones for one size.
+    """Replace convolutions that pad according to the size of their input by plain ones for one input size.
 
-    SAME padding may put a row more after a map than before it, which torch's convolutions cannot: timm copies the map
-    into a larger one. Here the kernel gets leading rows of zeros instead, and padding is the same on both sides. In
-    EfficientNet-Lite0 the copies, of its largest maps, take a third of a CPU's time.
+    SAME padding may add one row more after a map than before it. torch's convolutions cannot do this, so timm copies
+    the map into a larger one. Here the kernel gets leading rows of zeros instead, and padding is equal on both sides.
+    In EfficientNet-Lite0 the copies are of its largest maps and take a third of the time on a CPU.
 
     Args:
-        network: in eval mode; changed in place. Its outputs stay the same but for rounding, for inputs of this size.
-        image_1CHW: an input of it.
+        network: in eval mode; changed in place. Its outputs stay the same except for rounding, for inputs of this size.
+        image_1CHW: an example input.
     """
     sizes: dict[str, torch.Size] = {}
     names = {module: name for name, module in network.named_modules() if isinstance(module, Conv2dSame)}
@@ -41,7 +41,7 @@ def fix_same_padding(network: nn.Module, image_1CHW: Tensor) -> None:
 
 
 def _plain(same: Conv2dSame, size: torch.Size) -> nn.Conv2d | None:
-    """The same convolution of maps of this size; None where rows of zeros cannot do it."""
+    """A plain convolution with the same result for maps of this size; None if rows of zeros cannot achieve it."""
     axes = zip(size, same.kernel_size, same.stride, same.dilation, strict=True)
     totals = [get_same_padding(*axis) for axis in axes]
     before, after = zip(*((total // 2, total - total // 2) for total in totals), strict=True)

@@ -1,6 +1,6 @@
-"""What each system of the field can be set to. Read without torch, so that a model's card can hold them.
+"""Settings of each published system. Free of torch, so that code that reads a model's card need not import it.
 
-`SystemSettings` is their union, told apart by `system`. Defaults are the papers' unless a comment says they are ours.
+`SystemSettings` is their union, discriminated by `system`. Defaults are the papers' unless a comment says "ours".
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Dex(_Frozen):
 
     system: Literal["dex"] = "dex"
     label_sigma: float | None = Field(default=None, gt=0)
-    """Width of Gaussian label distributions, years; null: one class per face, as published."""
+    """Width of Gaussian label distributions, years; null for one class per face, as published."""
     mean_variance: bool = False
     """Add the mean-variance loss."""
 
@@ -44,8 +44,8 @@ class Coral(_Frozen):
 
     system: Literal["coral"] = "coral"
     hidden: int = Field(default=0, ge=0)
-    """Width of a layer before the shared weights, 0 for none. Frozen features need one: on a single line through them
-    ages need not be in order."""
+    """Width of a layer before the shared weights, 0 for none. Frozen features need it, because ages need not be in
+    order along a single direction of them."""
 
 
 class Corn(_Frozen):
@@ -62,24 +62,24 @@ class RegressionForest(_Frozen):
     depth: int = Field(default=6, ge=2, le=12)
     """Levels of a tree, leaves included: 2^(depth - 1) leaves."""
     units: int = Field(default=128, ge=1)
-    """Outputs of the last layer that the trees' splits draw from."""
+    """Outputs of the last layer, which the trees' splits are assigned to."""
     loss: Literal["l2", "likelihood"] = "l2"
-    """As in the authors' code, or as in the paper."""
+    """l2 is the loss of the authors' code, likelihood that of the paper."""
     steps: int = Field(default=20, ge=1)
-    """EM steps of a leaf update."""
+    """EM steps per leaf update."""
     seed: int = 0
-    """Which unit is which split."""
+    """Seed for assigning units to splits, and for the order of the initial leaves."""
 
     @property
     def leaves(self) -> int:
-        """Of each tree."""
+        """Number of leaves of each tree."""
         return 2 ** (self.depth - 1)
 
     @model_validator(mode="after")
     def _enough_units(self) -> RegressionForest:
         if self.units < self.leaves - 1:
             raise ValueError(
-                f"a tree of depth {self.depth} has {self.leaves - 1} splits, each on a unit of its own, and units is "
+                f"a tree of depth {self.depth} has {self.leaves - 1} splits, and each needs its own unit, but units is "
                 f"{self.units}"
             )
         return self
@@ -100,7 +100,8 @@ class MiVolo(_Frozen):
     system: Literal["mivolo"] = "mivolo"
     layers: tuple[int, int, int, int] = (4, 4, 8, 2)
     widths: tuple[int, int] = (192, 384)
-    """Of the first stage, which is the stem's, and of the others. Defaults here and around: VOLO-D1."""
+    """Widths of the first stage, which includes the stem, and of the others. Layers, widths and heads default to
+    VOLO-D1."""
     heads: tuple[int, int] = (6, 12)
 
     @model_validator(mode="after")
@@ -109,7 +110,7 @@ class MiVolo(_Frozen):
             if heads < 1 or width < 1 or width % heads:
                 raise ValueError(f"a width of {width} does not divide into {heads} heads")
         if min(self.layers) < 1:
-            raise ValueError(f"every stage needs a layer, got {self.layers}")
+            raise ValueError(f"every stage needs at least one layer, got {self.layers}")
         return self
 
 
@@ -120,7 +121,7 @@ class PlainClip(_Frozen):
 
 
 AGE_CONTEXT = "age estimation: the age of the person is"
-"""Published by OrdinalCLIP."""
+"""The context that OrdinalCLIP publishes."""
 
 
 class OrdinalClip(_Frozen):
@@ -128,28 +129,28 @@ class OrdinalClip(_Frozen):
 
     system: Literal["ordinalclip"] = "ordinalclip"
     context: str = Field(default=AGE_CONTEXT, min_length=1)
-    """What the learned context starts from."""
+    """Text that the learned context is initialised from."""
     bases: int = Field(default=5, ge=2)  # ours; published: 3
-    """Base rank embeddings."""
+    """Number of base rank embeddings."""
     interpolation: Literal["linear", "inverse", "hat"] = "linear"
     scale: float = Field(default=100.0, gt=0)
     """1 / τ; the default is CLIP's."""
 
 
 class L2rClip(_Frozen):
-    """cilf.models.l2rclip. Where no number stands in the sources, it is ours: depth, heads, weight, first_stage."""
+    """cilf.models.l2rclip. Depth, heads, pair_weight and first_stage are ours, because the sources give no number."""
 
     system: Literal["l2rclip"] = "l2rclip"
     context: str = Field(default=AGE_CONTEXT, min_length=1)
-    """What the learned context starts from."""
+    """Text that the learned context is initialised from."""
     words: tuple[str, ...] | None = None
-    """What each rank is called in its prompt; null: by its name in model.ages, or its number in words."""
+    """The name of each rank in its prompt; null for its name in model.ages, or its number in words."""
     depth: int = Field(default=1, ge=1)
-    """RankFormer layers."""
+    """Number of RankFormer layers."""
     heads: int = Field(default=8, ge=1)
     pair_weight: float = Field(default=0.1, ge=0)
     first_stage: float = Field(default=0.5, ge=0, le=1)
-    """Share of training in which the text side learns; in the rest, the image side does."""
+    """Share of training in which the text side is trained; the image side is trained in the rest."""
     scale: float = Field(default=100.0, gt=0)
     """1 / τ; the default is CLIP's."""
 

@@ -1,9 +1,10 @@
-"""SwinFace's age branch (Qin et al., arXiv 2308.11509): levels of a backbone, weighed by channel attention.
+"""SwinFace's age branch (Qin et al., arXiv 2308.11509): levels of a backbone, weighted by channel attention.
 
-Each of four levels passes a convolution of its own; a channel gate (CBAM, arXiv 1807.06521) on all of them together
-chooses what this task wants of which level. The loss goes from squared error to the ε-error's form while training.
-Ours: any backbone with levels will do (published: Swin-T at 112 pixels, first trained for recognition, which is likely
-most of its strength); channels of the levels are allotted by their share; the output starts at the median age.
+Each of four levels passes through its own convolution; a channel gate (CBAM, arXiv 1807.06521) on all of them together
+selects the channels of each level that the task needs. During training the loss changes from squared error to the form
+of the ε-error. Ours: any backbone with levels works (published: Swin-T at 112 pixels, first trained for recognition,
+which is likely most of its strength); channels are allotted to the levels by their share; the output starts at the
+median age.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from cilf.errors import UsageError
 from cilf.models.settings import SwinFace
 from cilf.models.system import Channels, Decoded, Features, Step, System, summed
 
-SIGMA = 3.0  # of the ε-error's form, years
+SIGMA = 3.0  # width of the ε-error's Gaussian, years
 _REDUCTION = 16
 
 
 class SwinFaceHead(System[Tensor]):
-    """Out is years, [B], not held inside the range.
+    """SwinFace's head; `out` is years, [B], not clamped to the range.
 
     Raises:
-        UsageError: the backbone gives no levels, or more than there are channels to allot.
+        UsageError: the backbone returns fewer than two levels, or more than there are channels to allot.
     """
 
-    rests = True  # what follows the backbone's last level
+    rests = True  # the layers after the backbone's last level get no gradient
 
     def __init__(self, channels: Channels, ages: AgeSpace, settings: SwinFace) -> None:
         super().__init__(ages)
         if len(channels.levels) < 2 or len(channels.levels) > settings.width:
             raise UsageError(
-                f"swinface weighs the levels of a backbone, and this one gives {len(channels.levels)}; take one that "
-                "gives its stages' maps"
+                f"swinface weights the levels of a backbone, but this one returns {len(channels.levels)}; take one "
+                "that returns its stages' maps"
             )
         width = settings.width
         self.levels = nn.ModuleList(
@@ -54,11 +55,11 @@ class SwinFaceHead(System[Tensor]):
 
     @torch.no_grad()
     def start_from(self, ages_N: Tensor) -> None:
-        """Start at the median of the training ages."""
+        """Set the initial output to the median of the training ages."""
         nn.init.constant_(self.out.bias, self.ages.clamp(ages_N.float()).median().item())
 
     def forward(self, features: Features) -> Tensor:
-        """The levels meet on the coarsest one's grid."""
+        """Pool all levels to the grid of the coarsest one, gate their channels, and regress the age."""
         grid = (features.levels[-1].shape[2], features.levels[-1].shape[3])
         pooled = [F.adaptive_avg_pool2d(level, grid) for level in features.levels]
         x_BWHW = torch.cat([conv(level) for conv, level in zip(self.levels, pooled, strict=True)], dim=1)

@@ -1,8 +1,8 @@
-"""One interface for every age model: features in; loss, ages and, where the system has one, a posterior out.
+"""The interface of every age model: features in; loss, ages and, if the system has one, a posterior out.
 
-A system is a head: `backbone(images) -> Features`, `head(features) -> out`. What a backbone gives and which
-settings a head takes (cilf.models.settings) are all that it is built from, beside the classes. Judging and correcting
-an estimate (cilf.models.corrector) works on any posterior, so on that of every system that has one.
+A system is a head: `backbone(images) -> Features`, `head(features) -> out`. It is built from the backbone's channels,
+the classes and its settings (cilf.models.settings) alone. Judging and correcting an estimate (cilf.models.corrector)
+works on any posterior, so on that of every system that has one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cilf.models.evidence import Decode
 
 @dataclass(frozen=True)
 class Features:
-    """What a backbone makes of a batch, all float."""
+    """A backbone's outputs for a batch, all float."""
 
     pooled_BC: Tensor
     map_BCHW: Tensor
@@ -40,13 +40,13 @@ class Channels:
 
 @dataclass(frozen=True)
 class Step:
-    """How far training is."""
+    """Progress of training."""
 
     number: int
-    """Steps of the optimiser that are done."""
+    """Number of optimiser steps done."""
     total: int
     first_epoch: bool = False
-    """All predictions are still alike."""
+    """True in the first epoch, while all predictions are still alike."""
 
     @property
     def progress(self) -> float:
@@ -56,25 +56,25 @@ class Step:
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of the images of a step, all [B] on their device."""
+    """Labels of the images of a step, all [B] on the images' device."""
 
     ages_B: Tensor
-    """Years, float32; the middle of a group."""
+    """Years, float32; for a group, its middle."""
     low_B: Tensor
     high_B: Tensor
-    """First and last year of the group, both included; the age itself where it is known."""
+    """First and last year of the group, both included; both are the age itself if it is known."""
     weights_B: Tensor
-    """How much each image counts in the loss, float32."""
+    """Weight of each image in the loss, float32."""
     captions_B: Tensor
-    """int64: which of the captions that the network was given is the image's; -1 for none."""
+    """int64: index of the image's caption among those passed to `Network.read_captions`; -1 for none."""
     views: int = 1
-    """So many images in a row are views of one face."""
+    """Number of consecutive images that are views of one face."""
     taught_BK: Tensor | None = None
     """A teacher's age posterior of each image, float32."""
 
     @classmethod
     def exact(cls, ages_B: Tensor) -> Labels:
-        """Labels of images of which the age is known, and nothing else."""
+        """Labels for images with known ages, without captions and all of weight 1."""
         return cls(ages_B, ages_B, ages_B, torch.ones_like(ages_B), torch.full_like(ages_B, -1, dtype=torch.int64))
 
 
@@ -84,21 +84,21 @@ class Decoded(NamedTuple):
     age_B: Tensor
     """Years, float32, inside the range."""
     posterior_BK: Tensor | None
-    """Float32, rows sum to 1; None where the system speaks of one number only."""
+    """Float32, rows sum to 1; None if the system predicts a single number only."""
 
 
 Out = TypeVar("Out")
 
 
 class System(nn.Module, ABC, Generic[Out]):
-    """A head. Losses are in float32 whatever the precision of the network."""
+    """A head. Losses are in float32 at any precision of the network."""
 
     rule: Decode = "mean"
-    """How the corrector, which goes by posteriors, reads an estimate off one; as near to `decode` as that can be."""
+    """How the corrector decodes an estimate from a posterior; as close to `decode` as possible."""
     rests = False
-    """Whether some steps leave some of the parameters without a gradient."""
+    """True if some steps leave some of the parameters without a gradient."""
     rows_after_epoch = 0
-    """How many training rows `after_epoch` wants to see."""
+    """Number of training rows that `after_epoch` needs."""
 
     def __init__(self, ages: AgeSpace) -> None:
         super().__init__()
@@ -106,32 +106,31 @@ class System(nn.Module, ABC, Generic[Out]):
 
     @abstractmethod
     def forward(self, features: Features) -> Out:
-        """Features of B images -> what the other methods take."""
+        """Features of B images -> the output that the other methods take."""
 
     @abstractmethod
     def loss(self, out: Out, ages_B: Tensor, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss against true ages in years, [B] float, and its parts by name, detached; all scalars.
+        """The loss for true ages in years, [B] float, and its parts by name, detached; all scalars.
 
-        Ages outside the range count as its ends. Ages that are no whole years are rounded only where the system needs
-        classes.
+        Ages outside the range are clamped to it. Fractional ages are rounded only where the system needs classes.
         """
 
     @abstractmethod
     def decode(self, out: Out) -> Decoded:
-        """Estimates, by the system's own rule."""
+        """Decode estimates by the system's own rule."""
 
     def start_from(self, ages_N: Tensor) -> None:
-        """Told the ages of all training rows, years [N], before the first step."""
+        """Initialise from the ages of all training rows, years [N]; called before the first step."""
 
     def after_epoch(self, rows: Iterable[tuple[Features, Tensor]]) -> None:
-        """Told batches of `rows_after_epoch` training rows and their ages; features are of the network in eval mode.
+        """Update the head after an epoch from batches of features and ages, `rows_after_epoch` training rows in all.
 
-        In a process group each worker passes its share, and all call this.
+        The features come from the network in eval mode. In a process group all workers call this, each with its share.
         """
 
 
 def summed(parts: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Their sum, and the parts detached."""
+    """The sum of a loss's parts, and the parts detached."""
     return torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()}
 
 

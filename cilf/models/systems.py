@@ -1,4 +1,4 @@
-"""Every system of the field as a network: the shared image tower (or the system's own backbone) and its head."""
+"""Every published system as a network: the shared image tower (or the system's own backbone) and its head."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ _TEXT_HEADS: dict[type, Callable[..., System]] = {
 
 
 def build_network(spec: Model, *, deployed: bool = False, load_weights: bool = True) -> Network:
-    """The network that a card or a recipe describes.
+    """Build the network that a card or a recipe describes.
 
     Args:
-        spec: everything that builds it.
-        deployed: without text tower, for a checkpoint that carries the prompts' vectors.
-        load_weights: read the CLIP weights that `spec` names; False where a checkpoint follows.
+        spec: the complete specification.
+        deployed: build without text tower, for a checkpoint that holds the prompts' vectors.
+        load_weights: read the CLIP weights that `spec` names; False if a checkpoint is loaded afterwards.
 
     Raises:
-        UsageError: parts that do not belong together, or CLIP weights that cannot be had.
+        UsageError: the parts do not fit together, or the CLIP weights are not available.
     """
     kind = CILF if spec.system is None else SystemNetwork
     return kind(spec, deployed=deployed, load_weights=load_weights)
 
 
 class SystemNetwork(Network[Any]):
-    """A system of the field; arguments and errors as `build_network` has them.
+    """A published system as a network; arguments and errors as for `build_network`.
 
-    A system that speaks of one number has a posterior that holds just that number, so that the corrector can judge
+    A system that predicts a single number gets a posterior concentrated at that number, so that the corrector can judge
     it: by the age itself, and by how far views of one image disagree.
     """
 
@@ -91,7 +91,7 @@ class SystemNetwork(Network[Any]):
         self.rows_after_epoch = self.head.rows_after_epoch
 
     def features(self, pixels_BCHW: Tensor) -> Features:
-        """What the head is given."""
+        """Features that the head takes, from normalised pixels, float [B, C, S, S]."""
         if isinstance(self.image, ImageTower):
             return self.image.features(pixels_BCHW, self.levels)
         return self.image(pixels_BCHW)
@@ -100,7 +100,7 @@ class SystemNetwork(Network[Any]):
         return self.head(self.features(pixels_BCHW))
 
     def loss(self, out: Any, labels: Labels, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-        """As the system has it, from ages alone; a recipe that sets weights is refused."""
+        """The system's loss, from ages alone; recipes that set weights are refused."""
         return self.head.loss(out, labels.ages_B, step)
 
     def posteriors(self, out: Any) -> tuple[Tensor, ...]:

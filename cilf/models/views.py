@@ -1,4 +1,4 @@
-"""The views of one image that correction may ask for, each a function of its number alone."""
+"""Numbered views of one image, for correction; the number alone determines the view."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Zoom (share of the side that is seen) and rotation in degrees of each frame; our own choice, within what training
-# has shown the model.
+# Zoom (share of the side that is visible) and rotation in degrees of each frame; our own choice, within the range of
+# the training augmentation.
 _FRAMES = ((1.0, 0.0), (0.93, 0.0), (0.97, 5.0), (0.97, -5.0))
-# Each frame and then its mirror image, as the two average best.
+# Each frame is followed by its mirror image, because averaging these two helps most.
 _VIEWS = tuple((mirror, *frame) for frame in _FRAMES for mirror in (False, True))
 
 
@@ -20,16 +20,16 @@ def views(pixels_BCHW: Tensor, first: int, count: int, mirrored: bool) -> Tensor
 
     Args:
         pixels_BCHW: float [B, C, S, S].
-        first: number of the first view wanted; view 0 is the image itself.
-        count: how many.
-        mirrored: whether the model looks at mirror images anyway, so that they are no views of their own.
+        first: number of the first view; view 0 is the image itself.
+        count: number of views.
+        mirrored: True if the model also evaluates mirror images, so that these do not count as separate views.
 
     Returns:
         float [B, count, C, S, S].
     """
     listed = _VIEWS[::2] if mirrored else _VIEWS
     seen = [_view(pixels_BCHW, *view) for view in listed[first : first + count]]
-    # A single view, as every row's first, is not copied: a stack would also lose the channels-last layout.
+    # A single view, such as every row's first, is not copied: a stack would also lose the channels-last layout.
     return seen[0][:, None] if count == 1 else torch.stack(seen, dim=1)
 
 

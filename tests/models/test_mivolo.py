@@ -68,7 +68,7 @@ def test_the_network_without_bodies_is_timms_volo(body):
 def test_weights_of_another_network_are_refused():
     backbone, _ = network(True)
     other = VOLO([1, 2, 1, 1], 32, num_classes=0, embed_dims=[8, 16, 16, 16], num_heads=[2, 2, 2, 2])
-    with pytest.raises(UsageError, match="not of a VOLO"):
+    with pytest.raises(UsageError, match="do not fit the VOLO"):
         backbone.load_volo(other.state_dict())
 
 
