@@ -1,4 +1,4 @@
-"""Training a model. `train` is the way in; its imports wait until it is called."""
+"""Training of models. `train` is the entry point; it imports heavy packages only when it is called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cilf.extras import check_training
 
 
 def train(options: TrainOptions) -> int:
-    """Fit a network, calibrate its correction on faces kept back, measure it and write the model folder.
+    """Train a network, calibrate its corrector on held-out faces, evaluate it and write the model folder.
 
     Raises:
         UsageError: the recipe or its data cannot be used, or a package is missing.

@@ -1,7 +1,8 @@
-"""Random views of one face, as cameras take them and stores keep them: uint8 in, uint8 out, without torch.
+"""Random views of one face that imitate cameras and image files: uint8 in, uint8 out, without torch.
 
-A view goes the way a photograph goes: framing, light, lens, sensor, developing, a first size, sharpening, a file, and
-the size the model sees. Sizes on the way differ from the model's, so noise and blocks come in all grain sizes.
+A view passes through the steps of a photograph: framing, light, lens, sensor, developing, a first size, sharpening, a
+file, and the model's input size. Intermediate sizes differ from the model's, so noise and compression blocks occur in
+all grain sizes.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import numpy as np
 from PIL import Image
 
 MARGIN = 1.15
-"""Faces are kept this much larger than the model's input, so that a closer view still has pixels to show."""
+"""Faces are stored this factor larger than the model's input, so that a closer view does not need upscaling."""
 
 CLEAN = 1 / 3
-"""Share of the views that are only framed anew and slightly relit."""
+"""Share of the views that are only reframed and slightly relit."""
 
 _SMALLEST, _LARGEST = 24, 1.75
-"""Sides on the way: pixels, and as a multiple of the model's."""
+"""Range of intermediate sides: the smallest in pixels, the largest as a multiple of the model's side."""
 
 _SHRINKING = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 _ENLARGING = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
@@ -30,17 +31,17 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 def augment(image_HWC: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """A random view of a face.
 
-    All views: zoom ±15 %, aspect ±5 %, shift with a deviation of 4 % of the side, turn up to 12 degrees in 60 %,
-    mirror in half, a box erased in 10 %, grey in 8 %. A third is otherwise nearly clean. Each of the following
-    changes the others independently: light, from a fifth to 1.6 times, and its colour (60 %); blur by defocus or
-    motion (30 %); noise of σ 1-20 in luma, chroma or all channels, in grains of 1-3 pixels (50 %); gamma, contrast
-    and saturation (60 %); another size on the way, from 24 pixels to 1.75 times the model's (50 %); sharpening
-    (20 %); a file (65 %: JPEG of quality 15-98, WebP 10-95, seldom AVIF 15-90).
+    All views: zoom ±15 %, aspect ±5 %, shift with a standard deviation of 4 % of the side, rotation up to 12 degrees
+    in 60 %, mirror in half, a box erased in 10 %, grey in 8 %. A third of the views is otherwise nearly clean. The
+    other two thirds get each of the following independently: light, from a fifth to 1.6 times, and its colour (60 %);
+    blur by defocus or motion (30 %); noise of σ 1-20 in luma, chroma or all channels, in grains of 1-3 pixels (50 %);
+    gamma, contrast and saturation (60 %); an intermediate size, from 24 pixels to 1.75 times the model's (50 %);
+    sharpening (20 %); a file (65 %: JPEG of quality 15-98, WebP 10-95, rarely AVIF 15-90).
 
     Args:
         image_HWC: uint8 [H, W, 3], RGB.
         size: side of the result, pixels.
-        rng: the source of randomness; the same state gives the same view.
+        rng: random number generator; the same state gives the same view.
 
     Returns:
         uint8 [size, size, 3].
@@ -61,7 +62,7 @@ def augment(image_HWC: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
 
 
 def _sides(size: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Sides of the face on the sensor and in the file, pixels: the model's, one other for both, or two others."""
+    """Sides of the face on the sensor and in the file, pixels: the model's, another one for both, or two others."""
     ends = math.log(min(_SMALLEST, size)), math.log(_LARGEST * size)
     taken, stored = (round(math.exp(rng.uniform(*ends))) for _ in range(2))
     kind = rng.random()
@@ -69,7 +70,7 @@ def _sides(size: int, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _framed(image_HWC: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """One affine map from the view's pixels to the image's, so that the image is sampled once."""
+    """Frame the view by one affine map from its pixels to the image's, so that the image is resampled once."""
     near = round(size * MARGIN)
     if min(image_HWC.shape[:2]) > near:  # bilinear sampling alone would alias
         image_HWC = cv2.resize(image_HWC, (near, near), interpolation=cv2.INTER_AREA)
@@ -86,12 +87,12 @@ def _framed(image_HWC: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
         np.column_stack([matrix, offset]),
         (size, size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,  # what labelling shows beyond a photograph's edge
+        borderMode=cv2.BORDER_REPLICATE,  # as labelling fills the area beyond a photograph's edge
     )
 
 
 def _erased(x_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A box of the view's mean colour over 4 to 20 % of it, in 10 % of the views."""
+    """Fill a box over 4 to 20 % of the view with its mean colour, in 10 % of the views."""
     if rng.random() < 0.1:
         side = len(x_HWC)
         height, width = (rng.uniform(0.2, 0.45, 2) * side).astype(int)
@@ -101,14 +102,14 @@ def _erased(x_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _exposed(x_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """More or less light, in half the views of another colour."""
+    """Change the brightness, and in half the views the colour, of the light."""
     light = math.exp(rng.triangular(math.log(0.2), 0, math.log(1.6)))
     cast = np.exp(rng.normal(0, 0.12, 3)) if rng.random() < 0.5 else np.ones(3)
     return cv2.transform(x_HWC, np.diag(light * cast))
 
 
 def _blurred(x_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Out of focus, or moved along a line in three of ten."""
+    """Blur by defocus, or in 30 % of the calls by motion along a line."""
     side = len(x_HWC)
     if rng.random() < 0.7:
         return cv2.GaussianBlur(x_HWC, (0, 0), side * rng.uniform(0.003, 0.018))
@@ -120,7 +121,7 @@ def _blurred(x_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _noisy(x_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise in luma alone, in all channels, or mostly in chroma; weaker where it is coarse, or no face were left."""
+    """Add noise in luma alone, in all channels, or mostly in chroma; coarse noise is weaker, so that a face remains."""
     side, grain = len(x_HWC), int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15]))
     sigma, kind = math.exp(rng.uniform(0, math.log(20))) / grain, rng.random()
     drawn = math.ceil(side / grain)
@@ -135,7 +136,7 @@ def _noisy(x_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _developed(x_HWC: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Gamma and contrast within ± `strength`, saturation a little more; grey in 8 %."""
+    """Change gamma and contrast within ± `strength`, and saturation a little more; grey in 8 %."""
     gamma, contrast = np.exp(rng.uniform(-strength, strength, 2))
     saturation = 0.0 if rng.random() < 0.08 else math.exp(1.5 * rng.uniform(-strength, strength))
     if strength:
@@ -155,13 +156,13 @@ def _resized(x_HWC: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _sharpened(x_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Unsharp masking."""
+    """Sharpen by unsharp masking."""
     amount, sigma = rng.uniform(0.3, 1.5), rng.uniform(0.7, 1.5)
     return cv2.addWeighted(x_HWC, 1 + amount, cv2.GaussianBlur(x_HWC, (0, 0), sigma), -amount, 0)
 
 
 def _saved(x_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Through a file, coded as fast as its format can be."""
+    """Encode to a file format, at its fastest setting, and decode again."""
     kind, file = rng.random(), io.BytesIO()
     image = Image.fromarray(x_HWC)
     if kind < 0.75:

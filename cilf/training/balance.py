@@ -1,4 +1,4 @@
-"""How much a row counts by its age, where some ages are rare; of a group all years count alike."""
+"""Weights of training rows by age, so that rare ages count more; all years of a group count equally."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 
 
 def bounds(rows: pa.Table, oldest: float) -> tuple[np.ndarray, np.ndarray]:
-    """First and last year that each row's age may be, float32 [N]; both are the age where that is known.
+    """First and last possible age of each row in years, float32 [N]; both are the age itself if it is known.
 
     Args:
         rows: cilf.training.examine.ROW, or its columns of years.
-        oldest: the last year of a group that has none.
+        oldest: the last year of open groups.
     """
     last = pc.coalesce(rows["age_high"], pc.max_element_wise(rows["age_low"], pa.scalar(oldest, pa.float32())))
     is_group = pc.is_valid(rows["age_low"])
@@ -27,10 +27,10 @@ def age_weights(low_N: np.ndarray, high_N: np.ndarray, times_N: np.ndarray, bala
     (label distribution smoothing, Yang et al. 2021, arXiv 2102.09554).
 
     Args:
-        low_N, high_N: as `bounds` has them.
-        times_N: how often each row is shown in an epoch.
-        balance: 0: every row alike, 1: every age alike.
-        oldest: years.
+        low_N, high_N: as from `bounds`.
+        times_N: number of times that each row is shown in an epoch.
+        balance: 0 weights all rows equally, 1 all ages equally.
+        oldest: the oldest age, years.
     """
     counts_K = _counts(low_N, high_N, times_N, oldest)
     kernel = np.exp(-0.5 * (np.arange(-8, 9) / 2.0) ** 2)
@@ -41,14 +41,14 @@ def age_weights(low_N: np.ndarray, high_N: np.ndarray, times_N: np.ndarray, bala
 
 
 def mean_of_years(values_K: np.ndarray, low_N: np.ndarray, high_N: np.ndarray) -> np.ndarray:
-    """What is known by whole years, float32 [K], as its mean over the years of each row, float32 [N]."""
+    """Mean of the values by whole years, float32 [K], over the years of each row, float32 [N]."""
     first_N, last_N = low_N.round().astype(int), high_N.round().astype(int)
     sums_K = np.concatenate([[0.0], values_K.cumsum(dtype=np.float64)])
     return ((sums_K[last_N + 1] - sums_K[first_N]) / (last_N + 1 - first_N)).astype(np.float32)
 
 
 def _counts(low_N: np.ndarray, high_N: np.ndarray, times_N: np.ndarray, oldest: int) -> np.ndarray:
-    """Rows by whole years, float64 [oldest + 1]; a group's row is spread evenly over its years."""
+    """Number of rows by whole years, float64 [oldest + 1]; a row with a group is spread evenly over its years."""
     first_N, last_N = low_N.round().astype(int), high_N.round().astype(int)
     each_N = times_N / (last_N + 1 - first_N)
     steps_K = np.bincount(first_N, each_N, oldest + 2) - np.bincount(last_N + 1, each_N, oldest + 2)

@@ -1,4 +1,4 @@
-"""Fit a trained model's corrector on faces that the model has not seen."""
+"""Builds the table that a trained model's corrector is fitted on, from faces that the model was not trained on."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from cilf.training.epochs import Views
 from cilf.training.rows import subject_numbers
 
 LEAST_HELD_OUT = 2 * MIN_SUBJECTS
-"""Subjects that calibration takes."""
+"""Least number of held-out subjects that calibration needs."""
 
 DEGRADED = 2
-"""Degraded copies of each face that calibration sees beside the face as it is: our own choice."""
+"""Number of degraded copies of each face that calibration uses besides the undegraded face; our own choice."""
 
 BATCH = 128
-"""Rows that go through the networks at once."""
+"""Number of rows that pass through the networks at once."""
 
 
 def check_subjects(held: int, fitted: int) -> None:
-    """Stop before training where there are too few people to calibrate on after it.
+    """Check before training that enough subjects are held out to calibrate on after it.
 
     Args:
-        held: subjects held out.
-        fitted: subjects to learn from.
+        held: number of subjects held out.
+        fitted: number of subjects to train on.
 
     Raises:
         UsageError: too few are held out.
     """
     if held < LEAST_HELD_OUT:
         raise UsageError(
-            f"{held} of {held + fitted} subjects are held out, and to calibrate on them takes at least "
-            f"{LEAST_HELD_OUT}: raise held_out or bring more faces; a row whose subject is unknown counts as one. "
-            "Few faces are learned from beside a base set, which is calibrated on: see configs/train/corrections.yaml"
+            f"{held} of {held + fitted} subjects are held out, but calibration needs at least "
+            f"{LEAST_HELD_OUT}: raise held_out or add more faces; a row without a subject counts as one subject. "
+            "To train on few faces, add a base set to calibrate on: see configs/train/corrections.yaml"
         )
 
 
@@ -56,15 +56,15 @@ def correction_table(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> CorrectionTable:
-    """What the networks say of labelled rows: as labelling sees them, and DEGRADED times as training does.
+    """Predictions of the networks for labelled rows: once as labelling crops them, and DEGRADED times augmented.
 
     Args:
         model: in eval mode.
         rows: batches of cilf.training.examine.ROW, of which only one is in memory at a time.
-        subjects: the `subject_keys` of all rows, each once; a subject's number is its place there.
-        second: the second network; None: there is none.
-        seed: of the degradations.
-        dtype: what the second network computes in: float32, or bfloat16 by autocast.
+        subjects: the `subject_keys` of all rows, each once; a subject's number is its position there.
+        second: the second network; None if there is none.
+        seed: seed for the degradations.
+        dtype: precision of the second network: float32, or bfloat16 by autocast.
     """
     device = next(model.parameters()).device
     normalise = Normalise(model.spec.images).to(device)
@@ -84,6 +84,6 @@ def correction_table(
 
 
 def crops(rows: pa.Table, views: Views) -> np.ndarray:
-    """The images of rows, uint8 [N, S, S, C]."""
+    """The images of the rows, uint8 [N, S, S, C]."""
     with ThreadPoolExecutor() as pool:
         return np.concatenate(list(pool.map(lambda row: views.views(*row), views.encoded(rows))))

@@ -1,4 +1,4 @@
-"""What is known of a face, as a caption of its photograph: what the text tower reads beside the prompts."""
+"""Captions from the labels of a face, which the text tower reads in addition to the prompts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ _PERSON = "person"
 
 
 def caption(age: float | None, group: AgeGroup | None, noun: str | None = None, adjective: str | None = None) -> str:
-    """Such as "a photo of a 68 year old Black woman"; of an open group "a photo of a woman of 70 or more years".
+    """A caption such as "a photo of a 68 year old Black woman"; for an open group "a photo of a woman of 70 or more
+    years".
 
     Args:
-        age: years; None where a group is known instead.
-        group: what counts where there is no age.
-        noun: for the person; None: "person".
-        adjective: before it; None: nothing.
+        age: years; None if a group is known instead.
+        group: used if there is no age.
+        noun: word for the person; None for "person".
+        adjective: word before the noun; None for no word.
     """
     person = " ".join(filter(None, (adjective, noun or _PERSON)))
     if age is None and group is not None and group.high is None:
@@ -30,7 +31,7 @@ def _years(age: float | None, group: AgeGroup | None) -> str:
 
 
 def _article(text: str) -> str:
-    """The one that fits how a text is spoken: an 8, an 11 and an 18 year old, an Asian man."""
+    """The indefinite article that fits a text's pronunciation: an 8, an 11 and an 18 year old, an Asian man."""
     number = text.split()[0].partition(".")[0]
     vowel = number.startswith("8") or number in ("11", "18") if number.isdecimal() else text[0] in "AEIOUaeiou"
     return "an" if vowel else "a"

@@ -1,4 +1,4 @@
-"""What the averaged weights do, after an epoch, on the rows to choose by."""
+"""Metrics of the averaged weights after an epoch, on the rows with the `choose` split."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def figures(
     groups: Sequence[AgeGroup],
     bands: Mapping[str, tuple[float, float]],
 ) -> dict[str, float]:
-    """What cilf.evaluation.metrics.summarise says of the rows with ages; of those with groups `group_rows`, and as
-    cilf.evaluation.age_groups has them `accuracy` and `one_off`, per cent. What has no rows is left out.
+    """The results of cilf.evaluation.metrics.summarise for rows with ages, and for rows with groups `group_rows`, and
+    `accuracy` and `one_off` as in cilf.evaluation.age_groups, per cent. Metrics without rows are left out.
 
     Args:
         estimates_N: years.
-        ages_N, low_N, high_N: as cilf.training.epochs.Views has them.
-        groups: that rows have instead of ages. Rows of other groups are not counted.
+        ages_N, low_N, high_N: as in cilf.training.epochs.Views.
+        groups: the age groups that rows have instead of ages. Rows of other groups are not counted.
         bands: as in `summarise`.
     """
     exact_N = low_N == high_N

@@ -1,4 +1,4 @@
-"""What weight decay acts on: matrices that map one space to another, and nothing else."""
+"""Selects the parameters that weight decay acts on: matrices that map one space to another, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _PLACED = ("embed", "token", "context", "bias", "base_")
 
 
 def decays(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay acts on a module's own parameter of that name.
+    """True if weight decay acts on a module's own parameter of that name.
 
-    Vectors and scalars, whatever their shape (LayerScale is [C, 1, 1]), the parameters of norms, and what stands for a
-    place, a token or a prompt are left out, as decay would only pull them to 0.
+    Vectors and scalars of any shape (LayerScale is [C, 1, 1]), the parameters of norms, and the embeddings of
+    positions, tokens and prompts are left out, because decay would only pull them to 0.
     """
     if isinstance(module, _MAPS):
         return name == "weight"

@@ -1,4 +1,4 @@
-"""What a recipe that goes on from a model may leave out."""
+"""Defaults for recipes that continue from a model."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _AS_BEFORE = (
     "views",
     "precision",
 )
-"""Taken over from the recipe of the model: how it learned, and whom it has not seen."""
+"""Fields copied from the model's recipe: how it was trained, and which subjects were held out."""
 _COMPLETE = {"name", "summary", "licence", "model", "train_text", "epochs"}
 _GENTLY = 0.2
-"""Share of the start's learning rate: enough to learn something new without forgetting the old."""
+"""Fraction of the start's learning rate: enough to learn something new without forgetting."""
 _EPOCHS = 2
 
 
 def filled(raw: Any) -> Any:
-    """A recipe as it stands in YAML; one that has a `start` and is not complete by itself, completed from its card.
+    """Complete a recipe read from YAML from the card of its `start`, if it has one and is not complete by itself.
 
-    The network is the start's, and so are how it learned and which subjects were held out. Two epochs at a fifth of its
-    rate follow; `workers` and all else are a recipe's defaults.
+    The network, how it is trained and which subjects are held out are those of the start. The recipe trains for two
+    epochs at a fifth of the start's learning rate; `workers` and all other fields have a recipe's defaults.
 
     Raises:
         UsageError: there is no such model.
@@ -50,7 +50,7 @@ def _of(card: Card) -> dict[str, Any]:
         taken["learning_rate"] = _GENTLY * before["learning_rate"]
     return {
         "name": f"{card.name}-on",
-        "summary": f"{card.summary} It went on from {card.name} with further data.",
+        "summary": f"{card.summary} Trained further from {card.name} on additional data.",
         "licence": card.licence,
         "model": card.model.model_dump(mode="json"),
         "train_text": False,
@@ -60,7 +60,7 @@ def _of(card: Card) -> dict[str, Any]:
 
 
 def changed(raw: Any, changes: Any) -> Any:
-    """A tree of mappings with another laid over it: what is no mapping on both sides is replaced."""
+    """Merge two trees of mappings: where not both values are mappings, the one from `changes` replaces the other."""
     if not (isinstance(raw, dict) and isinstance(changes, dict)):
         return changes
     return raw | {name: changed(raw.get(name), value) for name, value in changes.items()}

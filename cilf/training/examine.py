@@ -1,4 +1,4 @@
-"""A batch of labelled photographs, each looked at once: what is learned from it, or why nothing can be."""
+"""Checks a batch of labelled photographs: each row gets what training needs from it, or the reason why it is bad."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ ROW = pa.schema(
         ("body", pa.large_binary()),
     ]
 )
-"""`age_low` and `age_high` are of rows that had a group instead of an age; their `age` is its middle. `caption` says
-what is known of the face; null where labels are ranks. `content` is a hash of the file and the box, by which a face is
-known again under another name. `image` is the file of a face, or where one face of a photograph is meant, its crop;
-`body` is the crop of its body, for models that look at bodies."""
+"""`age_low` and `age_high` are set for rows with a group instead of an age; their `age` is the group's middle.
+`caption` describes the face by its labels; null if labels are ranks. `content` is a hash of the file and the box, which
+identifies the same face under another name. `image` is the file of a face or, if the row refers to one face of a
+photograph, the crop of that face; `body` is the crop of its body, for models that use bodies."""
 NO_FACE = "no face is found"
-"""Reason of a row whose photograph shows none, which is no sign of a mistake in the data."""
+"""Reason for a row whose photograph shows no face, which does not indicate an error in the data."""
 _DEFAULT = Model()
 _NO_WORDS = Words()
 _MAX_BYTES = 100_000_000
@@ -49,13 +49,13 @@ _MAX_PIXELS = 200_000_000
 
 
 def examine(table: pa.Table, model: Model = _DEFAULT, find: bool = False, words: Words = _NO_WORDS) -> pa.Table:
-    """Look at every row of a batch: ROW and `reason`, which is null where the row can be learned from.
+    """Check every row of a batch -> ROW and `reason`, which is null if the row can be used for training.
 
     Args:
         table: cilf.training.raw.RAW, or some of its columns.
-        model: what is to learn from them.
-        find: whether images are photographs, in which the faces have to be found.
-        words: for captions.
+        model: the model to be trained.
+        find: True if images are photographs in which the faces must be detected.
+        words: words for captions.
     """
     prepare()
 
@@ -96,15 +96,15 @@ def examine(table: pa.Table, model: Model = _DEFAULT, find: bool = False, words:
 
 @dataclass(frozen=True)
 class _Crops:
-    """Encoded."""
+    """Encoded crops of one row."""
 
     face: bytes | None = None
     body: bytes | None = None
 
 
 def _cut_out(data: bytes, box: Sequence[float] | None, images: Images) -> tuple[_Crops, str | None]:
-    """The face in a box of a photograph and its body, as large as augmentation wants them; or why there is none.
-    Without a box, it is the face nearest the middle."""
+    """Crop the face in a box of a photograph and its body, at the size that augmentation needs; or return the reason
+    why there is none. Without a box, the face nearest to the middle is taken."""
     larger = images.model_copy(update={"size": round(images.size * MARGIN)})
     try:
         if box is None:
@@ -131,7 +131,7 @@ def _caption(model: Model, age: float | None, group: AgeGroup | None, *words: st
 
 
 def _encoded(images: list[bytes | None], names: list[str | None]) -> list[Any]:
-    """The file of each image, or why it cannot be had; what is not there yet is fetched by its name."""
+    """The encoded file of each image, or the error; images that a row does not contain are fetched by URI."""
     there = {row: name for row, name in enumerate(names) if name and images[row] is None}
     fetched = fetch(list(there.values()), [None] * len(there), _MAX_BYTES)
     found = dict(zip(there, fetched, strict=True))
@@ -139,7 +139,7 @@ def _encoded(images: list[bytes | None], names: list[str | None]) -> list[Any]:
 
 
 def _named(row_id: Any, name: str | None, answer: Any) -> str:
-    """A row's id; one without is named by its place or its image, so that copies of an image share a name."""
+    """A row's id; without one, its URI or a hash of its image, so that copies of an image share a name."""
     if (given := identifier(row_id) or name) is not None:
         return given
     return hashlib.blake2b(answer, digest_size=8).hexdigest() if isinstance(answer, bytes) else "a row without id"

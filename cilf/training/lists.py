@@ -1,4 +1,4 @@
-"""Lists of labelled photographs: CSV and JSON lines, with a column `uri` or `path`."""
+"""Readers for lists of labelled photographs: CSV and JSON lines, with a column `uri` or `path`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def csv_columns(file: Location) -> list[str]:
 
 
 def csv_rows(file: Location) -> Iterator[Row]:
-    """The rows of a CSV file as text, only what is known by name; cells without text are None.
+    """The rows of a CSV file as text, with the known columns only; empty cells are None.
 
     Raises:
-        UsageError: it cannot be read, or it is not CSV from some line on; the line is named.
+        UsageError: the file cannot be read, or some line, which the message names, is not CSV.
     """
     floats = {name for name in ("id", "subject") if _are_floats(file, name)}
     for row in _csv(file):
@@ -39,7 +39,7 @@ def csv_rows(file: Location) -> Iterator[Row]:
 
 
 def _are_floats(file: Location, name: str) -> bool:
-    """Whether a column is of whole numbers that pandas has written as floats, as it does where values are missing."""
+    """True for a column of whole numbers that pandas has written as floats, as it does if values are missing."""
     values = [row.get(name) for row in _csv(file)]
     given = [value for value in values if value is not None]
     return None in values and bool(given) and all(_AS_FLOAT.fullmatch(value) for value in given)
@@ -57,11 +57,11 @@ def _csv(file: Location) -> Iterator[dict[str, str | None]]:
             known = [(place, name) for place, name in enumerate(header) if name in (*LABELS, *PEOPLE, *PLACES)]
             for cells in reader:
                 if len(cells) not in (0, len(header)):
-                    raise csv.Error(f"{len(cells)} columns, where the first line has {len(header)}")
+                    raise csv.Error(f"{len(cells)} columns, but the first line has {len(header)}")
                 if cells:
                     yield {name: cells[place].strip() or None for place, name in known}
         except csv.Error as error:
-            where = f"line {reader.line_num}, or in a quote that opens before it"
+            where = f"line {reader.line_num}, or in a quoted cell that starts before it"
             raise UsageError(f"{file.url} is not CSV in {where}: {error}") from error
 
 
@@ -70,7 +70,7 @@ def _header(lines: Iterator[list[str]]) -> list[str]:
 
 
 def json_rows(file: Location) -> Iterator[Row]:
-    """The rows of JSON lines. A line that is none is a row with `wrong`.
+    """The rows of a JSON lines file. A line that is not a JSON object gives a row with `wrong`.
 
     Raises:
         UsageError: the file cannot be read, or it is a review file.
@@ -84,13 +84,14 @@ def json_rows(file: Location) -> Iterator[Row]:
 
 
 def json_labels(text: str | bytes, name: str) -> dict[str, Any]:
-    """The labels in a JSON object; what is none, or has one of them twice, gets the id `name`, and `wrong`."""
+    """The labels in a JSON object; anything else, or an object with a duplicate label, gets the id `name`, and
+    `wrong`."""
     try:
-        found = json.loads(text, object_pairs_hook=tuple)  # A dict has lost what stands twice.
+        found = json.loads(text, object_pairs_hook=tuple)  # A dict would drop duplicate keys.
     except (ValueError, RecursionError) as error:
         return {"id": name, "wrong": f"not JSON: {error}"}
     if not isinstance(found, tuple):
-        return {"id": name, "wrong": "JSON, but no object with labels"}
+        return {"id": name, "wrong": "JSON, but not an object with labels"}
     if fault := misnamed((key for key, _ in found), (*LABELS, *PLACES)):
         return {"id": name, "wrong": f"its labels have {fault}"}
     return {key: value for key, value in found if key in (*LABELS, *PEOPLE, *PLACES, TRUE_AGE)}

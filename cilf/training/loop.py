@@ -1,4 +1,4 @@
-"""What every training worker does: deal, learn, measure, save, until the epochs are over."""
+"""The loop of every training worker: get rows, train, measure and save until all epochs are done."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 STATE_FILE = "state.pt"
-_NOTE_STEPS = 50  # losses of so many steps meet at once: a meeting stops the device
+_NOTE_STEPS = 50  # losses are averaged over workers once per this many steps, because that synchronises the device
 _ALONE_STEPS = 3
 _MEASURE_BATCH = 64
 _AHEAD = 3
-"""Batches of a worker that are being made while it learns."""
+"""Number of batches that are prepared while a worker trains."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the workers are sent."""
+    """The data that the workers receive."""
 
     recipe: Recipe
     start: Weights | None
-    """To go on from."""
+    """Weights to continue from; None if there are none."""
     fit: Dataset
-    """Rows to learn from: cilf.training.examine.ROW and `repeat`."""
+    """Rows to train on: cilf.training.examine.ROW and `repeat`."""
     rows: int
-    """Rows of the shortest epoch."""
+    """Number of rows in the shortest epoch."""
     ages_N: np.ndarray
-    """float32, years: of all rows to learn from; a group's middle."""
+    """float32: ages of all rows to train on, years; for a group, its middle."""
     captions: list[str]
-    """What is said of the rows to learn from; the rows carry places in it."""
+    """Captions of the rows to train on; batches contain indices into this list."""
     trunk: Weights | None
-    """What the image tower's trunk starts from."""
+    """Initial weights of the image tower's trunk; None if there are none."""
     choose: Dataset
     """Rows that progress is measured on."""
     groups: list[AgeGroup]
-    """Which of these rows have instead of ages, from the youngest on."""
+    """Age groups that the `choose` rows have instead of ages, youngest first."""
     weights_K: np.ndarray
     """float32: weight of a row by its age in whole years."""
     output: str
@@ -74,14 +74,14 @@ class Task:
 
 @dataclass
 class Clock:
-    """Where an epoch's time goes."""
+    """Time that an epoch spends waiting, and in total."""
 
     waiting: float = 0.0
-    """For rows, seconds."""
+    """Time spent waiting for rows, seconds."""
     total: float = 0.0
-    """Seconds."""
+    """Total time, seconds."""
     images: int = 0
-    """Of all workers."""
+    """Number of images of all workers."""
 
     @property
     def rate(self) -> float:
@@ -89,14 +89,14 @@ class Clock:
         return self.images / max(self.total, 1e-9)
 
     def figures(self, alone: float, world: int) -> dict[str, float]:
-        """For the run folder; `alone` is what one worker does by itself, images/s, or 0 where that is not known."""
+        """Speed metrics for the run folder; `alone` is the rate of a single worker, images/s, or 0 if unknown."""
         rate = self.rate
         speed = {"images_per_s": rate, "waiting_for_data": self.waiting / max(self.total, 1e-9)}
         return speed | ({"scaling_efficiency": rate / (world * alone)} if alone else {})
 
 
 def work(task: Task) -> None:
-    """The whole of one worker's life."""
+    """Run one worker from its start, or its checkpoint, to the last epoch."""
     worker = Worker(task)
     for number in range(worker.learner.step // worker.steps, task.recipe.epochs):
         worker.epoch(number)
@@ -114,12 +114,12 @@ class Worker:
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         if self.device.type == "cpu":
-            # Ray gives a worker one thread for each CPU it claims, and they claim half.
+            # Ray gives a worker one thread per CPU that it requests, and workers request half of the CPUs.
             torch.set_num_threads(max(1, cores() // context.get_local_world_size()))
         self.share = self.recipe.batch_size // self.world
-        """Rows of a batch that are this worker's."""
+        """Number of this worker's rows in a batch."""
         self.steps = task.rows // (self.share * self.world)
-        """Steps of the optimiser per epoch, agreed on beforehand: all workers make as many."""
+        """Optimiser steps per epoch; fixed in advance, because all workers must take equally many."""
         shared = self.world > 1 or self.recipe.strategy == "fsdp2"
         strategy = self.recipe.strategy if shared else None
         self.learner = Learner(
@@ -132,7 +132,7 @@ class Worker:
         self.alone = 0.0
 
     def epoch(self, number: int) -> None:
-        """Learn from all rows once, from where an earlier attempt has left off; measure, note and save."""
+        """Train on all rows once, from the step that an earlier attempt has reached; then measure, log and save."""
         recipe, learner = self.recipe, self.learner
         views = self._views(recipe.images(number), (recipe.seed, number))
         seed = 1_000_003 * recipe.seed + number
@@ -169,7 +169,7 @@ class Worker:
         self._save(line)
 
     def _after(self, number: int, images: Images) -> None:
-        """Show the network the rows that it wants to see after an epoch, as labelling would see them."""
+        """Pass the network the rows that its `after_epoch` needs, cropped as in labelling."""
         wanted = self.learner.model.rows_after_epoch
         each = min(self.steps, -(-wanted // (self.share * self.world)))
         if not each:
@@ -185,17 +185,17 @@ class Worker:
         self.learner.after_epoch(some)
 
     def _shown(self, number: int) -> Dataset:
-        """The rows to learn from in an epoch, in no order."""
+        """The rows to train on in an epoch, in no particular order."""
         draw = partial(shown, number=number)
         return self.task.fit.map_batches(draw, batch_size=None, batch_format="pyarrow", num_cpus=TASK_CPUS)
 
     def _views(self, images: Images, seed: tuple[int, ...] | None = None) -> Views:
-        """What makes batches of the rows; without a seed the images are as labelling sees them."""
+        """The transform from rows to batches; without a seed, images are as in labelling, not augmented."""
         count = 1 if seed is None else self.recipe.views
         return Views(images, self.task.weights_K, seed, count, self.recipe.model.ages.oldest, tuple(self.task.captions))
 
     def _resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
+        """Resume from the newest checkpoint, if there is one."""
         import ray.train
 
         checkpoint = ray.train.get_checkpoint()
@@ -206,26 +206,27 @@ class Worker:
     def _batches(
         self, name: str, rows: Dataset, views: Views, size: int, shuffle_seed: int | None = None, first: int = 0
     ) -> Iterator[dict[str, Tensor]]:
-        """This worker's batches of some rows from `first` on, on the device; `name` is the same on all workers."""
+        """This worker's batches of the rows, from batch `first` on, on the device; all workers must use the same
+        `name`."""
         import ray
 
         blocks = ray.get(self.task.dealer.deal.remote(name, rows, size, shuffle_seed))
         for made in batches(blocks[self.rank :: self.world][first:], views, _AHEAD):
-            # Ray's arrays are read-only, which torch has no tensors for.
+            # Ray's arrays are read-only, which torch tensors cannot be.
             yield {name: torch.tensor(value, device=self.device) for name, value in made.items()}
 
     def _next(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
         try:
             return next(batches)
         except StopIteration:
-            raise JobError(f"a worker's rows ended before step {self.steps} of an epoch: some were lost") from None
+            raise JobError(f"a worker ran out of rows before step {self.steps} of an epoch: some were lost") from None
 
     def _teller(self) -> Teller:
         step, epochs = self.learner.step, self.recipe.epochs
         return Teller(self.task.board.say.remote, step, self.steps, epochs, self.scale.unit)
 
     def _note_losses(self, losses: list[dict[str, Tensor]]) -> float:
-        """Means over all workers, a line per step; the mean loss of these steps."""
+        """Log the means over all workers, one line per step; return the mean loss of these steps."""
         names = list(losses[0])
         values = torch.stack([torch.stack([parts[name] for name in names]) for parts in losses])
         if self.world > 1:
@@ -237,7 +238,7 @@ class Worker:
         return float(values[:, names.index("loss")].mean())
 
     def _alone(self, images_BVHWC: Tensor) -> float:
-        """Images per second of one worker while the others rest: what scaling is measured against. 0 under FSDP,
+        """Images per second of one worker while the others are idle, the baseline for scaling efficiency. 0 under FSDP,
         where no worker has the whole model."""
         rate = torch.zeros(1, device=self.device)
         if self.rank == 0 and self.recipe.strategy == "ddp":
@@ -246,7 +247,7 @@ class Worker:
                 if number == 1:  # the first one warms up
                     began = time.monotonic()
                 pixels = self.learner.pixels(images_BVHWC)
-                # Stands for the loss, part of which may wait for the other workers.
+                # Replaces the loss, part of which may wait for the other workers.
                 said = model.posteriors(model.training_pass(pixels))
                 torch.stack([posterior.square().sum() for posterior in said]).sum().backward()
             rate += _ALONE_STEPS * len(images_BVHWC) / (time.monotonic() - began)
@@ -254,7 +255,7 @@ class Worker:
         return float(rate)
 
     def _measure(self) -> dict[str, float]:
-        """MAE and the rest, or shares of groups, on the `choose` rows: every row once, on one worker or another."""
+        """MAE and other metrics, or group accuracies, on the `choose` rows, each of which one worker evaluates."""
         images = self.recipe.model.images
         views = self._views(images)
         own = self._batches("choose", self.task.choose, views, _MEASURE_BATCH)
@@ -265,7 +266,7 @@ class Worker:
                 batch = next(own, None)
                 if not self._anywhere(batch is not None):
                     break
-                # One without rows keeps step with the others, as a pass may be a joint affair.
+                # A worker without rows also runs the pass, because it may be a collective operation.
                 estimate = self.learner.estimate(nothing if batch is None else batch["image"])
                 if batch is not None:
                     truth = [batch[name] for name in ("age", "low", "high")]
@@ -279,7 +280,7 @@ class Worker:
         return figures(estimates_N, ages_N, low_N, high_N, self.task.groups, self.scale.bands)
 
     def _anywhere(self, here: bool) -> bool:
-        """Whether it is so on any worker."""
+        """True if `here` is true on any worker."""
         if self.world == 1:
             return here
         flag = torch.tensor(float(here), device=self.device)
@@ -287,7 +288,7 @@ class Worker:
         return bool(flag)
 
     def _save(self, figures: dict[str, Any]) -> None:
-        """Report to Ray Train, with a checkpoint that is uploaded while learning goes on."""
+        """Report to Ray Train, with a checkpoint that is uploaded while training continues."""
         import ray.train
         from ray.train import Checkpoint, CheckpointUploadMode
 
@@ -301,6 +302,6 @@ class Worker:
 
 
 def _portions(batch: dict[str, Tensor], count: int) -> list[dict[str, Tensor]]:
-    """A batch in parts of equally many rows."""
+    """Split a batch into parts of equally many rows."""
     parts = {name: value.chunk(count) for name, value in batch.items()}
     return [{name: part[number] for name, part in parts.items()} for number in range(count)]

@@ -1,4 +1,4 @@
-"""What a run learns from, calibrates on and chooses by."""
+"""The rows that a run trains on, calibrates on and measures progress on."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ class Part:
 
     source: Source
     known: Rows
-    """To learn from, and where there are rows to choose by, to calibrate on."""
+    """Rows to train on and, if there are rows to measure progress on, to calibrate on."""
     chosen: Rows | None
-    """To measure progress on."""
+    """Rows to measure progress on."""
     fitted_N: np.ndarray
-    """bool: which of the known ones are to learn from."""
+    """bool: mask of the `known` rows to train on."""
 
     @cached_property
     def held_index(self) -> pa.Table:
-        """The rows to calibrate on but for their images."""
+        """The rows to calibrate on, without their images."""
         return self.known.index.filter(~self.fitted_N)
 
     @property
     def subjects(self) -> tuple[int, int]:
-        """How many are held out, and how many are not."""
+        """Number of subjects that are held out, and that are not."""
         keys = subject_keys(self.known.index)
         held, fitted = (len(keys.filter(mask).unique()) for mask in (~self.fitted_N, self.fitted_N))
         return held, fitted
@@ -58,12 +58,12 @@ class Part:
         return self.known.of(subject_keys(self.held_index))
 
     def first(self, count: int) -> pa.Table:
-        """Rows to learn from among the first `count`: ROW."""
+        """Rows to train on among the first `count`: ROW."""
         table = pa.concat_tables(self.known.good.limit(count).iter_batches(batch_format="pyarrow"))
         return table.filter(pc.invert(pc.is_in(subject_keys(table), value_set=subject_keys(self.held_index))))
 
     def groups(self) -> set[AgeGroup]:
-        """Where the rows to choose by have age groups instead of ages, all that the source knows; else none."""
+        """All age groups of the source if its rows to measure progress on have groups instead of ages; else none."""
         if self.chosen is None or not len(self.chosen) or self.chosen.index["age_low"].null_count:
             return set()
         return age_groups(self.known) | age_groups(self.chosen)
@@ -71,84 +71,84 @@ class Part:
 
 @dataclass(frozen=True)
 class Material:
-    """Labelled photographs, each in one of three places."""
+    """Labelled photographs, divided into rows to train on, to calibrate on and to measure progress on."""
 
     parts: list[Part]
     """The rows of each source."""
     fit: Dataset
-    """To learn from: ROW and `repeat`, the times that a row is shown in an epoch."""
+    """Rows to train on: ROW and `repeat`, the number of times that a row is shown in an epoch."""
     fitted: pa.Table
-    """The same but for the images."""
+    """The same rows, without the images."""
     groups: list[AgeGroup]
-    """That the rows to choose by are of, those with age groups instead of ages, from the youngest on."""
+    """Age groups of the rows to measure progress on that have a group instead of an age, youngest first."""
     oldest: float
-    """Last year of a group that has none."""
+    """Last year of open groups."""
     left_out: int
-    """Rows that cannot be used."""
+    """Number of rows that cannot be used."""
 
     @property
     def measured(self) -> list[tuple[Part, Rows]]:
-        """The parts that have rows to choose by, and these rows."""
+        """The parts that have rows to measure progress on, and these rows."""
         return [(part, part.chosen) for part in self.parts if part.chosen is not None]
 
     @cached_property
     def held(self) -> Dataset:
-        """To calibrate on: ROW."""
+        """Rows to calibrate on: ROW."""
         return _union([part.held() for part, _ in self.measured])
 
     @cached_property
     def held_index(self) -> pa.Table:
-        """The same but for the images, in another order."""
+        """The same rows, without the images and in another order."""
         return pa.concat_tables([part.held_index for part, _ in self.measured])
 
     @cached_property
     def choose(self) -> Dataset:
-        """To measure progress on: ROW."""
+        """Rows to measure progress on: ROW."""
         return _union([chosen.good for _, chosen in self.measured])
 
     @property
     def chosen(self) -> int:
-        """Rows to measure progress on."""
+        """Number of rows to measure progress on."""
         return sum(len(chosen) for _, chosen in self.measured)
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """First and last year of each fitted row, float32 [N]."""
+        """First and last possible age of each fitted row in years, float32 [N]."""
         return bounds(self.fitted, self.oldest)
 
     @property
     def ages_N(self) -> np.ndarray:
-        """Ages of the rows of the first epoch, float32, years; a group's are its middle."""
+        """Ages of the rows of the first epoch, float32, years; for a group, its middle."""
         return np.repeat(self.fitted["age"].to_numpy(), self.showings(0))
 
     @cached_property
     def captions(self) -> tuple[str, ...]:
-        """Captions of the rows to learn from, each once."""
+        """Captions of the rows to train on, each once."""
         return tuple(sorted(self.fitted["caption"].drop_null().unique().to_pylist()))
 
     @property
     def subjects(self) -> pa.Array:
-        """The keys of all who are learned from or calibrated on."""
+        """Keys of all subjects to train or calibrate on."""
         return pa.chunked_array([subject_keys(part.known.index) for part in self.parts]).unique()
 
     def first(self, count: int) -> pa.Table:
-        """Rows to learn from among the first `count` of each source: ROW."""
+        """Rows to train on among the first `count` of each source: ROW."""
         return pa.concat_tables([part.first(count) for part in self.parts])
 
     def showings(self, epoch: int) -> np.ndarray:
-        """How often each fitted row is shown in an epoch, int64 [N]."""
+        """Number of times that each fitted row is shown in an epoch, int64 [N]."""
         return showings(self.fitted["repeat"].to_numpy(), self.fitted["content"].to_numpy(), epoch)
 
     def rows_per_epoch(self, epochs: int) -> int:
-        """Rows of the shortest epoch: `repeat` may show a few more in one than in another."""
+        """Number of rows in the shortest epoch: with `repeat`, epochs may differ by a few rows."""
         return min(int(self.showings(epoch).sum()) for epoch in range(max(1, epochs)))
 
 
 def gather(recipe: Recipe, output: Location) -> Material:
-    """Read all rows of a recipe; those that cannot be used go to bad_rows.csv.
+    """Read all rows of a recipe; rows that cannot be used are written to bad_rows.csv.
 
     Raises:
-        UsageError: the data is not what training reads, or shows too few people.
+        UsageError: training cannot read the data, or it has too few subjects.
         JobError: too many rows are bad.
     """
     read = [_read(source, recipe) for source in recipe.data]
@@ -164,7 +164,7 @@ def gather(recipe: Recipe, output: Location) -> Material:
     fits = [_fit(part, parts) for part in parts]
     fitted = [fit(part.known.index) for part, fit in zip(parts, fits, strict=True)]
     for source, rows in zip(recipe.data, fitted, strict=True):
-        logger.info("%d faces of %s are learned from, %g times an epoch", len(rows), source.path, source.repeat)
+        logger.info("training on %d faces of %s, %g times per epoch", len(rows), source.path, source.repeat)
     task: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None, "num_cpus": TASK_CPUS}
     learned = [part.known.good.map_batches(fit, **task) for part, fit in zip(parts, fits, strict=True)]
     return Material(parts, _union(learned), pa.concat_tables(fitted), known, recipe.model.ages.oldest, left_out)
@@ -185,7 +185,7 @@ def _part(source: Source, known: Rows, chosen: Rows | None, recipe: Recipe) -> P
 
 
 def _union(datasets: list[Dataset]) -> Dataset:
-    """All rows. Their blocks alternate in the same order each time, as a resumed run requires."""
+    """The union of the datasets. Its blocks alternate in the same order each time, as a resumed run requires."""
     first, *others = datasets
     whole = first.union(*others) if others else first
     whole.context.execution_options.preserve_order = True
@@ -193,23 +193,23 @@ def _union(datasets: list[Dataset]) -> Dataset:
 
 
 def check_ranks(recipe: Recipe, rows: Rows, url: str) -> None:
-    """Stop where labels are none of the ranks that the recipe names: held inside the range, they would teach wrongly.
+    """Check that labels are ranks that the recipe names: others, clamped to the range, would be learned as wrong ranks.
 
     Raises:
-        UsageError: a label is no whole number, or not from youngest to oldest.
+        UsageError: a label is not a whole number, or not from youngest to oldest.
     """
     ages, label_N = recipe.model.ages, rows.index["age"].to_numpy()
     wrong_N = (label_N < ages.youngest) | (label_N > ages.oldest) | (label_N != np.rint(label_N))
     if ages.names is not None and wrong_N.any():
         raise UsageError(
-            f"{wrong_N.sum()} of {len(rows)} rows of {url} have labels that are none of the {len(ages.names)} ranks "
-            f"{ages.youngest} to {ages.oldest} which model.ages names (the first: {label_N[wrong_N][0]:g})"
+            f"{wrong_N.sum()} of {len(rows)} rows of {url} have labels outside the {len(ages.names)} ranks "
+            f"{ages.youngest} to {ages.oldest} that model.ages names (the first: {label_N[wrong_N][0]:g})"
         )
 
 
 def _fit(part: Part, parts: Iterable[Part]) -> ToFit:
-    """What a part must not learn from: what is held out of any part, and what the others choose by. Whether its own
-    splits share people is for its protocol to say."""
+    """The transform that selects a part's rows to train on. It excludes the rows held out of any part and those that
+    other parts measure progress on. A part's own splits may share people; that is up to its protocol."""
     kept = [other.held_index for other in parts]
     kept += [other.chosen.index for other in parts if other is not part and other.chosen is not None]
     kept_back = pa.concat_tables([index.select(KEPT) for index in kept])

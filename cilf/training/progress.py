@@ -1,4 +1,4 @@
-"""Lines about a run under way, from the worker that trains to the terminal of who waits for it."""
+"""Progress lines of a running job, sent from the training worker to the terminal that waits for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class Board:
-    """An actor that keeps what the first worker says. It is one of its own, as that worker may die."""
+    """An actor that stores the first worker's progress lines. It is a separate actor, because that worker may die."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -33,33 +33,33 @@ class Board:
 
 
 class Teller:
-    """What the first worker says of its steps; rates and time left are those since it has started.
+    """Reports the first worker's progress; rates and time left are measured since its start.
 
     Args:
-        say: takes a line.
-        step: of the optimiser, that it goes on from.
-        steps: per epoch.
-        epochs: in all.
-        unit: of errors, years or ranks.
+        say: called with each line.
+        step: optimiser step that the worker resumes from.
+        steps: steps per epoch.
+        epochs: total number of epochs.
+        unit: unit of errors, years or ranks.
     """
 
     def __init__(self, say: Callable[[str], Any], step: int, steps: int, epochs: int, unit: str) -> None:
         self._say, self._first, self._steps, self._epochs, self._unit = say, step, steps, epochs, unit
         self._began = self._said = time.monotonic()
         if step:
-            say(f"goes on from step {step} of {steps * epochs}")
+            say(f"resuming from step {step} of {steps * epochs}")
 
     def step(self, step: int, loss: float, faces_per_s: float) -> None:
-        """A step in the middle of an epoch, which is told every 30 s."""
+        """Report a step within an epoch, at most every 30 s."""
         if time.monotonic() - self._said >= _EVERY_S:
             done, within = divmod(step, self._steps)
             self._tell(f"epoch {done + 1} of {self._epochs}, step {within} of {self._steps}", step, loss, faces_per_s)
 
     def epoch(self, step: int, loss: float, faces_per_s: float, figures: Mapping[str, float]) -> None:
-        """The end of an epoch; `figures` as cilf.training.choosing has them."""
+        """Report the end of an epoch; `figures` as from cilf.training.choosing."""
         where = f"epoch {step // self._steps} of {self._epochs}"
         said = f", MAE {figures['mae']:.2f} {self._unit}" if "mae" in figures else ""
-        said += f", {figures['accuracy']:.1f} % of groups right" if "accuracy" in figures else ""
+        said += f", {figures['accuracy']:.1f} % of groups correct" if "accuracy" in figures else ""
         self._tell(where, step, loss, faces_per_s, said)
 
     def _tell(self, where: str, step: int, loss: float, faces_per_s: float, error: str = "") -> None:
@@ -70,9 +70,9 @@ class Teller:
 
 
 def watched(call: Callable[[], Result], board: Any) -> Result:
-    """What `call` returns or raises. It runs in a thread while this one shows what comes to the board.
+    """Run `call` in a thread, log the board's new lines meanwhile, and return or raise what `call` does.
 
-    In the main thread Ray Train would handle SIGINT itself, and end this process with exit code 1 and without a word.
+    In the main thread Ray Train would handle SIGINT itself, and end this process with exit code 1 and no message.
     """
     outcome: dict[str, Any] = {}
 
@@ -94,7 +94,7 @@ def watched(call: Callable[[], Result], board: Any) -> Result:
 
 
 def _show(board: Any, shown: int) -> int:
-    """Show what is new; how many lines. A board that died with its node is not worth ending a run for."""
+    """Log new lines and return their number. A board that died with its node must not end the run."""
     import ray
 
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Labelled rows as they were found, whatever file they come from, before anybody has looked at an image."""
+"""Labelled rows as read from any kind of file, before their images are checked."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from cilf.storage import Location
 
 YEARS = ("age", "age_low", "age_high", "age_std")
 LABELS = ("id", "subject", "split", *YEARS, *BOX_COLUMNS)
-"""Names that labels may have, in columns or in JSON."""
+"""Names of labels, as columns or in JSON."""
 PEOPLE = ("gender", "sex", "race")
-"""Names of what captions tell beside the age; what is called otherwise is left alone."""
+"""Names of the labels that captions use besides the age; other names are ignored."""
 PLACES = ("uri", "path")
-"""Columns that say where an image is; the first that has something counts."""
+"""Columns that locate an image; the first one with a value is used."""
 
 RAW = pa.schema(
     [
@@ -39,18 +39,18 @@ RAW = pa.schema(
         ("wrong", pa.string()),
     ]
 )
-"""`uri` is absolute. `wrong` says why nothing can be learned from a row of which that is known already."""
+"""`uri` is absolute. `wrong` is the reason why a row cannot be used, if it is known already."""
 
 Row = Mapping[str, Any]
 NOTHING: Row = MappingProxyType({})
-"""Labels that folders tell where their names tell none."""
+"""Labels from folders whose names contain none."""
 
 
 def folder_labels(file: Location, source: str) -> Row:
     """The labels in the names of the folders between a source's path and one of its files, such as `subject=007`.
 
     Raises:
-        UsageError: one stands twice, or is written in upper case.
+        UsageError: a label occurs twice, or is written in upper case.
     """
     found = partition(file.path, source)
     check_names((name for name, _ in found), LABELS, file.url)
@@ -58,12 +58,12 @@ def folder_labels(file: Location, source: str) -> Row:
 
 
 def raw_table(rows: Iterable[Row], file: Location) -> pa.Table:
-    """Rows of a file by the names of their labels -> RAW. What `uri` or `path` names is relative to the file."""
+    """Rows of a file, keyed by label names -> RAW. Values of `uri` and `path` are relative to the file."""
     return pa.Table.from_pylist([_raw(row, file.parent) for row in rows], RAW)
 
 
 def wanted(row: Row, split: str | None) -> bool:
-    """Whether a row is of a split; None takes every row."""
+    """True if a row belongs to a split; with None, always."""
     return split is None or identifier(row.get("split")) == split
 
 
@@ -82,12 +82,12 @@ def _raw(row: Row, folder: Location) -> dict[str, Any]:
 
 
 def _first(row: Row, *names: str) -> str | None:
-    """What stands under the first of the names that has something."""
+    """The value of the first of the names that has one."""
     return next(filter(None, (identifier(row.get(name)) for name in names)), None)
 
 
 def _place(row: Row, folder: Location) -> tuple[str | None, str | None]:
-    """The URI of a row's image, and what is wrong with it."""
+    """The URI of a row's image, and the error if it is not valid."""
     given = _first(row, *PLACES)
     if given is None:
         return None, None

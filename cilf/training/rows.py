@@ -1,13 +1,13 @@
-"""One Ray dataset of labelled photographs that can be learned from, and a list of the rest.
+"""Reads labelled photographs into one Ray dataset of usable rows, and a list of the unusable ones.
 
-Where they come from is in cilf.training.sources. The labels are `age` (years), `split`, and where known `subject` and
-`id`. A row without an age may have a group, `age_low` and `age_high` (years, both included; no `age_high`: and older).
-CILF-CIAE learns it by the probability inside the group, other systems as the group's middle. No loss knows the
+cilf.training.sources finds and reads the files. The labels are `age` (years), `split`, and if known `subject` and `id`.
+A row without an age may have a group, `age_low` and `age_high` (years, both included; without `age_high`: and older).
+CILF-CIAE learns from the probability inside the group, other systems from the group's middle. No loss uses the
 annotators' `age_std`, which is for evaluation.
 
-A row with a `box` (left, top, right, bottom in the upright image, pixels; also as four columns of these names) is of
-the face there, which is cut out once, as labelling would. Without one, the whole image is the face, or with `find` in
-the recipe the face nearest its middle.
+A row with a `box` (left, top, right, bottom in the upright image, pixels; also as four columns of these names) refers
+to the face in it, which is cropped once, as in labelling. Without a box, the whole image is the face, or with `find` in
+the recipe the face nearest to its middle.
 """
 
 from __future__ import annotations
@@ -36,46 +36,46 @@ _INDEX = pa.schema([field for field in ROW if field.name not in ("image", "body"
 _ALONE = "\0row "
 
 KEPT = ["subject", "content"]
-"""Columns by which rows are kept back from learning."""
+"""Columns by which rows are excluded from training."""
 
 MAX_BAD_SHARE = 0.05
-"""More bad rows than this are no accident: the wrong column, a broken copy, a store that fails."""
+"""A larger share of bad rows has a common cause: the wrong column, a broken copy, a store that fails."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What can be learned from, in Ray's object store, and what cannot."""
+    """The usable rows, in Ray's object store, and the unusable ones."""
 
     good: Dataset
-    """ROW; made anew, each time, of what has been looked at and is in the object store once."""
+    """ROW; selected each time from the checked rows, which are in the object store once."""
     bad: list[dict[str, str]]
     """id and reason of each row left out."""
     index: pa.Table
-    """The good rows but for their images, in their order."""
+    """The good rows without their images, in the same order."""
 
     def __len__(self) -> int:
         return len(self.index)
 
     def of(self, keys: pa.Array) -> Dataset:
-        """The good rows of some subjects, by their `subject_keys`."""
+        """The good rows of the subjects with the given `subject_keys`."""
         task: dict[str, Any] = {"batch_format": "pyarrow", "num_cpus": TASK_CPUS}
         return self.good.map_batches(partial(_having, keys=keys.unique()), **task)
 
 
 def read_rows(source: Source, split: str | None, model: Model) -> Rows:
-    """All rows of a split, each looked at once: its age is plausible and its image decodes to the end.
+    """Read all rows of a split and check each once: its age must be plausible and its image must decode completely.
 
     Args:
-        source: where they are and how they are read.
-        split: `fit` or `choose` of the source. None: every row.
-        model: what is to learn from them.
+        source: the location of the rows, and how they are read.
+        split: `fit` or `choose` of the source; None for every row.
+        model: the model to be trained.
 
     Raises:
-        UsageError: no such data, no column for image or age, or no rows of that split.
-        JobError: the data could not be read to its end.
+        UsageError: the data does not exist, has no column for image or age, or no rows of that split.
+        JobError: the data could not be read completely.
     """
     found = open_source(source.path, split).dataset()
-    found.context.execution_options.preserve_order = True  # what is held out goes by the order
+    found.context.execution_options.preserve_order = True  # the held-out rows depend on the order
     task: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None, "num_cpus": TASK_CPUS}
     try:
         examined = found.map_batches(
@@ -95,15 +95,15 @@ def read_rows(source: Source, split: str | None, model: Model) -> Rows:
 
 
 def no_rows(url: str, split: str | None) -> UsageError:
-    """The error to raise where there is nothing to learn from."""
+    """The error to raise if there are no rows to train on."""
     return UsageError(f"{url} has no rows" + (f" with split = {split!r}" if split else ""))
 
 
 def check_share(rows: Rows, url: str) -> None:
-    """Stop where too many rows are bad, photographs that show no face left aside.
+    """Check that not too many rows are bad; photographs without a face do not count.
 
     Raises:
-        JobError: more than MAX_BAD_SHARE of them, or no face is found in any.
+        JobError: more than MAX_BAD_SHARE of the rows are bad, or no face is found in any photograph.
     """
     total = len(rows) + len(rows.bad)
     bad = [row for row in rows.bad if row["reason"] != NO_FACE]
@@ -112,30 +112,31 @@ def check_share(rows: Rows, url: str) -> None:
     if len(bad) > MAX_BAD_SHARE * total:
         first = bad[0]
         raise JobError(
-            f"{len(bad)} of {total} rows of {url} cannot be learned from, more than {MAX_BAD_SHARE:.0%} "
-            f"(the first: {first['id']}: {first['reason']}; all are in bad_rows.csv)"
+            f"{len(bad)} of {total} rows of {url} cannot be used for training, more than {MAX_BAD_SHARE:.0%} "
+            f"(the first: {first['id']}: {first['reason']}; all are listed in bad_rows.csv)"
         )
 
 
 def age_groups(rows: Rows) -> set[AgeGroup]:
-    """The groups of the rows that have one instead of an age."""
+    """The age groups of the rows that have a group instead of an age."""
     return set(filter(None, (group_of_row(*pair) for pair in distinct_bounds(rows.index))))
 
 
 def subject_keys(index: pa.Table) -> pa.Array:
-    """Who is on each row: its subject, or where that is unknown the row itself, taken for another person, whose key is
-    no subject's."""
+    """The key of each row's person: its subject or, if that is unknown, a key of the row's own that no subject has, as
+    if it showed another person."""
     alone = pc.binary_join_element_wise(_ALONE, index["id"], "")
     return pc.coalesce(index["subject"], alone).combine_chunks()
 
 
 def subject_numbers(rows: pa.Table, subjects: pa.Array) -> np.ndarray:
-    """The place of each row's key among `subjects`, int64 [N]."""
+    """The position of each row's key in `subjects`, int64 [N]."""
     return pc.index_in(subject_keys(rows), value_set=subjects).to_numpy().astype(np.int64)
 
 
 def fitted_rows(index: pa.Table, held_out: float, seed: int) -> np.ndarray:
-    """Which rows to fit on, bool [N]; the others' subjects are all their own, the same for the same seed."""
+    """Mask of the rows to train on, bool [N]. The other rows share no subject with these; the same seed draws the same
+    rows."""
     keys = subject_keys(index)
     subjects = keys.unique()
     order = np.random.default_rng(seed).permutation(len(subjects))
@@ -145,13 +146,14 @@ def fitted_rows(index: pa.Table, held_out: float, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ToFit:
-    """ROW, whole or but for its images -> the rows to learn from, with `repeat`. Runs in tasks without torch."""
+    """Transform from ROW, with or without images, to the rows to train on, with `repeat`. Runs in tasks without
+    torch."""
 
     repeat: float
     held: pa.Array
     """The `subject_keys` that are held out of the same source."""
     kept: pa.Table
-    """`subject` and `content` that are kept back elsewhere."""
+    """`subject` and `content` of rows to exclude, from all sources."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         known = [pc.is_in(table[name], value_set=self.kept[name].unique().drop_null()) for name in KEPT]

@@ -1,4 +1,4 @@
-"""The folder of a training run: what was asked for, on what, and how it went."""
+"""The folder of a training run: its recipe, environment, metrics and bad rows."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ RECIPE_FILE, ENVIRONMENT_FILE, METRICS_FILE, BAD_ROWS_FILE = (
     "bad_rows.csv",
 )
 BadRows = Sequence[Mapping[str, str]]
-"""`id` and `reason` of each."""
+"""`id` and `reason` of each bad row."""
 
 _MAY_CHANGE = {"workers", "checkpoint_steps", "keep_checkpoints", "max_failures", "summary", "licence"}
-"""What a run may go on with under another value."""
+"""Fields of the recipe that may change when a run is resumed."""
 
 
 def prepare(recipe: Recipe, output: Location) -> None:
-    """Make sure that the folder can be written and holds no run of another recipe; note recipe and environment.
+    """Check that the folder can be written and holds no run of another recipe; write recipe and environment.
 
     Raises:
-        UsageError: it cannot, or it does.
+        UsageError: it cannot be written, or holds such a run or other files.
     """
     check_is_ours(output)
     check_recipe(recipe, output)
@@ -51,10 +51,10 @@ def prepare(recipe: Recipe, output: Location) -> None:
 
 
 def check_is_ours(output: Location) -> None:
-    """Make sure that nothing of anybody else's is in the way.
+    """Check that the output folder holds nothing but a training run.
 
     Raises:
-        UsageError: OUTPUT is a file, or a folder with something in it that is no training run.
+        UsageError: OUTPUT is a file, or a folder with contents that are not a training run.
     """
     try:
         if output.fs.isfile(output.path):
@@ -70,13 +70,13 @@ def check_is_ours(output: Location) -> None:
     shown = sorted(name for name in there if not name.startswith("."))
     if shown and not there.issuperset((RECIPE_FILE, ENVIRONMENT_FILE)):
         raise UsageError(
-            f"OUTPUT {output.url} holds something else than a training run ({', '.join(shown[:3])} ...): name a new "
+            f"OUTPUT {output.url} holds something other than a training run ({', '.join(shown[:3])} ...): name a new "
             "folder, so that nothing there is overwritten"
         )
 
 
 def check_recipe(recipe: Recipe, output: Location) -> None:
-    """Make sure that the folder holds no run of another recipe.
+    """Check that the folder holds no run of another recipe.
 
     Raises:
         UsageError: it does.
@@ -89,17 +89,17 @@ def check_recipe(recipe: Recipe, output: Location) -> None:
     other = sorted(k for k in ours if k not in _MAY_CHANGE and ours[k] != theirs.get(k))
     if other:
         raise UsageError(
-            f"{output.url} holds a run of another recipe (other: {', '.join(other)}); name another folder, or "
-            "delete this one to start anew"
+            f"{output.url} holds a run of another recipe (different: {', '.join(other)}); name another folder, or "
+            "delete this one to start again"
         )
 
 
 def write_bad_rows(output: Location, sources: Iterable[tuple[BadRows, BadRows]]) -> int:
-    """The rows that nothing is learned from, with reasons; how many there are.
+    """Write the rows that cannot be used, with reasons, to bad_rows.csv; return their number.
 
     Args:
-        sources: rows to fit to and to choose by of each. What a tar does not tell the split of is among both, and
-            counts once.
+        sources: bad rows of the `fit` and of the `choose` split of each source. A row of a tar whose split is unknown
+            is in both, and counts once.
     """
     counts = [[Counter((row["id"], row["reason"]) for row in rows) for rows in pair] for pair in sources]
     rows = [row for fit, choose in counts for row in (fit | choose).elements()]
@@ -112,17 +112,19 @@ def write_bad_rows(output: Location, sources: Iterable[tuple[BadRows, BadRows]])
 
 
 class RunFolder:
-    """The measurements of a run, kept by its first worker: metrics.jsonl, TensorBoard events, curves.png.
+    """The metrics of a run, written by its first worker: metrics.jsonl, TensorBoard events, curves.png.
 
-    A line of metrics.jsonl is a step (`step`, `loss` and its parts) or an epoch (`epoch`, `mae`, of age groups
+    A line of metrics.jsonl is a step (`step`, `loss` and its parts) or an epoch (`epoch`, `mae`, for age groups
     `accuracy`, `images_per_s` …).
     """
 
     def __init__(self, url: str, step: int, unit: str) -> None:
-        """Take up what an earlier attempt has noted up to a step, and forget what it did after.
+        """Load the metrics of an earlier attempt up to `step`, and discard later ones.
 
         Args:
-            unit: of errors, years or ranks.
+            url: URL of the run folder.
+            step: optimiser step that the run resumes from, or 0.
+            unit: unit of errors, years or ranks.
         """
         from torch.utils.tensorboard import SummaryWriter
 
@@ -137,7 +139,7 @@ class RunFolder:
         self.board = SummaryWriter(str(self.events), purge_step=step)
 
     def log(self, line: dict[str, Any]) -> None:
-        """Note a step or an epoch."""
+        """Record a step or an epoch."""
         self.lines.append(line)
         kind = "epoch" if "epoch" in line else "step"
         for name, value in line.items():
@@ -145,7 +147,7 @@ class RunFolder:
                 self.board.add_scalar(f"{kind}/{name}", value, line["step"])
 
     def publish(self) -> None:
-        """Put everything where others can see it."""
+        """Write all files to the output folder."""
         self.board.flush()
         write(self.output / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
         write(self.output / "curves.png", curves(self.lines, self.unit))
@@ -155,7 +157,7 @@ class RunFolder:
 
 
 def curves(lines: list[dict[str, Any]], unit: str) -> bytes:
-    """Loss by step, error and speed by epoch, as PNG."""
+    """Plot loss by step, and error and speed by epoch, as PNG."""
     steps = [line for line in lines if "loss" in line]
     epochs = [line for line in lines if "epoch" in line]
     with mpl.rc_context({"text.parse_math": False}):  # a rank's name may hold dollar signs
@@ -179,14 +181,14 @@ def _drawn(steps: list[dict[str, Any]], epochs: list[dict[str, Any]], unit: str)
         groups = middle.twinx()
         groups.plot(at, [row.get("accuracy", math.nan) for row in epochs], color="tab:purple", marker="s")
         groups.set(ylim=(0, 100))
-        groups.set_ylabel("% of age groups right", color="tab:purple")
-    middle.set(title="Mean absolute error, rows to choose by", xlabel="epoch", ylabel=unit, ylim=(0, None))
+        groups.set_ylabel("% of age groups correct", color="tab:purple")
+    middle.set(title="Mean absolute error, rows of the choose split", xlabel="epoch", ylabel=unit, ylim=(0, None))
     right.plot(at, [row["images_per_s"] for row in epochs], color="tab:blue", marker="o", label="images/s")
     right.set(title="Speed", xlabel="epoch", ylabel="images/s", ylim=(0, None))
     waiting = right.twinx()
     waiting.plot(at, [100 * row["waiting_for_data"] for row in epochs], color="tab:orange", marker="s")
     waiting.set(ylim=(0, 100))
-    waiting.set_ylabel("% of the time waiting for rows", color="tab:orange")
+    waiting.set_ylabel("% of time waiting for rows", color="tab:orange")
     for axes in (left, middle):
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)

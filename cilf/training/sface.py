@@ -1,4 +1,4 @@
-"""SFace's weights, from the block-quantised ONNX file of OpenCV's model zoo."""
+"""Loads SFace's weights from the block-quantised ONNX file of OpenCV's model zoo."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cilf.models.clip import WeightsError
 from cilf.models.sface import SFace
 
 _EPSILON = 1e-3
-"""Epsilon of the batch norms after convolutions."""
+"""Epsilon of the batch norms that follow the convolutions."""
 
 
 def load_sface(path: Path) -> SFace:
     """The network in eval mode, float32 on the CPU, with the weights of `face_recognition_sface_2021dec_int8bq.onnx`.
 
     Raises:
-        WeightsError: no such file, not an ONNX file, or weights of another network.
+        WeightsError: the file does not exist, is not an ONNX file, or holds the weights of another network.
     """
     network = SFace()
     try:
@@ -34,10 +34,10 @@ def load_sface(path: Path) -> SFace:
 
 
 def read_onnx(path: Path) -> dict[str, Tensor]:
-    """The tensors of an ONNX file by name; those that it keeps in blocks of integers, as the numbers they stand for.
+    """The tensors of an ONNX file by name; tensors stored as blocks of integers are dequantised.
 
     Raises:
-        WeightsError: no such file, or not an ONNX file.
+        WeightsError: the file does not exist, or is not an ONNX file.
     """
     try:
         model = onnx.load(path)
@@ -60,7 +60,7 @@ def _block(node: onnx.NodeProto) -> int:
 
 
 def _dequantised(parts: list[Tensor], block: int) -> Tensor:
-    """Integers of which each block along the last axis has a scale and a zero of its own (ONNX's DequantizeLinear)."""
+    """Dequantise integers; each block along the last axis has its own scale and zero (ONNX's DequantizeLinear)."""
     whole, scale, zero = (part.float() for part in parts)
     scales, zeros = (each.repeat_interleave(block, dim=-1)[..., : whole.shape[-1]] for each in (scale, zero))
     return (whole - zeros) * scales
@@ -71,7 +71,7 @@ def _names() -> list[str]:
 
 
 def _layer(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """A convolution together with the batch norm after it, and its PReLU."""
+    """The weights of a convolution with the batch norm after it folded in, and of its PReLU."""
     gamma, beta, mean, variance = (
         tensors[f"{name}_batchnorm_{part}"] for part in ("gamma", "beta", "moving_mean", "moving_var")
     )

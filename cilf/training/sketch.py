@@ -1,7 +1,7 @@
-"""A model's memory of what it has learned from: a few hashes, by which a later run knows those faces again.
+"""A sketch of the faces that a model was trained on: a few hashes, by which a later run can recognise those faces.
 
-Of all faces those with the smallest hashes are noted. Whoever holds out faces at random that a model has learned from
-meets some of these, whatever the files are called by now; a handful of such faces may go unnoticed.
+The sketch holds the smallest hashes of all faces. If a run holds out faces at random that the model was trained on,
+some of them are in the sketch, even if the files have been renamed; a handful of such faces may go undetected.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ def sketch(contents: pa.ChunkedArray, earlier: Iterable[str] = ()) -> list[str]:
 
     Args:
         contents: int64, cilf.training.examine.ROW's `content`.
-        earlier: sketches of what has been learned before that.
+        earlier: hashes from the sketch of earlier training.
     """
     return sorted({*_hashes(contents), *earlier})[:SIZE]
 
 
 def met(noted: Iterable[str], contents: pa.ChunkedArray) -> int:
-    """How many faces are among those noted."""
+    """Number of faces that are in the sketch `noted`."""
     return len(set(noted) & _hashes(contents))
 
 

@@ -1,10 +1,10 @@
-"""Labelled photographs, wherever they lie -> RAW rows in one Ray dataset, in the order of the files.
+"""Reads labelled photographs from any supported files -> RAW rows in one Ray dataset, in the order of the files.
 
 Parquet       a column `image` (encoded bytes, or a struct that holds them), `uri` or `path`
 CSV, JSONL    a column `uri` or `path`
-WebDataset    tars of `<key>.jpg` (or another kind of image) beside `<key>.json` with the labels
+WebDataset    tars of `<key>.jpg` (or another kind of image) with `<key>.json`, which holds the labels
 
-Folders below that place whose names are labels, such as `subject=007`, give them to the rows that lack them.
+Subfolders whose names are labels, such as `subject=007`, provide these labels for rows that lack them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KINDS = {
 }
 _BLOCK_ROWS = 128
 TASK_CPUS = 0.5
-"""CPUs of a task that reads or decodes: it waits for the store, or shares a core with a training worker."""
+"""CPUs requested by a task that reads or decodes: it waits for the store, or shares a core with a training worker."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class Source:
     kind: str
     files: list[Location]
     split: str | None
-    """Rows of this split alone; None: every row."""
+    """The split to read; None for every row."""
     groups: list[int]
-    """Row groups of each Parquet file."""
+    """Number of row groups of each Parquet file."""
     unread: list[str]
-    """What else is there."""
+    """Descriptions of files of other kinds, which are not read."""
 
     def dataset(self) -> Dataset:
-        """RAW; read where Ray has room."""
+        """The rows as a Ray dataset: RAW; read by Ray tasks, lists in this process."""
         import ray.data
 
-        if self.kind in ("CSV", "JSON lines"):  # no images in them: they are read here
+        if self.kind in ("CSV", "JSON lines"):  # hold no images, so they are read in this process
             tables = [table for file in self.files for table in _tables(self._listed(file), file)]
             return ray.data.from_arrow(tables)
         parts = [{"file": file.url, "group": group} for file, group in self._parts()]
@@ -70,7 +70,7 @@ class Source:
         return rows.repartition(target_num_rows_per_block=_BLOCK_ROWS)
 
     def labels(self) -> Iterator[Row] | None:
-        """The rows without images, one by one, read here; None where that takes to read all images too."""
+        """The rows without images, one by one, read in this process; None if that required reading all images too."""
         if self.kind in ("CSV", "JSON lines"):
             return (row for file in self.files for row in self._listed(file))
         if self.kind == "tar" and self.files[0].scheme != "file":
@@ -94,16 +94,16 @@ class Source:
 
 
 def open_source(url: str, split: str | None) -> Source:
-    """Find the files, and look at their columns.
+    """Find the files, and check their columns.
 
     Raises:
-        UsageError: no such data, or no column for image, age or split.
+        UsageError: the data does not exist, or has no column for image, age or split.
     """
     source = locate(url)
     try:
         found = data_files(source)
     except FileNotFoundError as error:
-        raise UsageError(f"there are no labelled photographs at {url}") from error
+        raise UsageError(f"found no labelled photographs at {url}: the path does not exist") from error
     except UsageError:
         raise
     except Exception as error:
@@ -111,14 +111,14 @@ def open_source(url: str, split: str | None) -> Source:
     by_kind = {kind: [f for f in found if f.path.lower().endswith(ends)] for kind, ends in _KINDS.items()}
     there = {kind: files for kind, files in by_kind.items() if files}
     if not there:
-        raise UsageError(f"{url} holds neither Parquet, CSV, JSON lines nor tar files")
+        raise UsageError(f"{url} holds no Parquet, CSV, JSON lines or tar files")
     kind, *others = there
     unread = [f"{len(there[other])} {other} files" for other in others]
     return Source(url, kind, there[kind], split, _checked(kind, there[kind], split, source.path), unread)
 
 
 def _checked(kind: str, files: list[Location], split: str | None, source: str) -> list[int]:
-    """The row groups of each file, where there are such."""
+    """Check the files' columns; return the number of row groups of each Parquet file, for other kinds nothing."""
     given = [folder_labels(file, source) for file in files]
     with ThreadPoolExecutor() as pool:
         if kind == "CSV":
@@ -128,7 +128,7 @@ def _checked(kind: str, files: list[Location], split: str | None, source: str) -
 
 
 def _read(parts: pa.Table, kind: str, split: str | None, source: str) -> Iterator[pa.Table]:
-    """What stands in a part of a file, in a task."""
+    """Read parts of files, in a Ray task."""
     for part in parts.to_pylist():
         file = locate(part["file"])
         yield from _tables(_packed(file, part["group"], kind, split, source, with_images=True), file)
@@ -142,7 +142,7 @@ def _packed(file: Location, group: int, kind: str, split: str | None, source: st
 
 
 def _tables(rows: Iterable[Row], file: Location) -> Iterator[pa.Table]:
-    """RAW of some rows each; of none, one without rows."""
+    """Tables of RAW with up to _BLOCK_ROWS rows each; at least one, which is empty if there are no rows."""
     left = iter(rows)
     first: list[Any] = list(islice(left, _BLOCK_ROWS))
     yield raw_table(first, file)

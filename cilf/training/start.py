@@ -1,4 +1,4 @@
-"""The model that a training run goes on from."""
+"""The model that a training run continues from."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cilf.training.sketch import met, sketch
 
 Weights = dict[str, Tensor]
 SEEN = "learned_from"
-"""Key in a card's `training` for the sketch of all that a model has learned from."""
+"""Key in a card's `training` for the sketch of all rows that a model was trained on."""
 
 
 def start_weights(recipe: Recipe) -> Weights | None:
-    """The weights that the recipe starts from, float32 on the CPU; None where it starts from nothing of ours.
+    """The weights that the recipe starts from, float32 on the CPU; None if the recipe has no `start`.
 
     Raises:
-        UsageError: no such model, one that is built otherwise, or one that has learned from rows that this run would
+        UsageError: the model does not exist, is built differently, or was trained on rows that this run would
             calibrate on.
         ModelFolderError: the folder holds no model.
     """
@@ -38,40 +38,40 @@ def start_weights(recipe: Recipe) -> Weights | None:
     weights = dict(model.state_dict())
     try:
         if card.model.ages != recipe.model.ages or card.model.prompts != recipe.model.prompts:
-            raise RuntimeError("other ages or prompts")
+            raise RuntimeError("its ages or prompts are different")
         build_network(recipe.model, deployed=True, load_weights=False).load_state_dict(weights)
     except RuntimeError as error:
         problem = " ".join(str(error).split())[:1000]
-        raise UsageError(f"start: {recipe.start} is not built as this recipe's `model` says: {problem}") from error
+        raise UsageError(f"start: {recipe.start} does not fit this recipe's `model`: {problem}") from error
     return weights
 
 
 @torch.no_grad()
 def mix(model: Network, start: Weights, share: float) -> None:
-    """Put back a share of the start's weights and batch statistics, in place."""
+    """Interpolate the model's weights and batch statistics towards the start's by `share`, in place."""
     for name, value in model.state_dict().items():
         if value.is_floating_point():
             value.lerp_(start[name].to(value), share)
 
 
 def learned_from(recipe: Recipe, contents: pa.ChunkedArray) -> list[str]:
-    """The sketch of what a run and all before it have learned from."""
+    """The sketch of the rows that this run and all earlier ones have trained on."""
     return sketch(contents, _seen(recipe))
 
 
 def check_unseen(recipe: Recipe, contents: pa.ChunkedArray) -> None:
-    """Rows held out stay held out: an interval calibrated on rows learned from would be too narrow.
+    """Check that the start was not trained on the held-out rows: an interval calibrated on them would be too narrow.
 
     Args:
-        contents: int64, of the rows that are held out.
+        contents: int64, the `content` of the held-out rows.
 
     Raises:
-        UsageError: the start has learned from some of them.
+        UsageError: the start was trained on some of them.
     """
     if found := met(_seen(recipe), contents):
         raise UsageError(
-            f"start: {recipe.start} has learned from rows that this run would calibrate on (at least {found} of "
-            f"{len(contents)}): name the data as that model's recipe has it, with its seed and held_out, or other data"
+            f"start: {recipe.start} was trained on rows that this run would calibrate on (at least {found} of "
+            f"{len(contents)}): use the data, seed and held_out of that model's recipe, or other data"
         )
 
 
@@ -80,7 +80,7 @@ def _seen(recipe: Recipe) -> list[str]:
 
 
 def _check_draw(recipe: Recipe, card: Card) -> None:
-    """What `check_unseen` finds, already before any row is read, where the data is named as it was."""
+    """Find the same errors as `check_unseen` before any row is read, for data with the same path as in the start."""
     earlier = card.training.get("recipe", {})
     before = {(_place(source["path"]), source["fit"]) for source in entries(earlier.get("data", []))}
     if not before & {(_place(source.path), source.fit) for source in recipe.data if source.choose is not None}:
@@ -88,13 +88,13 @@ def _check_draw(recipe: Recipe, card: Card) -> None:
     for name in ("seed", "held_out"):
         if earlier[name] != getattr(recipe, name):
             raise UsageError(
-                f"start: {recipe.start} has learned from rows that this run would calibrate on; "
-                f"its {name} is {earlier[name]}, so let this recipe's be, too"
+                f"start: {recipe.start} was trained on rows that this run would calibrate on; "
+                f"its {name} is {earlier[name]}: set the same in this recipe"
             )
 
 
 def _place(url: str) -> str:
-    """Where data is, however it is written: without links, `..` and slashes at the end."""
+    """The normalised location of data: without links, `..` and trailing slashes."""
     place = locate(url)
     return (
         os.path.realpath(place.path) if place.scheme == "file" else f"{place.scheme}://{os.path.normpath(place.path)}"

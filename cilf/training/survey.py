@@ -1,4 +1,4 @@
-"""What can be told of a recipe's data before Ray starts: that it is there, has the columns, and shows enough people."""
+"""Checks of a recipe's data before Ray starts: that it exists, has the columns, and has enough people."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ logger = logging.getLogger(__name__)
 
 
 def survey(recipe: Recipe) -> None:
-    """Look at the data of a recipe as far as that takes no image; of tars in a store nothing is read.
+    """Check the data of a recipe as far as possible without images; tars in a remote store are not read.
 
     Raises:
-        UsageError: it is not there, is not what training reads, or shows too few people to calibrate on.
+        UsageError: the data does not exist, training cannot read it, or it has too few people to calibrate on.
     """
     found = [open_source(source.path, source.fit) for source in recipe.data]
     chosen = [open_source(source.path, source.choose) for source in recipe.data if source.choose is not None]
     for source in (*found, *chosen):
         _check_rows(source)
     for source in {source.url: source for source in found if source.unread}.values():
-        read = f"{len(source.files)} {source.kind} files, which are read"
-        logger.warning("%s holds %s, and %s, which are not", source.url, read, " and ".join(source.unread))
+        read = f"{len(source.files)} {source.kind} files"
+        logger.warning("%s: reading %s, and ignoring %s", source.url, read, " and ".join(source.unread))
     _check_people(
         [there for there, source in zip(found, recipe.data, strict=True) if source.choose is not None], recipe
     )
@@ -41,7 +41,7 @@ def _check_rows(source: Source) -> None:
 
 
 def _check_people(sources: Iterable[Source], recipe: Recipe) -> None:
-    """Stop where all sources together hold out too few; where one tells nothing of its people yet, nothing is known."""
+    """Check that all sources together hold out enough people; skipped if the people of a source are not yet known."""
     held, fitted = 0, 0
     for source in sources:
         rows = source.labels()
@@ -54,7 +54,7 @@ def _check_people(sources: Iterable[Source], recipe: Recipe) -> None:
             bad += "wrong" in row or (years(row.get("age")) is None and years(row.get("age_low")) is None)
             if held + round(len(people) * recipe.held_out) >= LEAST_HELD_OUT:
                 return
-        if bad > MAX_BAD_SHARE * count:  # reading them all tells more
+        if bad > MAX_BAD_SHARE * count:  # reading all rows gives a better message
             return
         held += round(len(people) * recipe.held_out)
         fitted += len(people) - round(len(people) * recipe.held_out)
@@ -62,7 +62,7 @@ def _check_people(sources: Iterable[Source], recipe: Recipe) -> None:
 
 
 def _who(row: Row, number: int) -> str | int:
-    """As cilf.training.rows.subject_keys has it, but that a row with nothing but an image is one of its own."""
+    """The key of a row's person as in cilf.training.rows.subject_keys, or its number if it has only an image."""
     if (subject := identifier(row.get("subject"))) is not None:
         return f"subject {subject}"
     return next((f"row {name}" for key in ("id", *PLACES) if (name := identifier(row.get(key))) is not None), number)

@@ -1,4 +1,4 @@
-"""Parquet files of labelled photographs, read a row group at a time."""
+"""Reads Parquet files of labelled photographs, a row group at a time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cilf.storage import Location, problem
 from cilf.training.raw import LABELS, NOTHING, PEOPLE, PLACES, Row, wanted
 
 _ROWS = 64
-"""Rows with images that are in memory at once."""
+"""Number of rows with images that are in memory at once."""
 
 
 def check_columns(names: list[str], given: Row, url: str, split: str | None) -> None:
-    """Stop where a column is missing, stands twice, or has a known name but for its case.
+    """Check that no column is missing, occurs twice, or has a known name in another case.
 
     Args:
-        given: labels that the file's folders tell, of columns that it may lack.
+        given: labels from the file's folders, for which the file needs no columns.
 
     Raises:
-        UsageError: which one; or it is a review file.
+        UsageError: a column does, and the message names it; or the file is a review file.
     """
     check_no_review(names, url)
     check_names(names, (*LABELS, *PLACES, "image"), url)
@@ -38,13 +38,13 @@ def check_columns(names: list[str], given: Row, url: str, split: str | None) -> 
 
 
 def row_groups(file: Location, given: Row, split: str | None) -> int:
-    """How many a file has, of which no row has been read.
+    """Number of row groups of a file; checks its columns, but reads no rows.
 
     Args:
-        given: as `check_columns` has it.
+        given: as in `check_columns`.
 
     Raises:
-        UsageError: it is no Parquet file, or not one of labelled photographs.
+        UsageError: it is not a Parquet file, or not one of labelled photographs.
     """
     try:
         with file.fs.open(file.path, "rb") as opened:
@@ -61,11 +61,11 @@ def row_groups(file: Location, given: Row, split: str | None) -> int:
 def parquet_rows(
     file: Location, group: int, split: str | None, with_images: bool = True, given: Row = NOTHING
 ) -> Iterator[Row]:
-    """The rows of a split in a row group. One that is damaged is a row with `wrong` for each of its rows.
+    """The rows of a split in a row group. The unreadable rows of a damaged row group are rows with `wrong`.
 
     Args:
         with_images: False leaves out `image`.
-        given: the labels of all rows, but for those that the file has itself.
+        given: labels of all rows; those in the file itself take precedence.
     """
     with file.fs.open(file.path, "rb") as opened:
         parquet = pq.ParquetFile(opened)
@@ -77,7 +77,7 @@ def parquet_rows(
                 read += len(batch)
                 yield from (row for found in _rows(batch) if wanted(row := {**given, **found}, split))
         except (pa.ArrowException, OSError) as error:
-            why = f"its row group cannot be read: {' '.join(str(error).split())}"
+            why = f"the row group cannot be read: {' '.join(str(error).split())}"
             for number in range(read, parquet.metadata.row_group(group).num_rows):
                 yield {"id": f"{file.url}, row {number} of row group {group}", "wrong": why}
 

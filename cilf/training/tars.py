@@ -1,7 +1,7 @@
-"""WebDataset tars: images beside JSON of the same name. Each member becomes a row, or a row that says why not.
+"""Reads WebDataset tars: images and JSON files of the same name. Each member becomes a row, or a row with an error.
 
-An image and its labels have the same path but for what stands behind the last dot: `a/22.05.JPG` and `a/22.05.json`.
-WebDataset cuts at the first dot of the name, by which photographs named after dates would lose theirs.
+An image and its labels have the same path up to the last dot: `a/22.05.JPG` and `a/22.05.json`. WebDataset cuts at the
+first dot of the name, which would cut off the date of photographs that are named after dates.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _DAMAGES = (tarfile.TarError, OSError, EOFError, ValueError, ArithmeticError, Re
 
 
 def tar_rows(file: Location, split: str | None, with_images: bool = True, given: Row = NOTHING) -> Iterator[Row]:
-    """The rows of a split, and those of which nobody can tell that they are of another, by key.
+    """The rows of a split, and all rows with an error, whose split may be unknown; grouped by key.
 
     Args:
-        with_images: False leaves the images where they are.
-        given: the labels of all images, but for those that their JSON has itself.
+        with_images: False does not read the images.
+        given: labels of all images; those in an image's JSON take precedence.
     """
     with _opened(file) as opened:
         samples, damage = _samples(opened)
@@ -39,7 +39,7 @@ def tar_rows(file: Location, split: str | None, with_images: bool = True, given:
             for image, found in _pairs(key, sample):
                 labels = {**given, **found}
                 if split is not None and identifier(labels.get("split")) is None:
-                    labels.setdefault("wrong", f"no split: expected {split!r} or another one in its labels")
+                    labels.setdefault("wrong", f"no split: its labels must have {split!r} or another split")
                 if "wrong" in labels or wanted(labels, split):
                     yield _with_image(labels, image) if with_images else labels
         if damage:
@@ -56,21 +56,21 @@ class _Member:
         return self.info.name
 
     def read(self) -> tuple[bytes | None, str | None]:
-        """What it holds, or why that cannot be told."""
+        """The member's bytes, or the reason why they cannot be read."""
         if self.info.size > _MAX_BYTES:
             return None, f"too_large: {self.name} has {self.info.size:,} bytes"
         try:
             opened = self.tar.extractfile(self.info)
-            return (None, f"{self.name} is no file") if opened is None else (opened.read(), None)
+            return (None, f"{self.name} is not a file") if opened is None else (opened.read(), None)
         except KeyError:
-            return None, f"{self.name} is a link to {self.info.linkname}, which the tar does not hold"
+            return None, f"{self.name} is a link to {self.info.linkname}, which is not in the tar"
         except _DAMAGES as error:
             return None, f"{self.name} cannot be read: {error}"
 
 
 @dataclass
 class _Sample:
-    """The members that have the same path but for the suffix, in the tar's order."""
+    """The members with the same path up to the suffix, in the tar's order."""
 
     images: list[_Member] = field(default_factory=list)
     labels: list[_Member] = field(default_factory=list)
@@ -90,7 +90,7 @@ def _opened(file: Location) -> Iterator[IO[bytes]]:
 
 
 def _samples(opened: IO[bytes]) -> tuple[dict[str, _Sample], str | None]:
-    """All members but folders and the notes of macOS, and why there may be more than these."""
+    """All members except folders and macOS metadata, and the damage, if any, that hides further members."""
     found: dict[str, _Sample] = {}
     last = "its beginning"
     try:
@@ -102,29 +102,29 @@ def _samples(opened: IO[bytes]) -> tuple[dict[str, _Sample], str | None]:
                 key = posixpath.join(folder, stem if dot and stem else name)
                 found.setdefault(key, _Sample()).take(member, suffix.lower())
     except _DAMAGES as error:
-        return found, f"the tar is damaged or cut short behind {last}: {error}"
+        return found, f"the tar is damaged or truncated after {last}: {error}"
     return found, None
 
 
 def _members(opened: IO[bytes]) -> Iterator[_Member]:
-    """The members of a tar, or of several tars one behind the other, as `cat` makes them."""
+    """The members of a tar, or of several tars that `cat` has concatenated."""
     start: int | None = 0
     while start is not None:
         opened.seek(start)
         tar, behind = tarfile.open(fileobj=opened, mode="r:"), start  # noqa: SIM115  read from until the end
         for info in tar:
             if tar.offset <= behind:
-                raise tarfile.ReadError("an impossible size")  # which would lead in circles
+                raise tarfile.ReadError("an impossible size")  # which would loop forever
             behind = tar.offset
             yield _Member(tar, info)
         start = _behind_zeros(opened, tar.offset)
 
 
 def _behind_zeros(opened: IO[bytes], start: int) -> int | None:
-    """Where another tar starts behind the zeros that end one; None where none does."""
+    """The offset of another tar after the zeros that end one; None if there is none."""
     opened.seek(start)
     if any(block := opened.read(tarfile.BLOCKSIZE)) or not block:
-        raise tarfile.ReadError("there is neither a member nor the end")
+        raise tarfile.ReadError("there is neither a member nor an end marker")
     while data := opened.read(1 << 20):
         if left := len(data.lstrip(b"\0")):
             behind = opened.tell() - left
@@ -133,8 +133,8 @@ def _behind_zeros(opened: IO[bytes], start: int) -> int | None:
 
 
 def _pairs(key: str, sample: _Sample) -> Iterator[tuple[_Member | None, dict[str, Any]]]:
-    """Each image with its labels; where one is without the other, labels that say so."""
-    # Whatever has labels is taken for an image: the decoder tells its kind better than its name.
+    """Each image with its labels; if either is missing, labels with `wrong`."""
+    # Any member with labels is taken for an image: the decoder recognises its format better than its name does.
     images = sample.images or (sample.others if sample.labels else [])
     for image, labels in zip_longest(images, sample.labels):
         if labels is None:
@@ -142,7 +142,7 @@ def _pairs(key: str, sample: _Sample) -> Iterator[tuple[_Member | None, dict[str
             continue
         given = _labels(labels, key)
         if image is None:
-            given.setdefault("wrong", f"no image: the tar has no other image called {key} beside {labels.name}")
+            given.setdefault("wrong", f"no image: the tar has no further image called {key} for {labels.name}")
         yield image, {**given, "id": given.get("id", key)}
     if not images:
         for member in sample.others:
@@ -156,9 +156,9 @@ def _labels(member: _Member, key: str) -> dict[str, Any]:
 
 def _no_labels(key: str, sample: _Sample) -> str:
     if sample.labels:
-        return f"no labels: {sample.labels[-1].name} is of another image called {key}"
+        return f"no labels: {sample.labels[-1].name} belongs to another image called {key}"
     beside = " and ".join(member.name for member in sample.others)
-    return f"no labels: the tar has no {key}.json" + f" but {beside}, and labels are read from JSON" * bool(beside)
+    return f"no labels: the tar has no {key}.json" + f" but {beside}, and only JSON labels are read" * bool(beside)
 
 
 def _with_image(labels: dict[str, Any], image: _Member | None) -> Row:

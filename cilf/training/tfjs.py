@@ -1,4 +1,4 @@
-"""Weights in TensorFlow.js's layout: a JSON file that lists tensors, and the files beside it that hold them."""
+"""Reads weights in TensorFlow.js's layout: a JSON file that lists tensors, and files in its folder that hold them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def read_tfjs(path: Path) -> dict[str, Tensor]:
     """The tensors of a TensorFlow.js model by name, in TensorFlow's layouts: [H, W, in, out] for a convolution.
 
     Args:
-        path: of the model's JSON file.
+        path: path of the model's JSON file.
 
     Raises:
-        WeightsError: no such file, not a TensorFlow.js model, weights that are quantised, or fewer or more of them
-            than the JSON file lists.
+        WeightsError: a file does not exist or is not of a TensorFlow.js model, the weights are quantised, or they are
+            fewer or more than the JSON file lists.
     """
     try:
         groups = json.loads(path.read_text(encoding="utf-8"))["weightsManifest"]
@@ -49,7 +49,7 @@ def _listed(group: dict[str, Any]) -> list[Listed]:
     other = [w["name"] for w in weights if "quantization" in w or w["dtype"] not in _TYPES]
     if other:
         raise WeightsError(
-            f"{other[0]} is quantised or of another type than {' and '.join(_TYPES)}, the only ones read"
+            f"{other[0]} is quantised or of another type than {' and '.join(_TYPES)}, which alone are supported"
         )
     return [(w["name"], w["dtype"], tuple(w["shape"]), 4 * math.prod(w["shape"])) for w in weights]
 
@@ -62,7 +62,7 @@ def _tensors(weights: list[Listed], raw: bytearray, path: Path) -> dict[str, Ten
     expected = sum(size for *_, size in weights)
     if len(raw) != expected:
         raise WeightsError(
-            f"the weights beside {path} are {len(raw):,} bytes, and it lists {expected:,}: copy both anew"
+            f"the weights next to {path} are {len(raw):,} bytes, but it lists {expected:,}: copy both again"
         )
     tensors, start = {}, 0
     for name, kind, shape, size in weights:

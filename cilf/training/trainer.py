@@ -20,21 +20,21 @@ from cilf.training.recipe import Recipe
 from cilf.training.start import Weights
 
 CHECKPOINTS = "checkpoints"
-"""Folder below OUTPUT."""
+"""Subfolder of OUTPUT for checkpoints."""
 
 
 def worker_resources(recipe: Recipe, cluster: Cluster) -> tuple[float, float]:
-    """CPUs and GPUs that a worker claims: a GPU where there are any; else half of the CPUs are theirs together, and
-    the other half is for the tasks that read and augment. Of several machines they claim a quarter, so that when half
-    of the machines are lost, there is room for both on the others.
+    """CPUs and GPUs that each worker requests: one GPU, if the cluster has any. Otherwise the workers together request
+    half of the CPUs, and the other half is for the tasks that read and augment. On several machines they request a
+    quarter, so that after the loss of half of the machines, the others still have room for both.
 
     Raises:
-        UsageError: more workers than there is room for; Ray would wait for ever.
+        UsageError: there are more workers than the cluster has room for; Ray would wait forever.
     """
     least = recipe.workers if isinstance(recipe.workers, int) else recipe.workers[0]
     if cluster.gpus:
         if least > cluster.gpus:
-            raise UsageError(f"workers: {least}, but there are {cluster.gpus:g} GPUs, and each takes one")
+            raise UsageError(f"workers: {least}, but there are {cluster.gpus:g} GPUs, and each worker needs one")
         return 1.0, 1.0
     if least > cluster.cpus:
         raise UsageError(f"workers: {least}, but there are {cluster.cpus:g} CPUs")
@@ -51,13 +51,13 @@ def train(
     output: Location,
     cluster: Cluster,
 ) -> dict[str, torch.Tensor]:
-    """Train, or go on from the last checkpoint in OUTPUT; the averaged weights.
+    """Train, or resume from the last checkpoint in OUTPUT; return the averaged weights.
 
     Raises:
-        UsageError: no room for the workers, or fewer rows than a batch.
+        UsageError: the cluster has no room for the workers, or there are fewer rows than a batch.
         JobError: the workers failed more often than the recipe allows.
     """
-    # A worker that reports waits until the controller looks after it, by default every 2 s.
+    # A worker that reports waits for the controller's next health check, by default every 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     import ray
     from pyarrow.fs import FSSpecHandler, PyFileSystem
@@ -66,7 +66,7 @@ def train(
 
     rows = material.rows_per_epoch(recipe.epochs)
     if rows < recipe.batch_size:
-        raise UsageError(f"{rows} rows to learn from are fewer than one batch of {recipe.batch_size}")
+        raise UsageError(f"{rows} rows to train on are fewer than one batch of {recipe.batch_size}")
     cpus, gpus = worker_resources(recipe, cluster)
     board = ray.remote(num_cpus=0)(Board).remote()
     task = Task(
@@ -91,7 +91,7 @@ def train(
             num_workers=recipe.workers,  # type: ignore[arg-type]  # V2 takes (least, most)
             use_gpu=bool(gpus),
             resources_per_worker={"CPU": cpus, "GPU": gpus},
-            # GPUs talk fastest within a machine; on CPUs every worker takes all the cores that it finds.
+            # GPUs communicate fastest within a machine; on CPUs every worker uses all the cores of its machine.
             placement_strategy="PACK" if gpus else "SPREAD",
         ),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
@@ -106,7 +106,7 @@ def train(
     try:
         result = watched(trainer.fit, board)
     except Exception as error:
-        again = "the same command again goes on from the last checkpoint"
+        again = "run the same command again to resume from the last checkpoint"
         raise JobError(f"training stopped: {_cause(error)} ({again})") from error
     if result.checkpoint is None:
         raise JobError("training ended without a checkpoint")

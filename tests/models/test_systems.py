@@ -133,7 +133,7 @@ def test_parts_that_do_not_belong_together_are_refused():
     with pytest.raises(UsageError, match="levels of a backbone"):
         SwinFaceHead(Channels(32, 32), YEARS, settings.SwinFace())
     text = TextTower(build_clip(CLIP, 32))
-    with pytest.raises(UsageError, match="have 48 channels and the text tower's vectors 32"):
+    with pytest.raises(UsageError, match="have 48 channels, but the text tower's vectors have 32"):
         OrdinalClipHead(Channels(48, 48), YEARS, settings.OrdinalClip(), CLIP, text)
     with pytest.raises(UsageError, match="exceed the text tower's 24"):
         OrdinalClipHead(CHANNELS, YEARS, settings.OrdinalClip(context=30 * "very "), CLIP, text)

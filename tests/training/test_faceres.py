@@ -201,7 +201,7 @@ def test_a_missing_or_cut_file_is_told_by_name(trunk, written, tmp_path):
     with pytest.raises(WeightsError, match=r"faceres-deep\.bin cannot be read"):
         load_faceres(trunk, alone, *IMAGENET)
     alone.with_suffix(".bin").write_bytes(written.with_suffix(".bin").read_bytes()[:-8])
-    with pytest.raises(WeightsError, match=r"bytes, and it lists"):
+    with pytest.raises(WeightsError, match=r"bytes, but it lists"):
         load_faceres(trunk, alone, *IMAGENET)
 
 
@@ -231,7 +231,7 @@ def test_weights_of_another_network_are_refused(trunk, tmp_path):
 @pytest.mark.parametrize("name", ["mobilenetv1_125", "tf_efficientnet_lite0"])
 def test_another_trunk_is_refused(written, name):
     other = timm.create_model(name, num_classes=0)
-    with pytest.raises(WeightsError, match=r"mobilenetv1_100, and this one has [a-z0-9_.]+ \("):
+    with pytest.raises(WeightsError, match=r"mobilenetv1_100, but this one has [a-z0-9_.]+ \("):
         load_faceres(other, written, *IMAGENET)
 
 
@@ -253,7 +253,7 @@ def test_a_recipe_names_it_by_its_path(trunk, written):
 
 def test_a_tower_that_is_not_timms_takes_no_start(written):
     recipe = Recipe.model_validate({**RECIPE, "data": "p", "image_init": {"faceres": str(written)}})
-    with pytest.raises(WeightsError, match="image_init is for image towers of timm's"):
+    with pytest.raises(WeightsError, match="image_init needs an image tower of timm's"):
         init_image(build_network(recipe.model), recipe)
 
 

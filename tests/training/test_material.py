@@ -116,7 +116,7 @@ def before_ray(monkeypatch):
     monkeypatch.setattr("cilf.training.job.running", lambda *_: pytest.fail("Ray was started"))
 
 
-FEW = f"36 of 90 subjects are held out, and to calibrate on them takes at least {LEAST_HELD_OUT}"
+FEW = f"36 of 90 subjects are held out, but calibration needs at least {LEAST_HELD_OUT}"
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
@@ -154,7 +154,7 @@ def test_people_are_counted_not_rows(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"data": {"path": "{}/none"}}, "there are no labelled photographs"),
+        ({"data": {"path": "{}/none"}}, "found no labelled photographs"),
         ({"data": {"path": "{}/faces.parquet", "fit": "learn"}}, "no rows with split = 'learn'"),
         ({"data": {"path": "{}/faces.parquet", "choose": "dev"}}, "no rows with split = 'dev'"),
         ({"data": [{"path": "{}/faces.parquet"}, {"path": "{}/gone.csv"}]}, "gone.csv"),
@@ -173,7 +173,7 @@ def test_a_folder_of_somebody_else_is_left_alone(before_ray, there, faces, recip
     (output / there).parent.mkdir(parents=True)
     (output / there).write_text("mine")
     assert main(["train", str(recipe_file({"path": str(faces)})), str(output)]) == 2
-    assert "holds something else than a training run" in capsys.readouterr().err
+    assert "holds something other than a training run" in capsys.readouterr().err
     assert (output / there).read_text() == "mine"
     assert [path.name for path in output.iterdir()] == [there.partition("/")[0]]
 
@@ -223,9 +223,9 @@ def test_the_terminal_hears_of_steps_epochs_and_the_time_left(monkeypatch):
     teller.epoch(30, 2.0, 1064.0, {"mae": 7.125})
     teller.epoch(50, 1.0, 64.0, {"mae": 5.0, "accuracy": 61.25})
     assert board.since(0) == [
-        "goes on from step 20 of 50",
+        "resuming from step 20 of 50",
         "epoch 3 of 5, step 4 of 10: loss 2.500, 64 faces/s, about 0:04:20 left",
         "epoch 3 of 5: loss 2.000, MAE 7.12 years, 1,064 faces/s, about 0:03:20 left",
-        "epoch 5 of 5: loss 1.000, MAE 5.00 years, 61.2 % of groups right, 64 faces/s",
+        "epoch 5 of 5: loss 1.000, MAE 5.00 years, 61.2 % of groups correct, 64 faces/s",
     ]
-    assert board.since(3) == ["epoch 5 of 5: loss 1.000, MAE 5.00 years, 61.2 % of groups right, 64 faces/s"]
+    assert board.since(3) == ["epoch 5 of 5: loss 1.000, MAE 5.00 years, 61.2 % of groups correct, 64 faces/s"]

@@ -77,7 +77,7 @@ def test_labels_that_are_none_of_the_ranks_stop_the_run(ray_session, draw, tmp_p
     error = capsys.readouterr().err
     fifth = sum(row["split"] == "train" and row["age"] == 4 for row in pq.read_table(draw).to_pylist())
     assert f"{fifth} of 360 rows" in error
-    assert "none of the 4 ranks 0 to 3 which model.ages names (the first: 4)" in error
+    assert "outside the 4 ranks 0 to 3 that model.ages names (the first: 4)" in error
 
 
 @pytest.mark.parametrize("name", ["l2rclip", "ordinalclip"])

@@ -142,7 +142,7 @@ def test_a_folder_with_another_recipe_is_refused(recipe_file, tmp_path):
     output = locate(str(tmp_path / "run"))
     prepare(recipe, output)
     prepare(recipe.model_copy(update={"workers": 2}), output)
-    with pytest.raises(UsageError, match=r"another recipe \(other: learning_rate\)"):
+    with pytest.raises(UsageError, match=r"another recipe \(different: learning_rate\)"):
         prepare(recipe.model_copy(update={"learning_rate": 1.0}), output)
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["workers"] == 2
 

@@ -224,7 +224,7 @@ def test_photographs_without_a_face_are_no_mistake_unless_all_are():
     none = [{"id": f"{n}", "reason": NO_FACE} for n in range(8)]
     some = Rows(None, none, pa.table({"id": ["a"] * 12}))
     check_share(some, "here")
-    with pytest.raises(JobError, match="2 of 22 rows of here cannot be learned from"):
+    with pytest.raises(JobError, match="2 of 22 rows of here cannot be used for training"):
         check_share(Rows(None, [*none, *[{"id": "x", "reason": "no age"}] * 2], some.index), "here")
     with pytest.raises(JobError, match="no face is found in any of the 8 photographs of here"):
         check_share(Rows(None, none, some.index.slice(0, 0)), "here")
@@ -246,9 +246,9 @@ def test_what_is_not_labelled_photographs_is_refused(columns, split, complaint, 
 
 
 def test_missing_data_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="there are no labelled photographs at"):
+    with pytest.raises(UsageError, match="found no labelled photographs at"):
         read_rows(Source(path=str(tmp_path / "nowhere")), None, Model())
-    with pytest.raises(UsageError, match="neither Parquet"):
+    with pytest.raises(UsageError, match="no Parquet, CSV"):
         read_rows(Source(path=str(tmp_path)), None, Model())
 
 

@@ -88,12 +88,12 @@ def test_names_of_dates_do_not_share_labels(tmp_path):
         ([("a.jpg", IMAGE), ("a.cls", b"30")], [], {"a.jpg": "the tar has no a.json but a.cls"}),
         ([("a.jpg", IMAGE), ("a.json", LABELS), ("a.txt", b"words")], ["a"], {}),
         ([("a.jpg", IMAGE), ("a.json", b"{")], [], {"a": "not JSON"}),
-        ([("a.jpg", IMAGE), ("a.json", b"[30]")], [], {"a": "no object"}),
+        ([("a.jpg", IMAGE), ("a.json", b"[30]")], [], {"a": "not an object"}),
         ([("a.jpg", IMAGE), ("a.json", b'{"age": 30}')], [], {"a": "no split"}),
         ([("a.jpg", IMAGE), ("a.json", b'{"age": 30, "split": "val"}')], [], {}),
         ([("a.face.jpg", IMAGE), ("a.json", LABELS)], [], {"a.face.jpg": "no a.face.json", "a": "no image"}),
         ([("README.txt", b"words")], [], {"README.txt": "neither an image nor labels"}),
-        ([("a.jpg", IMAGE), ("a.png", IMAGE), ("a.json", LABELS)], ["a"], {"a.png": "of another image called a"}),
+        ([("a.jpg", IMAGE), ("a.png", IMAGE), ("a.json", LABELS)], ["a"], {"a.png": "to another image called a"}),
         ([("a.jpg", IMAGE), ("a.json", LABELS)] * 2, ["a", "a"], {}),
         ([("a.jpg->b.bin", b""), ("a.json", LABELS), ("b.bin", IMAGE)], ["a"], {"b.bin": "neither"}),
         ([("a.jpg->gone", b""), ("a.json", LABELS)], [], {"a": "a link to gone"}),
@@ -119,7 +119,7 @@ def test_tars_that_are_cut_packed_or_joined(tmp_path):
     (tmp_path / "cut.tar").write_bytes(one[:end] + b"damage" * 200)
     good, wrong = read(tmp_path / "cut.tar")
     assert good == ["a"]
-    assert "damaged or cut short behind a.json" in wrong[str(tmp_path / "cut.tar")]
+    assert "damaged or truncated after a.json" in wrong[str(tmp_path / "cut.tar")]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_list_is_relative_to_its_file_wherever_the_folder_is_named(tmp_path):
     [
         ('path,age\n"a.png,30\nb.png,40\n', "line 3"),
         ('path,age,note\na.png,30,"x\nb.png,40,y" z\n', "line 3"),
-        ("path,age\na.png,30,1\n", "3 columns, where the first line has 2"),
+        ("path,age\na.png,30,1\n", "3 columns, but the first line has 2"),
     ],
 )
 def test_what_is_no_csv_is_refused_by_its_line(text, complaint, tmp_path):
@@ -371,7 +371,7 @@ def test_a_folder_of_two_kinds_says_which_is_read(tmp_path, caplog):
     pq.write_table(pa.Table.from_pylist(labelled(500)), tmp_path / "faces.parquet")
     tar_of(tmp_path / "more.tar", ("a.jpg", IMAGE), ("a.json", LABELS))
     survey(Recipe.model_validate({**RECIPE, "data": {"path": str(tmp_path)}}))
-    assert caplog.text.count("1 Parquet files, which are read, and 1 tar files, which are not") == 1
+    assert caplog.text.count("reading 1 Parquet files, and ignoring 1 tar files") == 1
 
 
 def test_a_damaged_row_group_costs_itself(tmp_path):

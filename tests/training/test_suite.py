@@ -137,7 +137,7 @@ def test_a_suite_from_end_to_end_and_the_same_command_again(ray_session, suite, 
     capsys.readouterr()
     other = suite(systems={"dex": {"learning_rate": 0.1, "model": {"system": {"system": "dex"}}}})
     assert main(["evaluate", "--suite", str(other), str(output)]) == 2
-    assert "another recipe (other: learning_rate)" in capsys.readouterr().err
+    assert "another recipe (different: learning_rate)" in capsys.readouterr().err
 
 
 def test_a_run_that_fails_says_why_and_is_named(ray_session, suite, tmp_path, monkeypatch, capsys):

@@ -166,8 +166,8 @@ def test_a_share_of_the_start_is_put_back():
     [
         ({"seed": 1}, "seed is 0"),
         ({"held_out": 0.2}, "held_out is 0.4"),
-        ({"model": {**RECIPE["model"], "fourier": {"depth": 2}}}, "is not built as this recipe's"),
-        ({"model": {**RECIPE["model"], "ages": {"youngest": 0, "oldest": 90}}}, "is not built as this recipe's"),
+        ({"model": {**RECIPE["model"], "fourier": {"depth": 2}}}, "does not fit this recipe's"),
+        ({"model": {**RECIPE["model"], "ages": {"youngest": 0, "oldest": 90}}}, "does not fit this recipe's"),
         ({"start": "nowhere"}, "no model nowhere"),
     ],
 )
@@ -284,7 +284,7 @@ def test_too_many_bad_rows_stop_the_run_before_it_starts(recipe_file, tmp_path, 
 def test_too_few_people_to_calibrate_on_stop_the_run_before_it_starts(recipe_file, tmp_path, capsys):
     pq.write_table(pa.Table.from_pylist(labelled(100)), tmp_path / "faces.parquet")
     assert main(["train", str(recipe_file({"path": str(tmp_path / "faces.parquet")})), str(tmp_path / "run")]) == 2
-    assert "36 of 90 subjects are held out, and to calibrate on them takes at least 60" in capsys.readouterr().err
+    assert "36 of 90 subjects are held out, but calibration needs at least 60" in capsys.readouterr().err
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 

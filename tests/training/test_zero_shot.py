@@ -120,7 +120,7 @@ def test_weights_that_are_not_there_stop_the_run_before_it_starts(tmp_path, caps
     raw = {**zero_shot(str(tmp_path / "gone.safetensors")), "data": {"path": "p"}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw))
     assert main(["train", str(tmp_path / "recipe.yaml"), str(tmp_path / "run")]) == 2
-    assert "gone.safetensors' is no file" in capsys.readouterr().err
+    assert "gone.safetensors' is not a file" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
