@@ -1,4 +1,4 @@
-"""Faces that a tiny model learns in seconds, a recipe for it, and the metrics of its run."""
+"""Faces that a tiny model learns in seconds, a recipe for it, and a reader for its metrics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RECIPE: dict[str, Any] = {
 
 
 def face(age: float, number: int) -> bytes:
-    """A plain square that changes from blue to red with age, which no augmentation hides."""
+    """A plain square that turns from blue to red with age, so that any augmentation leaves the age visible."""
     noise = np.random.default_rng(number).normal(0, 4, (24, 24, 3))
     red = 255 * age / 100
     pixels = np.clip(np.array([red, 60.0, 255 - red]) + noise, 0, 255).astype(np.uint8)
@@ -61,7 +61,7 @@ def labelled(count: int) -> list[dict[str, Any]]:
 
 
 def labelled_batch(image_BVHWC: torch.Tensor, ages_B: torch.Tensor) -> dict[str, torch.Tensor]:
-    """A batch of exact ages without captions, in the form of cilf.training.epochs.Views."""
+    """A batch of exact ages without captions, as from cilf.training.epochs.Views."""
     captions_B = torch.full_like(ages_B, -1, dtype=torch.int64)
     known = {"age": ages_B, "low": ages_B, "high": ages_B, "weight": torch.ones_like(ages_B), "caption": captions_B}
     return {"image": image_BVHWC, **known}

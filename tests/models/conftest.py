@@ -1,4 +1,4 @@
-"""A CILF-CIAE small enough to build in a blink, with every organ of the real one."""
+"""A CILF-CIAE small enough to build quickly, with every part of the real one."""
 
 import pytest
 import torch

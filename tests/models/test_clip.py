@@ -1,4 +1,4 @@
-"""Towers of every family: pooled vectors are open_clip's own, maps lie in the joint space, weights come safely."""
+"""Towers of every family: pooled vectors equal open_clip's, maps lie in the joint space, weights load safely."""
 
 import pickle
 
@@ -44,7 +44,7 @@ def build(family: str) -> tuple[torch.nn.Module, Clip, int]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pooled_vector_is_open_clips(family):
+def test_pooled_vector_equals_open_clips(family):
     clip, _, side = build(family)
     pixels = torch.randn(2, 3, side, side)
     with torch.no_grad():
@@ -61,15 +61,15 @@ REAL = {
     "RN50": (1024, 7),
     "ViT-B-16-SigLIP": (768, 14),
     "convnext_base": (512, 7),
-    "swin_base_patch4_window7_224": (640, 7),  # a trunk whose maps end in their channels
-    "ViTamin-S": (384, 14),  # a trunk of tokens behind convolutions
+    "swin_base_patch4_window7_224": (640, 7),  # a trunk with channels-last maps
+    "ViTamin-S": (384, 14),  # a trunk of tokens after convolutions
     "coca_ViT-B-32": (512, 7),
 }
-"""Name -> width of the joint space, cells a side."""
+"""Name -> width of the joint space, cells per side."""
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_models_by_their_names_give_open_clips_pooled_vector(name):
+def test_named_models_give_open_clips_pooled_vector(name):
     width, side = REAL[name]
     torch.manual_seed(0)
     clip, pixels = build_clip(Clip(architecture=name), 224).eval(), torch.randn(1, 3, 224, 224)
@@ -92,7 +92,7 @@ def test_models_by_their_names_give_open_clips_pooled_vector(name):
     ],
 )
 def test_large_models_have_the_right_shapes(name, shape):
-    """Without memory or arithmetic: on the meta device."""
+    """Runs on the meta device, without memory or arithmetic."""
     side = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
     with torch.device("meta"):
         clip = open_clip.create_model(name, device="meta")
@@ -101,7 +101,7 @@ def test_large_models_have_the_right_shapes(name, shape):
     assert pooled_BC.shape == (2, shape[0])
 
 
-def test_text_tower_of_coca_is_open_clips():
+def test_text_tower_of_coca_equals_open_clips():
     spec = Clip(architecture="coca_ViT-B-32")
     clip = build_clip(spec, 224).eval()
     tokens = tokenizer(spec)(["a photo of a 4 year old person", "a 70-year-old face"])
@@ -112,7 +112,7 @@ def test_text_tower_of_coca_is_open_clips():
 
 @pytest.mark.parametrize("family", ["efficientnet", "convnext", "vit, averaged"])
 def test_average_pooled_towers_project_cell_by_cell(family):
-    """Where pooling is a mean followed by something linear, the map's mean is the pooled vector; a norm in between
+    """If pooling is a mean followed by a linear map, the map's mean is the pooled vector; a norm in between
     breaks equality but not direction."""
     clip, _, side = build(family)
     with torch.no_grad():
@@ -141,16 +141,16 @@ def test_score_map_is_cosine_by_hand():
 
 
 @pytest.mark.parametrize("family", ["vit, class token", "timm vit, attention pool (SigLIP-like)"])
-def test_text_tower_is_open_clips_even_when_cut_short(family):
+def test_text_tower_equals_open_clips_even_when_truncated(family):
     clip, spec, _ = build(family)
     tokens = tokenizer(spec)(["a photo of a 4 year old person", "a 70-year-old face"])
     with torch.no_grad():
         torch.testing.assert_close(TextTower(clip)(tokens), clip.encode_text(tokens), atol=1e-5, rtol=1e-5)
 
 
-def test_context_equal_to_words_is_those_words():
-    """Learned vectors that happen to be the embeddings of "a photo of" give the prompt "a photo of ...", so they
-    stand where they should and the end of text is found after them."""
+def test_context_equal_to_words_gives_the_vector_of_those_words():
+    """Learned vectors equal to the embeddings of "a photo of" give the prompt "a photo of ...", so they are at the
+    right positions and the end of text is found after them."""
     clip, spec, _ = build("vit, class token")
     text, ages = TextTower(clip), AgeSpace(0, 100)
     words = tokenizer(spec)(["a photo of"])[0, 1:4]
@@ -161,7 +161,7 @@ def test_context_equal_to_words_is_those_words():
         torch.testing.assert_close(bank(text), whole(text), atol=1e-5, rtol=1e-4)
 
 
-def test_context_needs_a_tower_that_can_take_it():
+def test_context_needs_a_tower_that_supports_it():
     clip, spec, _ = build("timm vit, attention pool (SigLIP-like)")
     with pytest.raises(ValueError, match="context"):
         PromptBank(Prompts(context=4), spec, AgeSpace(), TextTower(clip))
@@ -179,8 +179,8 @@ def test_ages_in_words(age, words):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.load:FutureWarning")  # open_clip's loader
 def test_weights_in_openai_layout_give_open_clips_own_vectors(tmp_path):
-    """A ViT-B-16 state dict as OpenAI's, half precision and three extra numbers included, gives what open_clip's own
-    loader makes of it; with QuickGELU, as OpenAI trained."""
+    """A ViT-B-16 state dict in OpenAI's layout, with half precision and three extra numbers, gives the same model as
+    open_clip's own loader; with QuickGELU, as OpenAI trained."""
     torch.manual_seed(0)
     openai = open_clip.create_model("ViT-B-16", force_quick_gelu=True)
     open_clip.model.convert_weights_to_lp(openai)
@@ -225,7 +225,7 @@ def test_a_poisoned_file_is_refused(suffix, tmp_path):
         build_clip(spec.model_copy(update={"weights": str(path)}), side)
 
 
-def test_unknown_names_are_refused_with_what_is_known(tmp_path):
+def test_unknown_names_are_refused_with_known_ones_listed(tmp_path):
     with pytest.raises(WeightsError, match="has no architecture 'ViT-Z'"):
         build_clip(Clip(architecture="ViT-Z"), 224)
     with pytest.raises(WeightsError, match="laion2b_s34b_b88k"):

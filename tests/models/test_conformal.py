@@ -40,7 +40,7 @@ def test_a_subject_counts_once_however_many_rows_it_has():
     assert conformal_quantile(scores, subjects, 0.1) == 90.0
 
 
-def test_rows_of_one_subject_do_not_make_a_mean_surer():
+def test_rows_of_one_subject_do_not_reduce_a_standard_error():
     values, subjects = torch.randn(500, generator=torch.Generator().manual_seed(0)), torch.arange(500)
     once = clustered_mean(values, subjects)
     tenfold = clustered_mean(values.repeat(10), subjects.repeat(10))
@@ -57,10 +57,10 @@ def test_few_subjects_prove_nothing():
 
 
 def test_bands_of_true_age_keep_coverage_in_each_band():
-    """One level for all covers 61+ far too rarely; one per band of true age covers every band."""
+    """A single level covers 61+ far too rarely; a level per band of true age covers every band."""
     g = torch.Generator().manual_seed(0)
     truth = torch.randint(0, 91, (12_000,), generator=g).float()
-    # Estimates shrunk to the middle, as a model's are where old people are rare.
+    # Estimates shrunk to the middle, like those of a model trained on few old people.
     age = 40 + 0.8 * (truth - 40) + 3 * torch.randn(12_000, generator=g)
     ones, subjects = torch.ones(6000), torch.arange(6000)
     scores = (age - truth).abs()[:6000]

@@ -1,4 +1,4 @@
-"""CORAL and CORN against their authors' package, and against their equations one number at a time."""
+"""CORAL and CORN compared with their authors' package, and with their equations one number at a time."""
 
 import math
 
@@ -61,7 +61,7 @@ class TestAgainstThePackage:
         head = CornHead(CHANNELS, ages, Corn())
         expected = corn_loss(logits, classes, len(ages))
         torch.testing.assert_close(head.loss(logits, years, STEP)[0], expected, atol=1e-6, rtol=1e-6)
-        logits = logits + 3  # else hardly a face is older than the first few ages
+        logits = logits + 3  # otherwise hardly any face is older than the first few ages
         labels = corn_label_from_logits(logits) + ages.youngest
         assert len(ages) == 2 or len(labels.unique()) > 3
         torch.testing.assert_close(head.decode(logits).age_B, labels.float(), atol=0, rtol=0)
@@ -71,7 +71,7 @@ def test_coral_starts_from_the_training_ages():
     ages = AgeSpace(20, 23)
     head = CoralHead(CHANNELS, ages, Coral())
     head.start_from(torch.tensor([20.0, 21, 21, 22, 23, 23, 23, 23]))
-    # Older than 20, 21 and 22 are 7, 5 and 4 of 8; one more is counted on either side.
+    # 7, 5 and 4 of 8 are older than 20, 21 and 22; one is added to both counts.
     torch.testing.assert_close(head.bias_K.data.sigmoid(), torch.tensor([8, 6, 5]) / 10)
 
 
@@ -79,7 +79,7 @@ def sigma(z: float) -> float:
     return 1 / (1 + math.exp(-z))
 
 
-def test_losses_are_their_equations(ages):
+def test_losses_equal_their_equations(ages):
     logits, years, classes = case(ages)
     coral, corn, asked = 0.0, 0.0, 0
     for row, y in zip(logits.double().tolist(), classes.tolist(), strict=True):
@@ -104,7 +104,7 @@ def test_posteriors_are_differences_of_exceedance(ages):
             edges = [1.0, *older, 0.0]
             expected = torch.tensor([edges[k] - edges[k + 1] for k in range(len(ages))])
             torch.testing.assert_close(decoded.posterior_BK[row], expected, atol=1e-5, rtol=1e-4)
-            # The count of ages that a face is older than is the class where half of the mass is passed.
+            # The number of ages that a face is older than is the class at which the cumulative mass passes one half.
             passed = expected.cumsum(0).tolist()
             median = next(k for k, mass in enumerate(passed) if mass >= 0.5 - 1e-6)
             assert decoded.age_B[row].item() == ages.youngest + median
@@ -117,7 +117,7 @@ def test_contradicting_answers_still_give_a_posterior():
 
 
 def test_corn_posterior_survives_certainty():
-    """A hundred sure answers in a row, and none sure: products of these leave nothing of float32."""
+    """A hundred certain answers in a row, and none certain: products of these underflow float32."""
     space = AgeSpace()
     for logit, age in ((80.0, 100), (-80.0, 0)):
         decoded = CornHead(CHANNELS, space, Corn()).decode(torch.full((1, 100), logit))

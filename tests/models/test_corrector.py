@@ -32,25 +32,25 @@ def _coverage(judged, table):
 
 @pytest.fixture(scope="module")
 def slipping() -> Corrector:
-    """Its network errs by 8 years on rows that another age shows: moving estimates can help."""
+    """Its network errs by 8 years on rows that its other age estimate reveals: moving estimates can help."""
     return fit_corrector(SPACE, rows(2400, 2, slip=8, honest=False), Plan(share=0.5))
 
 
 @pytest.fixture(scope="module")
 def looking_twice() -> Corrector:
-    """With a second network and degraded rows."""
+    """Has a second network and degraded rows."""
     return fit_corrector(SPACE, rows(3000, 8, second=True, honest=False, degraded=0.3), Plan(share=0.3))
 
 
 @pytest.fixture(scope="module")
 def degraded() -> Corrector:
-    """Its network does not know how bad some pictures are; what they are like tells."""
+    """Its network ignores how bad some pictures are; the quality columns show it."""
     return fit_corrector(SPACE, rows(2400, 9, degraded=0.3))
 
 
 @pytest.fixture(scope="module")
 def honest() -> Corrector:
-    """Its network says all there is to say: nothing is left to correct."""
+    """Its network's posterior is exact: nothing is left to correct."""
     return fit_corrector(SPACE, rows(2400, 104))
 
 
@@ -59,7 +59,7 @@ def fresh() -> CorrectionTable:
     return rows(12_000, 5, slip=8, honest=False)
 
 
-def test_it_moves_what_it_can_prove_to_mend(slipping, fresh):
+def test_it_moves_estimates_if_a_gain_is_proven(slipping, fresh):
     assert slipping.constants.shrinkage > 0
     assert slipping.constants.moving.startswith("on")
     assert slipping.constants.second_look == "off: there is no second network"
@@ -70,30 +70,30 @@ def test_it_moves_what_it_can_prove_to_mend(slipping, fresh):
     assert bool((judged.corrections_B == 0).all())
 
 
-def test_it_switches_moving_off_where_nothing_can_be_gained(honest):
+def test_it_switches_moving_off_if_there_is_no_gain(honest):
     assert honest.constants.shrinkage == 0
     assert honest.state()[1]["moving"].startswith("off")
     table = rows(2000, 6)
     judged = _label(honest, table)
     assert torch.equal(judged.age_B, judged.first_age_B)
-    # The flag and the interval stay.
+    # Acceptance and intervals still work.
     accepted = mae(judged.age_B[judged.accepted_B], table.at(judged.accepted_B))
     assert accepted < 0.75 * mae(judged.age_B[~judged.accepted_B], table.at(~judged.accepted_B))
 
 
 def test_shuffled_targets_gain_nothing(fresh):
-    """Placebo: judges that have learnt nothing true must not be allowed to move an estimate for the better."""
+    """Placebo: judges that have learned from false ages must not appear to improve estimates by moving them."""
     table = rows(2400, 2, slip=8, honest=False)
     order = torch.randperm(2400, generator=torch.Generator().manual_seed(0))
     shuffled = replace(table, low_N=table.low_N[order], high_N=table.high_N[order])
-    # All estimates may move: whatever is proven on rows with false ages must do no good on rows with true ones.
+    # All estimates may move: a gain proven on rows with false ages must not be one on rows with true ages.
     placebo = fit_corrector(SPACE, shuffled, Plan(share=0.5))
     judged, still = _label(placebo, fresh), _label(_with(placebo, shrinkage=0.0), fresh)
     gain = (still.age_B - fresh.low_N).abs() - (judged.age_B - fresh.low_N).abs()
     assert placebo.constants.shrinkage == 0 or clustered_mean(gain, fresh.subject_N).lower(0.95) <= 0
 
 
-def test_the_second_network_is_asked_about_failing_rows_alone_and_they_gain_by_it(looking_twice):
+def test_the_second_network_is_asked_only_about_failing_rows_and_improves_them(looking_twice):
     assert looking_twice.constants.second_look.startswith("on")
     table = rows(6000, 10, second=True, honest=False)
     corrector = _with(looking_twice, shrinkage=0.0)
@@ -137,7 +137,7 @@ def test_intervals_cover_as_promised(slipping, honest, looking_twice, fresh):
         assert all(0.85 <= float(covered[band == b].mean()) <= 0.96 for b in range(5))
         assert all(float(covered[table.clean_N == clean].mean()) >= 0.86 for clean in table.clean_N.unique())
         assert bool(((judged.low_B <= judged.age_B) & (judged.age_B <= judged.high_B)).all())
-        # Sharp where the row is easy: a constant width would cover as well.
+        # Narrow for easy rows: a constant width would also reach the coverage.
         width = judged.high_B - judged.low_B
         easy, hard = judged.expected_error_B.quantile(torch.tensor([0.25, 0.75]))
         assert width[judged.expected_error_B < easy].mean() < 0.6 * width[judged.expected_error_B > hard].mean()
@@ -189,7 +189,7 @@ def test_state_goes_through_json_and_safetensors_unchanged(looking_twice, tmp_pa
         Corrector.from_state(tensors, {**constants, "format": 1})
 
 
-def test_broken_posteriors_are_never_accepted_and_do_not_touch_their_neighbours(looking_twice):
+def test_broken_posteriors_are_never_accepted_and_do_not_affect_other_rows(looking_twice):
     table = rows(50, 18, second=True, honest=False, degraded=0.3)
     whole = _label(looking_twice, table)
     probs = table.look.posterior_BK.clone()
@@ -200,7 +200,7 @@ def test_broken_posteriors_are_never_accepted_and_do_not_touch_their_neighbours(
     assert torch.allclose(judged.age_B[rest], whole.age_B[rest], atol=1e-3)
 
 
-def test_no_rows_are_no_trouble(slipping, fresh):
+def test_an_empty_table_works(slipping, fresh):
     judged = _label(slipping, fresh.at(torch.arange(0)))
     assert all(len(getattr(judged, name)) == 0 for name in vars(judged))
 
@@ -215,7 +215,7 @@ def test_what_cannot_be_fitted_is_refused():
         fit_corrector(space, replace(table, low_N=table.low_N / 0))
 
 
-def test_a_group_is_measured_by_a_year_of_it_and_an_open_one_not_at_all():
+def test_a_group_is_measured_by_one_of_its_years_and_an_open_group_not_at_all():
     table = rows(3000, 22, grouped=1.0)
     years = table.years(0)
     assert bool(((years >= table.low_N) & (years <= table.high_N)).all())
@@ -225,8 +225,8 @@ def test_a_group_is_measured_by_a_year_of_it_and_an_open_one_not_at_all():
     assert torch.equal(table.measurable(SPACE), table.low_N < 70)
 
 
-def test_judging_costs_little_beside_a_model(honest):
-    """4096 rows in well under the second that even a model of 100 images/ms would take."""
+def test_judging_is_cheap_compared_with_a_model(honest):
+    """4096 rows take far less time than a model, even at 100 images/ms."""
     table = rows(4096, 22)
     seconds = []
     for _ in range(3):
@@ -237,7 +237,7 @@ def test_judging_costs_little_beside_a_model(honest):
 
 
 def test_age_groups_teach_and_calibrate():
-    """Any year of a group is as likely, so the interval has to hold more than an exact age would ask for."""
+    """All years of a group are equally likely, so the interval must be wider than for an exact age."""
     corrector = fit_corrector(SPACE, rows(2400, 31, grouped=0.6))
     grouped = rows(4000, 32, grouped=1.0)
     grouped = grouped.at(grouped.measurable(SPACE))

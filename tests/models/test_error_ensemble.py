@@ -51,7 +51,7 @@ def test_quantiles_invert_the_distribution(seed, sharpness, level):
     assert torch.allclose(below, torch.full_like(below, level), atol=1e-6)
 
 
-def test_members_are_what_separate_networks_would_be():
+def test_members_equal_separate_networks():
     torch.manual_seed(0)
     ensemble = ErrorEnsemble(7)
     for weight in ensemble.weights:
@@ -65,14 +65,14 @@ def test_members_are_what_separate_networks_would_be():
         assert torch.allclose(logits, x + ensemble.scale[member] * base, atol=1e-4)
 
 
-def test_an_ensemble_that_has_learned_nothing_says_what_the_posterior_says():
+def test_an_untrained_ensemble_returns_the_posterior():
     posterior = SPACE.soft_labels(torch.tensor([3.0, 41.6, 100.0]), 4.0)
     age = SPACE.median(posterior)
     base = around(posterior, age, SPACE)
     probs = ErrorEnsemble(2)(torch.zeros(3, 2), base).softmax(dim=-1).detach()
     assert probs.shape == (MEMBERS, 3, 2 * REACH + 1)
     told = expected_error(probs, residuals(age), torch.zeros(3, 1))[0, :, 0]
-    # A hundredth is spread over all residuals.
+    # One per cent is spread over all residuals.
     assert torch.allclose(told, 0.99 * SPACE.expected_error(posterior, age) + 0.01 * 25, atol=0.15)
     # Nothing lies beyond the end of the range.
     beyond = REACH + 1 + int((100.0 - age[2]).ceil())
@@ -103,7 +103,7 @@ def test_each_row_is_judged_by_members_that_left_it_out():
 
 
 def _kernel_regression(x, known_x, known_y):
-    """Posteriors of a smoother that leans on the nearest rows; on rows it knows, mostly on the row itself."""
+    """Posteriors of a kernel smoother over the nearest rows; for a row that it knows, mostly from that row itself."""
     weights = (-(torch.cdist(x, known_x) ** 2) / (2 * 0.45**2)).softmax(dim=1)
     probs = weights @ SPACE.soft_labels(known_y, 2.0)
     return Look(probs)

@@ -9,7 +9,7 @@ from cilf.models.error_scale import isotonic_knots
 
 @settings(deadline=None)
 @given(st.integers(2, 900), st.integers(0, 99))
-def test_the_map_never_falls_and_has_no_step(n, seed):
+def test_the_map_is_monotone_and_continuous(n, seed):
     g = torch.Generator().manual_seed(seed)
     raw = 8 * torch.rand(n, generator=g)
     knots = isotonic_knots(raw, raw * torch.rand(n, generator=g))

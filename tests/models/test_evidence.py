@@ -19,7 +19,7 @@ def _evidence(look: Look) -> torch.Tensor:
     return evidence(look, joint_posterior(look, (0.5, 0.5)), SPACE, "median")
 
 
-def test_evidence_is_finite_for_certain_and_for_clueless_posteriors():
+def test_evidence_is_finite_for_certain_and_for_uniform_posteriors():
     certain = torch.eye(len(SPACE))[[0, 20, len(SPACE) - 1]]
     clueless = torch.full((1, len(SPACE)), 1 / len(SPACE))
     posterior = torch.cat([certain, clueless])
@@ -27,7 +27,7 @@ def test_evidence_is_finite_for_certain_and_for_clueless_posteriors():
     assert z.shape == (4, 8)
     assert z.isfinite().all()
     assert z[:3, 0].tolist() == pytest.approx([16, 36, 77], abs=0.51)
-    # Two networks that exclude each other's age are no reason for numbers that are none.
+    # Two networks that exclude each other's age must not give NaN.
     assert _evidence(Look(posterior, second_BK=posterior.roll(1, dims=0))).isfinite().all()
 
 

@@ -8,7 +8,7 @@ from cilf.models.folding import fold_batch_norms
 
 
 class Unordered(nn.Module):
-    """Lists its parts in another order than it uses them, and one normalisation follows no convolution."""
+    """Lists its modules in another order than it uses them; one normalisation follows no convolution."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The FourierFormer mixes globally, on any grid, and is what its equations say."""
+"""The FourierFormer mixes globally, on any grid, and equals its equations."""
 
 import cmath
 import math
@@ -18,7 +18,7 @@ GRIDS = [(7, 7), (14, 14), (13, 9), (1, 5), (16, 16), (1, 1), (1, 196)]
 
 
 def cells_seen(mixer: nn.Module, channels: int = 3, side: int = 8) -> int:
-    """How many input cells the value of one output cell depends on, from the Jacobian."""
+    """Number of input cells that the value of one output cell depends on, from the Jacobian."""
     torch.manual_seed(0)
     u = torch.randn(1, channels, side, side, dtype=torch.float32, requires_grad=True)
     mixer(u)[0, 0, 3, 5].backward()
@@ -50,7 +50,7 @@ def test_conv_stays_local():
     assert cells_seen(build_mixer("conv", 3, (8, 8))) == 25  # two 3x3 convolutions
 
 
-def test_gfnet_mixes_once_its_filter_has_left_its_start():
+def test_gfnet_mixes_once_its_filter_has_changed():
     mixer = build_mixer("gfnet", 3, (8, 8))
     assert cells_seen(mixer) == 1
     nn.init.normal_(mixer.filter_real)
@@ -152,7 +152,7 @@ def test_fpe_equals_a_written_out_float64_dft(grid, longest, monkeypatch):
 
 @pytest.mark.parametrize("grid", [*GRIDS, (2, 2), (9, 64), (dft.LONGEST, 6), (dft.LONGEST + 1, 3)])
 def test_dft_is_that_of_torch_in_float64(grid):
-    """Of any half spectrum, too, where some imaginary parts mean nothing in a real map and must be ignored."""
+    """Holds for any half spectrum, too, in which some imaginary parts must be ignored because the map is real."""
     torch.manual_seed(0)
     u = torch.randn(2, 3, *grid)
     expected = torch.fft.rfft2(u.double(), norm="ortho")
@@ -165,13 +165,13 @@ def test_dft_is_that_of_torch_in_float64(grid):
 
 
 def test_attention_gets_the_fused_kernel():
-    """With the other kernels forbidden, a layout that it refuses would be an error."""
+    """With the other kernels disabled, a layout that this kernel does not take would raise an error."""
     u = torch.randn(2, 128, 7, 7)
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION), torch.no_grad():
         build_mixer("attention", 128, (7, 7))(u)
 
 
-def test_film_shift_moves_every_cell_alike():
+def test_film_shift_moves_every_cell_equally():
     """β on the constant frequency alone is a shift of the whole map."""
     torch.manual_seed(0)
     mixer = build_mixer("gfnet", 4, (6, 6))

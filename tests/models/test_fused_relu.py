@@ -15,7 +15,7 @@ def relus(network: nn.Module) -> int:
 
 
 def fused(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What it says before and after."""
+    """The network's outputs before and after fusing."""
     with torch.inference_mode():
         before = network(images)
     fuse_relus(network, images[:1])
@@ -24,8 +24,8 @@ def fused(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Shared(nn.Module):
-    """One ReLU after two convolutions, one convolution before two ReLUs, a ReLU after a sum, and one that keeps what
-    it is given, which is used again."""
+    """One ReLU after two convolutions, one convolution before two ReLUs, a ReLU after a sum, and one that is not in
+    place, whose input is used again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def test_a_network_stays_the_same_for_images_of_any_size(name, left):
         torch.testing.assert_close(network(torch.cat([images, images], dim=3)), larger, **close)
 
 
-def test_what_others_use_as_well_is_left_alone():
+def test_shared_convolutions_and_maps_are_left_alone():
     torch.manual_seed(0)
     network = Shared().eval()
     before, after = fused(network, torch.randn(2, 3, 8, 8))

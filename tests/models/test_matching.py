@@ -1,4 +1,4 @@
-"""The matching loss, from its equations."""
+"""The matching loss, compared with its equations."""
 
 import multiprocessing
 import warnings
@@ -30,7 +30,7 @@ def test_matching_loss_equals_its_equations_in_float64():
 
 
 def test_equal_captions_are_not_negatives():
-    """Two people of one caption may be equally near it at no cost to either."""
+    """Two people with the same caption may be equally near to it at no cost."""
     text = torch.eye(10)[[3, 3]]
     joint = text.clone().requires_grad_()
     matching_loss(joint, text, torch.tensor([3.0, 3.0]), ONE_KIND[:2], torch.tensor(20.0)).backward()
@@ -76,9 +76,9 @@ def _rank(rank: int, address: str):
         torch.distributed.destroy_process_group()
 
 
-def test_two_ranks_with_half_the_faces_each_are_one_with_all(tmp_path):
-    """Averaged over ranks, as data-parallel training does, loss and gradients are those of the whole batch; half a
-    batch in a process of its own gives others."""
+def test_two_ranks_with_half_the_faces_each_equal_one_with_all(tmp_path):
+    """Averaged over ranks, as in data-parallel training, loss and gradients are those of the whole batch; half a
+    batch in a single process gives different ones."""
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(_rank, range(2), 2 * [f"file://{tmp_path}/meeting"]))
     loss, gradients = _loss_and_gradients(slice(4))

@@ -28,7 +28,7 @@ def network(body: bool) -> tuple[FaceBody, MiVoloHead]:
 
 @pytest.mark.parametrize("body", [False, True])
 def test_it_learns_with_all_its_parts(body, monkeypatch):
-    # Six rows can be learned by heart while they stay as they are.
+    # Six rows can be memorised if they stay the same.
     monkeypatch.setattr(mivolo, "hide_one", lambda face, body, black: (face, body))
     backbone, head = network(body)
     faces, ages = torch.randn(6, 6 if body else 3, 32, 32), torch.tensor([12.0, 20, 33, 41, 52, 60])
@@ -49,7 +49,7 @@ def test_it_learns_with_all_its_parts(body, monkeypatch):
 
 
 @pytest.mark.parametrize("body", [False, True])
-def test_the_network_without_bodies_is_timms_volo(body):
+def test_the_network_without_bodies_equals_timms_volo(body):
     backbone, head = network(False)
     volo = VOLO(list(TINY.layers), 32, num_classes=3, embed_dims=[8, 16, 16, 16], num_heads=[2, 2, 2, 2]).eval()
     backbone.load_volo(volo.state_dict())
@@ -73,7 +73,7 @@ def test_weights_of_another_network_are_refused():
 
 
 @torch.no_grad()
-def test_bodies_are_seen_and_hidden_in_training_alone():
+def test_bodies_are_used_and_hidden_only_in_training():
     backbone, _ = network(True)
     both = torch.randn(2, 6, 32, 32)
     other_body = torch.cat([both[:, :3], torch.randn(2, 3, 32, 32)], dim=1)
@@ -86,7 +86,7 @@ def test_bodies_are_seen_and_hidden_in_training_alone():
     assert any(not torch.equal(seen[0], other) for other in seen)
 
 
-def test_no_other_system_looks_at_bodies():
+def test_no_other_system_uses_bodies():
     with pytest.raises(ValueError, match="only the system mivolo"):
         Model(images=Images(body=True))
     assert Model(system=MiVolo(), images=Images(body=True)).images.shape == (224, 224, 6)

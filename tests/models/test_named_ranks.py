@@ -1,4 +1,4 @@
-"""Classes that are no ages: names in settings, cards and prompts."""
+"""Classes that are not ages: names in settings, cards and prompts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sentences(text: TextTower, said: list[str]) -> torch.Tensor:
     return F.normalize(text(tokenizer(CLIP)(said)), dim=1)
 
 
-def test_prompts_say_names(text):
+def test_prompts_contain_names(text):
     bank = PromptBank(Prompts.model_validate(TEMPLATES), CLIP, DECADES, text)
     with torch.no_grad():
         expected = sentences(text, [f"a photo taken in {name}" for name in NAMES])
@@ -75,7 +75,7 @@ def test_l2rclip_starts_at_names_and_its_own_words_win(text):
         ({"prompts": {"templates": ("a photo",)}}, "must contain {age}"),
     ],
 )
-def test_what_does_not_fit_the_names_is_refused(spec, complaint):
+def test_settings_that_do_not_fit_the_names_are_refused(spec, complaint):
     with pytest.raises(ValidationError, match=complaint):
         Model.model_validate(spec)
 
@@ -92,7 +92,8 @@ def test_names_are_on_the_card_and_only_where_there_are_any(system):
 
 
 def test_labels_of_ranks_are_narrower_than_those_of_years():
-    """One who is sure of the right rank is near the label; two years' width would spread it over all three."""
+    """A posterior certain of the right rank is close to the label; a width of two years would spread it over all
+    three."""
     spec = {"clip": CLIP, "images": Images(size=32), "fourier": Fourier(depth=0)}
     years = CILF(Model(ages=Ages(youngest=0, oldest=2), **spec))
     ranks = CILF(Model(ages=Ages(**AGES), prompts=Prompts.model_validate(TEMPLATES), **spec))

@@ -12,7 +12,7 @@ def _picture(seed: int = 0) -> torch.Tensor:
     return F.interpolate(torch.randn(1, 3, 9, 9, generator=g), size=64)
 
 
-def test_each_fault_of_a_picture_shows():
+def test_quality_shows_each_fault_of_an_image():
     clean = _picture()
     blurred = F.interpolate(F.avg_pool2d(clean, 4), size=64, mode="bilinear")
     noisy = clean + 0.2 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,4 @@
-"""The forest's routing, losses and leaves, from their equations one row and one leaf at a time."""
+"""The forest's routing, losses and leaves, compared with their equations one row and one leaf at a time."""
 
 import math
 import multiprocessing
@@ -85,7 +85,7 @@ def test_routing_multiplies_along_each_path(depth):
 
 
 @pytest.mark.parametrize("loss", ["l2", "likelihood"])
-def test_losses_and_decodes_are_their_equations(loss):
+def test_losses_and_decodes_equal_their_equations(loss):
     head, seen, ages = forest(loss=loss), features(5), torch.tensor([10.0, 23, 37.5, 58, 60])
     head.start_from(torch.tensor([12.0, 20, 33, 50, 59]))
     routing, y = path_probabilities(head, seen.pooled_BC), (ages.numpy() - 10) / 50
@@ -110,7 +110,7 @@ def test_losses_and_decodes_are_their_equations(loss):
     np.testing.assert_allclose(decoded.posterior_BK.detach(), posterior / posterior.sum(1, keepdims=True), atol=1e-6)
 
 
-def test_leaf_update_is_its_equations():
+def test_leaf_update_equals_its_equations():
     random = np.random.default_rng(0)
     routing = random.dirichlet(np.full(4, 0.3), size=(30, 2))
     routing[:, 0] = np.column_stack([routing[:, 0, :3] / routing[:, 0, :3].sum(1, keepdims=True), np.full(30, 1e-9)])
@@ -129,7 +129,7 @@ def test_leaf_update_is_its_equations():
 def test_likelihood_never_falls(seed, evenness, rows):
     random = np.random.default_rng(seed)
     log_routing = torch.from_numpy(np.log(random.dirichlet(np.full(4, evenness), size=(rows, 2)) + 1e-12))
-    y = torch.from_numpy(random.choice(random.uniform(0, 1, 5), rows))  # repeated ages try the least variance
+    y = torch.from_numpy(random.choice(random.uniform(0, 1, 5), rows))  # repeated ages reach the minimum variance
     mean, variance = torch.from_numpy(random.uniform(0, 1, (2, 4))), torch.full((2, 4), 0.02, dtype=torch.float64)
 
     def likelihood():

@@ -27,7 +27,7 @@ def test_a_convolution_stays_the_same(size, kernel, stride, groups, bias):
         assert_close(network(images), before, rtol=1e-5, atol=1e-5)
 
 
-def test_what_rows_of_zeros_cannot_do_is_left_alone():
+def test_convolutions_that_rows_of_zeros_cannot_fix_are_left_alone():
     network = nn.Sequential(Conv2dSame(3, 3, 2, dilation=3)).eval()
     images = torch.randn(1, 3, 8, 8)
     before = network(images)

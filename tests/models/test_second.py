@@ -1,4 +1,4 @@
-"""The second network: what it sees of a crop, and what it says."""
+"""The second network: its view of a crop, and its output."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], 
 
 
 def distance(images, borders):
-    """Mean square between the five points of a crop and ArcFace's, sides of ArcFace's frame, where it has borders."""
+    """Mean squared distance between a crop's five points and ArcFace's for given borders, in sides of the frame."""
     left, right, top, bottom = borders
     width, height = images.size + left + right, images.size + top + bottom
     points = (np.array(images.frame.points) * images.size + [left, top]) / [width, height]
@@ -28,7 +28,7 @@ def distance(images, borders):
     ],
     ids=["our crops", "crops with wide margins"],
 )
-def test_the_frame_lies_as_near_to_arcface_as_it_can(images):
+def test_the_frame_is_as_close_to_arcface_as_possible(images):
     left, right, top, bottom = arcface_borders(images)
     assert left + right == top + bottom
     best = distance(images, (left, right, top, bottom))
@@ -53,15 +53,15 @@ def test_it_sees_colours_in_the_frame_whatever_the_normalisation():
         network.features((picture - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])
     assert seen[0].shape == (1, 3, 112, 112)
     assert torch.allclose(seen[0], seen[1], atol=1e-3)
-    # The middle of the eyes, where ArcFace has it.
+    # The middle of the eyes, at ArcFace's position.
     expected = 255 * picture[0, :, round(0.286 * 128), 64]
     assert torch.allclose(seen[0][0, :, 52, 56], expected, atol=12)
-    # Nothing above the crop but the colours of its edge.
+    # Above the crop there are only the colours of its edge.
     assert torch.allclose(seen[0][0, :, 3, 56], 255 * picture[0, :, 0, 64], atol=12)
 
 
 @torch.inference_mode()
-def test_it_says_a_posterior_over_the_ages_of_the_model():
+def test_it_returns_a_posterior_over_the_ages_of_the_model():
     torch.manual_seed(0)
     network = SecondNetwork(Images(size=64), AgeSpace(10, 60)).eval()
     posterior = network(torch.randn(3, 3, 64, 64))
@@ -71,7 +71,7 @@ def test_it_says_a_posterior_over_the_ages_of_the_model():
 
 
 @torch.inference_mode()
-def test_of_a_face_and_its_body_it_sees_the_face():
+def test_it_uses_the_face_and_not_the_body():
     network = SecondNetwork(Images(size=64), AgeSpace()).eval()
     both = torch.randn(2, 6, 64, 64)
     assert torch.equal(network(both), network(both[:, :3]))

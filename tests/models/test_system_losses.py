@@ -1,4 +1,4 @@
-"""Losses of the class, scalar and text systems, from their equations in float64, one number at a time."""
+"""Losses of the class, scalar and text systems, compared with their equations in float64, one number at a time."""
 
 import math
 
@@ -33,10 +33,10 @@ def logits_and_ages() -> tuple[torch.Tensor, torch.Tensor]:
     return 2 * torch.randn(6, 10), torch.tensor([16.0, 18, 20.3, 22, 25, 30])
 
 
-def test_mean_residue_is_its_equations():
+def test_mean_residue_equals_its_equations():
     logits, ages = logits_and_ages()
     logits[0] = 0.0
-    logits[1, 2] = logits[1].min() - 1  # nothing is less likely than the truth
+    logits[1, 2] = logits[1].min() - 1  # no class is less likely than the truth
     entropy, mean, residue = 0.0, 0.0, 0.0
     for row, age in zip(logits.double().tolist(), ages.tolist(), strict=True):
         p, y = softmax(row), min(age, 25)
@@ -52,7 +52,7 @@ def test_mean_residue_is_its_equations():
     assert parts["residue"].item() == pytest.approx(0.05 * residue, rel=1e-5)
 
 
-def test_dex_additions_are_their_equations():
+def test_dex_additions_equal_their_equations():
     logits, ages = logits_and_ages()
     entropy, mean, variance = 0.0, 0.0, 0.0
     for row, age in zip(logits.double().tolist(), ages.tolist(), strict=True):
@@ -105,7 +105,7 @@ def far(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("classes", [[0, 3, 3, 9], [2, 4, 9], [5, 5], [5]])
-def test_l2rclip_pairs_are_their_equations(classes):
+def test_l2rclip_pairs_equal_their_equations(classes):
     image, text = units(len(classes), 1), units(10, 2)
     v, t = image.double().numpy(), text.double().numpy()
     near = [far(v[i], t[y]) ** 2 for i, y in enumerate(classes)]
@@ -156,7 +156,7 @@ def test_rankformer_starts_at_the_words_and_skips_what_is_absent():
 
 
 def test_l2rclip_prompts_start_as_the_plain_sentence():
-    """With nothing learned yet the prompts are CLIP's own of "<context> <age in words> ."."""
+    """Before training, the prompts are CLIP's own vectors of "<context> <age in words> ."."""
     from cilf.models.clip import tokenizer
 
     torch.manual_seed(0)
@@ -178,7 +178,7 @@ def test_ranks_may_have_names():
     assert head.prompt_vectors().shape == (3, 32)
 
 
-def test_ordinalclip_loss_is_its_equations():
+def test_ordinalclip_loss_equals_its_equations():
     logits, _ = logits_and_ages()
     ages = torch.tensor([16.0, 18, 18, 22, 25, 25])
     out = PrototypeOutput(logits, torch.zeros(6, 1), torch.zeros(10, 1))
@@ -196,7 +196,7 @@ def test_ordinalclip_loss_is_its_equations():
 def test_published_blends_are_ordered_or_interpolate(interpolation):
     weights = blend_weights(11, 3, interpolation)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(11))
-    # Beyond the next base, "inverse" turns to the first one again.
+    # Beyond the next base, "inverse" weights the first one more again.
     assert (weights[:, 0].diff() <= 1e-6).all() == (interpolation != "inverse")
     at_bases = weights[[0, 5, 10]]
     if interpolation == "linear":

@@ -1,4 +1,4 @@
-"""What every system of the field owes the common interface."""
+"""Tests of the common interface for every published system."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ SCALARS = {"regression", "regression, smooth", "swinface", "mivolo"}
 
 
 def learn(head, backbone, x, ages, steps, began, rate=3e-3):
-    """Train for some steps; losses at `began` before and after, and names of parameters no gradient has reached."""
+    """Train for some steps at progress `began`; return the losses, and the names of parameters without gradient."""
     parameters = [p for p in (*head.parameters(), *backbone.parameters()) if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, rate)
     at = Step(began, 100)
@@ -89,7 +89,7 @@ def test_l2rclip_learns_text_first_and_images_second():
 
 
 @pytest.mark.parametrize("name", WITH_TEXT)
-def test_prompts_that_are_done_need_no_tower(name):
+def test_trained_prompts_need_no_tower(name):
     head, backbone = build(name, YEARS).eval(), ToyBackbone()
     features = backbone(toy_rows(YEARS)[0])
     before = head(features).logits_BK
@@ -103,7 +103,7 @@ def test_prompts_that_are_done_need_no_tower(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ages_outside_the_range_count_as_its_ends(name):
+def test_ages_outside_the_range_are_clamped(name):
     head, backbone = build(name, YEARS).eval(), ToyBackbone()
     out = head(backbone(toy_rows(YEARS, 2)[0]))
     beyond, ends = (torch.tensor(pair) for pair in ((3.0, 55.0), (10.0, 40.0)))
@@ -129,7 +129,7 @@ def test_wrong_settings_are_refused():
         settings.Coral().hidden = 3
 
 
-def test_parts_that_do_not_belong_together_are_refused():
+def test_parts_that_do_not_fit_together_are_refused():
     with pytest.raises(UsageError, match="levels of a backbone"):
         SwinFaceHead(Channels(32, 32), YEARS, settings.SwinFace())
     text = TextTower(build_clip(CLIP, 32))

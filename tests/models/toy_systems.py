@@ -1,4 +1,4 @@
-"""Every system of the field on a toy backbone: rows of eight numbers in, features of all kinds out."""
+"""Every published system on a toy backbone: rows of eight numbers in, features of all kinds out."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class ToyBackbone(nn.Module):
 
 
 def toy_rows(ages: AgeSpace, rows: int = 48) -> tuple[Tensor, Tensor]:
-    """Rows [N, 8] that tell an age, and the ages [N], every class among them while there is room."""
+    """Rows [N, 8] that encode an age, and the ages [N], which include every class if N is large enough."""
     random = torch.Generator().manual_seed(2)
     ages_N = ages.youngest + torch.arange(rows) % len(ages)
     place_N = (ages_N - ages.youngest) / (len(ages) - 1)

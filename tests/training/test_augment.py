@@ -1,4 +1,4 @@
-"""Views of a face differ as photographs do, and a third of them hardly."""
+"""Views of a face differ as photographs do; a third of them hardly differ."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ def views_of(image, size=64, count=300):
 
 @pytest.fixture(scope="module")
 def flat_views():
-    """Views of plain grey: whatever varies within one is noise, and its mean is the light."""
+    """Views of a plain grey image: the variation within a view is noise, and its mean is the light."""
     return views_of(np.full((74, 74, 3), 128, np.uint8)).astype(float)
 
 
@@ -33,7 +33,7 @@ def test_the_image_itself_is_left_alone():
 
 
 def test_the_face_stays_in_view():
-    # A white middle on black: no draw may push it out, nor hide it in the dark or in noise.
+    # A white middle on black: no view may lose it outside the frame, in the dark or in noise.
     image = np.zeros((96, 96, 3), np.uint8)
     image[32:64, 32:64] = 255
     centres = []

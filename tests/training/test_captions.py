@@ -1,4 +1,4 @@
-"""What the text tower reads of a face."""
+"""Captions of faces for the text tower."""
 
 import io
 
@@ -30,11 +30,11 @@ from cilf.training.recipe import Words
         ((30, AgeGroup(70, None), None, None), "a photo of a 30 year old person"),
     ],
 )
-def test_a_caption_says_what_is_known(known, text):
+def test_a_caption_contains_all_labels(known, text):
     assert caption(*known) == text
 
 
-def test_rows_have_the_words_that_their_source_gives_to_values():
+def test_captions_use_the_words_of_their_source():
     table = pa.table(
         {
             "age": pa.array([68.0, None, 30.0, None]),
@@ -57,7 +57,7 @@ def test_rows_have_the_words_that_their_source_gives_to_values():
     assert examine(table, ranks, words=words)["caption"].null_count == 4
 
 
-def test_of_a_photograph_without_a_box_the_face_is_found_or_its_row_says_that_there_is_none():
+def test_without_a_box_the_face_is_detected_or_the_row_is_bad():
     buffer = io.BytesIO()
     Image.fromarray(np.full((200, 200, 3), 128, np.uint8)).save(buffer, "PNG")
     examined = examine(pa.table({"age": [30.0], "image": [buffer.getvalue()]}), find=True)

@@ -1,4 +1,4 @@
-"""Weight decay: on matrices, and neither on LayerScale nor on norms, places, tokens and prompts."""
+"""Weight decay acts on matrices, and not on LayerScale, norms, and embeddings of positions, tokens and prompts."""
 
 import pytest
 import torch

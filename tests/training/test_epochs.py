@@ -1,4 +1,4 @@
-"""An epoch is the same rows in the same order, however many workers share it."""
+"""An epoch has the same rows in the same order for any number of workers."""
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ def rows(ray_session, faces):
 
 
 def dealt(rows, workers, block_rows, seed=7):
-    """Batches of each worker: ages and mean pixel."""
+    """Batches of each worker: ages and mean pixels."""
     views = Views(Images(size=16), np.ones(OLDEST + 1, np.float32), (0, 1))
     blocks = laid_out(rows.good, block_rows, seed)
     return [
@@ -31,13 +31,13 @@ def dealt(rows, workers, block_rows, seed=7):
     ]
 
 
-def test_two_workers_see_what_one_with_twice_the_batch_sees(rows):
+def test_two_workers_get_the_rows_of_one_with_twice_the_batch(rows):
     [one] = dealt(rows, 1, 100)
     two = dealt(rows, 2, 50)
     steps = len(rows) // 100
     assert [len(step) for step in one[:steps]] == [100] * steps
     assert one[:steps] == [sorted(a + b) for a, b in zip(*(worker[:steps] for worker in two), strict=True)]
-    # Rows that do not divide leave every worker with whole batches for all steps.
+    # If the rows do not divide evenly, every worker still has whole batches for all steps.
     assert len(rows) % 100
     assert all(len(step) == 50 for worker in two for step in worker[:steps])
 
@@ -49,7 +49,7 @@ def test_an_epoch_shows_every_row_once_and_each_in_another_order(rows):
     assert sorted(age for step in first for age, _ in step) == sorted(rows.index["age"].to_pylist())
 
 
-def test_fewer_blocks_than_are_made_ahead_are_all_made(rows):
+def test_all_blocks_are_made_if_fewer_than_those_made_ahead(rows):
     [few] = dealt(rows, 1, 500)
     assert sum(map(len, few)) == len(rows)
 

@@ -1,4 +1,4 @@
-"""faceres in timm's trunk against the graph that its file describes."""
+"""faceres in timm's trunk, compared with the graph that its file describes."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ WIDTHS = (64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
 
 
 def same(x, kernel, stride):
-    """TensorFlow's SAME padding: what does not divide evenly goes to the end."""
+    """TensorFlow's SAME padding: an odd row or column is added at the end."""
     for axis in (3, 2):
         size, over = x.shape[axis], kernel.shape[axis]
         total = max(0, (-(-size // stride) - 1) * stride + over - size)
@@ -146,7 +146,7 @@ def spread(difference, of):
 
 @torch.no_grad()
 @pytest.mark.parametrize("side", [97, 129])
-def test_the_trunk_is_the_graph(trunk, side):
+def test_the_trunk_equals_the_graph(trunk, side):
     if not FILE.is_file():
         pytest.skip("no weights/faceres-deep.json: `make weights` gets it")
     face = torch.tensor(astronaut()[:240, 100:340]).permute(2, 0, 1)[None].float()
@@ -156,7 +156,7 @@ def test_the_trunk_is_the_graph(trunk, side):
     assert spread(trunk.forward_features(normalised(face, *CAFFE)) - expected, expected) < 1e-4
     load_faceres(trunk, FILE, *IMAGENET)
     found = trunk.forward_features(normalised(face, *IMAGENET))
-    # Zeros around the image are another colour here, half a level off.
+    # The zeros around the image stand for another colour here, half a level away.
     assert spread(found - expected, expected) < 0.01
     assert (found - expected).abs().mean() < 0.005 * expected.abs().mean()
 
@@ -188,12 +188,12 @@ def test_settling_changes_statistics_and_no_output(trunk, written):
     assert spread(trunk(others) - before, before) < 1e-4
     settled = trunk(faces)
     trunk.train()
-    # Statistics of the batch are those that it carries.
+    # The statistics of the batch equal the stored ones.
     assert spread(trunk(faces) - settled, settled) < 0.02
     trunk.eval()
 
 
-def test_a_missing_or_cut_file_is_told_by_name(trunk, written, tmp_path):
+def test_a_missing_or_truncated_file_is_named(trunk, written, tmp_path):
     with pytest.raises(WeightsError, match=r"nowhere\.json cannot be read: No such file.*make weights"):
         load_faceres(trunk, tmp_path / "nowhere.json", *IMAGENET)
     alone = tmp_path / "faceres-deep.json"
@@ -231,7 +231,7 @@ def test_weights_of_another_network_are_refused(trunk, tmp_path):
 @pytest.mark.parametrize("name", ["mobilenetv1_125", "tf_efficientnet_lite0"])
 def test_another_trunk_is_refused(written, name):
     other = timm.create_model(name, num_classes=0)
-    with pytest.raises(WeightsError, match=r"mobilenetv1_100, but this one has [a-z0-9_.]+ \("):
+    with pytest.raises(WeightsError, match=r"mobilenetv1_100 as the image tower, but this one has [a-z0-9_.]+ \("):
         load_faceres(other, written, *IMAGENET)
 
 
@@ -242,7 +242,7 @@ MODEL = {
 }
 
 
-def test_a_recipe_names_it_by_its_path(trunk, written):
+def test_a_recipe_loads_it_by_its_path(trunk, written):
     recipe = Recipe.model_validate({**RECIPE, "data": "p", "model": MODEL, "image_init": {"faceres": str(written)}})
     model = build_network(recipe.model)
     init_image(model, recipe)
@@ -251,7 +251,7 @@ def test_a_recipe_names_it_by_its_path(trunk, written):
     assert all(torch.equal(filled[name], value) for name, value in trunk.state_dict().items())
 
 
-def test_a_tower_that_is_not_timms_takes_no_start(written):
+def test_only_timm_towers_support_image_init(written):
     recipe = Recipe.model_validate({**RECIPE, "data": "p", "image_init": {"faceres": str(written)}})
     with pytest.raises(WeightsError, match="image_init needs an image tower of timm's"):
         init_image(build_network(recipe.model), recipe)

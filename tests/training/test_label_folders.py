@@ -74,7 +74,7 @@ def test_evaluation_reads_the_labels_of_folders(tmp_path):
     assert set(batch.groups["subject"].tolist()) == SUBJECTS
 
 
-def test_folders_tell_ages_and_groups_too(tmp_path):
+def test_folder_names_may_hold_ages_and_groups(tmp_path):
     for age, low, gender in ((20, 18, "female"), (40, 38, "male")):
         place = tmp_path / f"age={age}" / f"age_low={low}" / f"age_high={low + 5}" / f"gender={gender}"
         place.mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_folders_tell_ages_and_groups_too(tmp_path):
     assert [row["age"] for row in open_source(str(tmp_path), "val").labels()] == ["20", "40"]
 
 
-def test_what_a_file_has_itself_counts(tmp_path):
+def test_labels_in_a_file_take_precedence(tmp_path):
     table = pa.table({"id": ["a"], "image": [face(30, 0)], "age": [30], "subject": ["8"], "split": ["val"]})
     pq.write_table(table, below(tmp_path, "7", "train") / "p.parquet")
     assert [row["subject"] for row in open_source(str(tmp_path), "val").labels()] == ["8"]
@@ -107,7 +107,7 @@ def test_folders_are_held_to_the_names_of_labels(folder, fault, tmp_path):
             attempt()
 
 
-def test_other_folders_and_those_above_the_data_say_nothing(tmp_path):
+def test_other_folders_and_those_above_the_data_are_ignored(tmp_path):
     place = tmp_path / "subject=7" / "camera=X"
     place.mkdir(parents=True)
     table = pa.table({"id": ["a"], "image": [face(30, 0)], "age": [30], "split": ["val"]})

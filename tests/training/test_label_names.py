@@ -1,4 +1,4 @@
-"""Labels by names that differ by case, or stand twice: refused, never left out and never one for the other."""
+"""Labels whose names differ by case or occur twice are refused, never dropped and never mistaken for each other."""
 
 import json
 import tarfile
@@ -51,7 +51,7 @@ def test_groups_of_other_case_are_refused_where_they_are_measured(name, tmp_path
     assert len(list(open_source(str(tmp_path), "val").labels())) == 1
 
 
-def test_people_are_not_told_apart_by_a_name_of_other_case(tmp_path):
+def test_a_subject_column_in_another_case_is_refused(tmp_path):
     written(tmp_path / "faces.parquet", ["subject", "Age"])
     with pytest.raises(UsageError, match="'Age', which differs from `age`"):
         read_people(str(tmp_path))
@@ -82,7 +82,7 @@ def test_csv_is_refused_by_its_first_line(header, fault, tmp_path):
         ('{"age": 20, "subject": "a", "subject": "a"}', "`subject` twice"),
     ],
 )
-def test_a_json_object_costs_itself(labels, fault, tmp_path):
+def test_a_bad_json_object_makes_only_its_own_row_bad(labels, fault, tmp_path):
     (tmp_path / "labels.jsonl").write_text(f'{labels}\n{{"uri": "a.png", "age": 40}}\n')
     bad, good = open_source(str(tmp_path), None).labels()
     assert fault in bad["wrong"]
@@ -97,7 +97,7 @@ def test_a_json_object_costs_itself(labels, fault, tmp_path):
     assert (bad["id"], good["id"], good["age"]) == ("a", "b", 40)
 
 
-def test_names_that_are_not_read_may_be_any(tmp_path):
+def test_unused_columns_may_have_any_name(tmp_path):
     names = ["note", "note", "Note", "Labels"]
     written(tmp_path / "faces.parquet", names)
     assert len(list(open_source(str(tmp_path), "val").labels())) == FaceSet(str(tmp_path), "val").rows == 1

@@ -22,7 +22,7 @@ def weights(learner):
     return torch.cat([value.flatten().float() for value in learner.model.state_dict().values()])
 
 
-def test_going_on_from_a_state_is_the_same_as_never_having_stopped(tmp_path):
+def test_resuming_from_a_state_equals_an_uninterrupted_run(tmp_path):
     whole = learner()
     for step in range(6):
         whole.learn([batch(step)], first_epoch=False)
@@ -45,7 +45,7 @@ def test_the_average_follows_the_weights_and_is_what_estimates():
     learning.learn([batch(0)], first_epoch=True)
     name = "joint.weight"
     now = learning.model.state_dict()[name]
-    # The first of all steps remembers a tenth of the start, whatever `ema`; from the ninth on it is `ema` that counts.
+    # The first step keeps a tenth of the start for any `ema`; from the ninth step on, `ema` decides.
     assert torch.allclose(learning.average[name], 0.1 * before[name] + 0.9 * now)
     learning.step = 100
     held = learning.average[name].clone()
@@ -61,7 +61,7 @@ def test_the_average_follows_the_weights_and_is_what_estimates():
 
 
 def test_portions_add_up_to_one_batch():
-    # But for the matching loss, whose negatives are those of a portion.
+    # Except for the matching loss, whose negatives are those within a portion.
     whole, portions = learner(accumulate=1), learner(accumulate=2)
     rows = batch(0)
     halves = [{name: value[part] for name, value in rows.items()} for part in (slice(0, 16), slice(16, 32))]
@@ -70,7 +70,7 @@ def test_portions_add_up_to_one_batch():
         assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-5)
 
 
-def test_the_text_tower_stays_where_the_recipe_says_so():
+def test_the_text_tower_is_frozen_if_the_recipe_says_so():
     still, learning = learner(train_text=False), learner(train_text=True)
     for each, moves in ((still, False), (learning, True)):
         before = {name: value.clone() for name, value in each.model.text.named_parameters()}

@@ -1,4 +1,4 @@
-"""What a recipe's sources come to: what is learned from, what is kept back, and what is told before Ray starts."""
+"""The rows of a recipe's sources: which are trained on, which are held out, and errors before Ray starts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def recipe_of(data, **changes):
     return Recipe.model_validate({**RECIPE, "data": data, **changes})
 
 
-def test_further_faces_are_learned_from_alone(ray_session, tmp_path):
+def test_further_faces_are_used_for_training_only(ray_session, tmp_path):
     base = labelled(500)
     pq.write_table(pa.Table.from_pylist(base), tmp_path / "base.parquet")
     alone = gather(recipe_of({"path": str(tmp_path / "base.parquet")}), locate(str(tmp_path)))
@@ -112,7 +112,7 @@ def test_a_person_who_is_held_out_is_not_learned_from(ray_session, tmp_path):
 
 @pytest.fixture
 def before_ray(monkeypatch):
-    """Ray must not start: a fault is told before it would."""
+    """Forbid Ray to start: errors must be reported before."""
     monkeypatch.setattr("cilf.training.job.running", lambda *_: pytest.fail("Ray was started"))
 
 
@@ -120,7 +120,7 @@ FEW = f"36 of 90 subjects are held out, but calibration needs at least {LEAST_HE
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
-def test_too_few_people_are_told_before_ray_starts(before_ray, kind, recipe_file, tmp_path, capsys):
+def test_too_few_people_are_reported_before_ray_starts(before_ray, kind, recipe_file, tmp_path, capsys):
     rows = pa.Table.from_pylist(labelled(100))
     if kind == "parquet":
         pq.write_table(rows, tmp_path / "faces.parquet")
@@ -160,7 +160,7 @@ def test_people_are_counted_not_rows(tmp_path):
         ({"data": [{"path": "{}/faces.parquet"}, {"path": "{}/gone.csv"}]}, "gone.csv"),
     ],
 )
-def test_data_that_is_not_there_is_told_before_ray_starts(before_ray, changes, complaint, tmp_path):
+def test_missing_data_is_reported_before_ray_starts(before_ray, changes, complaint, tmp_path):
     pq.write_table(pa.Table.from_pylist(labelled(500)), tmp_path / "faces.parquet")
     recipe = json.loads(json.dumps({**RECIPE, **changes}).replace("{}", str(tmp_path)))
     with pytest.raises(UsageError, match=complaint):
@@ -178,7 +178,7 @@ def test_a_folder_of_somebody_else_is_left_alone(before_ray, there, faces, recip
     assert [path.name for path in output.iterdir()] == [there.partition("/")[0]]
 
 
-def test_a_run_of_our_own_and_an_empty_folder_are_taken(tmp_path):
+def test_an_earlier_run_and_an_empty_folder_are_accepted(tmp_path):
     recipe = recipe_of({"path": "p"})
     prepare(recipe, locate(str(tmp_path)))
     prepare(recipe, locate(str(tmp_path)))
@@ -189,7 +189,7 @@ def test_a_run_of_our_own_and_an_empty_folder_are_taken(tmp_path):
         check_is_ours(locate(str(tmp_path / "file")))
 
 
-def test_places_are_the_same_however_they_are_written(tmp_path, monkeypatch):
+def test_locations_are_normalised(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -198,7 +198,7 @@ def test_places_are_the_same_however_they_are_written(tmp_path, monkeypatch):
     assert _place("s3://bucket/data/") == _place("s3://bucket/./data") != _place("s3://bucket/other")
 
 
-def test_a_sketch_meets_what_it_has_seen():
+def test_a_sketch_recognises_its_faces():
     draw = torch.Generator().manual_seed(0)
     seen, other = (
         pa.chunked_array([torch.randint(-(2**62), 2**62, (20_000,), generator=draw).numpy()]) for _ in range(2)
@@ -211,7 +211,7 @@ def test_a_sketch_meets_what_it_has_seen():
     assert met(sketch(other, noted), seen) > SIZE / 3
 
 
-def test_the_terminal_hears_of_steps_epochs_and_the_time_left(monkeypatch):
+def test_the_terminal_shows_steps_epochs_and_the_time_left(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("cilf.training.progress.time.monotonic", lambda: clock[0])
     board = Board()

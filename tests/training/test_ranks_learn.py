@@ -1,4 +1,4 @@
-"""Ranks that are no ages, from a folder of each to a model: through the commands, and in one process."""
+"""Ranks that are not ages, from a folder for each to a model: through the commands, and in one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cilf.training.recipe import Recipe, changed
 NAMES = ("1930s", "1940s", "1950s", "1960s", "1970s")
 AGES = {"youngest": 0, "oldest": 4, "names": list(NAMES)}
 GUESS = 1.2
-"""MAE of whoever says the middle of five equally frequent ranks."""
+"""MAE of always predicting the middle of five equally frequent ranks."""
 
 
 def square(rank: int, number: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Every layout of labelled photographs gives the same rows; bad ones are named."""
+"""Every layout of labelled photographs gives the same rows; bad rows are reported."""
 
 import io
 import json
@@ -31,7 +31,7 @@ def rows():
 
 
 def layout(kind, rows, folder, *labels):
-    """Write rows in a layout, with further labels or the age; what read_rows is to be given."""
+    """Write rows in a layout, with further labels or the age; return the path for read_rows."""
     labels = labels or ("age",)
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), folder / "faces.parquet")
@@ -78,7 +78,7 @@ def test_rows_keep_the_order_of_their_files(kind, tmp_path):
 
 
 def photograph() -> bytes:
-    """Two faces that only their boxes tell of, a red and a blue one, each above a body of half its colour."""
+    """Two faces that can be found only by their boxes, a red and a blue one, each above a body of half its colour."""
     pixels = np.full((300, 400, 3), 128, np.uint8)
     for left, colour in ((80, (200, 0, 0)), (280, (0, 0, 200))):
         pixels[100:300, left - 60 : left + 100] = np.array(colour) // 2
@@ -92,7 +92,7 @@ BOXES = [[80, 20, 120, 60], [280, 20, 320, 60], None, [80, 20, 80, 60], [500, 20
 
 
 @pytest.mark.parametrize("box", [[1, "a", 2, 3], "1 2 3 4", 7, {"left": 1}, [1, 2, 3], []])
-def test_what_is_no_box_is_not_taken_for_a_whole_image(box):
+def test_an_invalid_box_is_not_taken_for_a_whole_image(box):
     assert all(map(math.isnan, box_of({"box": box})))
     assert box_of({"box": None}) is None
     assert box_of({"age": 30}) is None
@@ -120,7 +120,7 @@ def test_a_box_says_which_face_of_a_photograph_is_learned(kind, tmp_path):
     assert "not four numbers" in reasons["5"]
 
 
-def test_bodies_are_cut_out_for_who_looks_at_them():
+def test_bodies_are_cropped_for_models_that_use_them():
     table = pa.table(
         {"age": [30.0] * 3, "image": [photograph()] * 3, "box": pa.array(BOXES[:3], pa.list_(pa.float64()))}
     )
@@ -220,7 +220,7 @@ def test_more_than_one_bad_row_in_twenty_stops_the_run(tmp_path):
         check_share(read_rows(Source(path=str(path)), None, Model()), str(path))
 
 
-def test_photographs_without_a_face_are_no_mistake_unless_all_are():
+def test_photographs_without_a_face_are_no_error_unless_all_lack_one():
     none = [{"id": f"{n}", "reason": NO_FACE} for n in range(8)]
     some = Rows(None, none, pa.table({"id": ["a"] * 12}))
     check_share(some, "here")

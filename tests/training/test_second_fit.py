@@ -34,7 +34,7 @@ def batches(count, *, grouped, views=1, seed=0):
 
 
 class Colours(nn.Module):
-    """Fixed mixtures of what SFace would see, in the shapes of its maps: features of no cost."""
+    """Fixed mixtures of SFace's input, in the shapes of its maps: features that cost nothing."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""SFace in torch against ONNX Runtime's reading of its file."""
+"""SFace in torch, compared with ONNX Runtime on its file."""
 
 from pathlib import Path
 
@@ -85,9 +85,9 @@ def written(tmp_path_factory):
 
 
 def interpret(path, pixels_1CHW):
-    """Its maps of 14 and of 7 cells a side, by ONNX Runtime."""
+    """SFace's maps of 14 and of 7 cells per side, computed by ONNX Runtime."""
     model = onnx.load(path)
-    # Weights are named as inputs too, which keeps ONNX Runtime from folding them.
+    # Weights are listed as inputs too, which keeps ONNX Runtime from folding them.
     images = [given for given in model.graph.input if given.name == "data"]
     del model.graph.input[:], model.graph.output[:]
     model.graph.input.extend(images)
@@ -100,7 +100,7 @@ def interpret(path, pixels_1CHW):
 
 
 def face():
-    """The astronaut's, about as ArcFace's frame has it."""
+    """The astronaut's face, approximately in ArcFace's frame."""
     pixels = torch.tensor(astronaut()[0:208, 118:326]).permute(2, 0, 1)[None].float()
     return torch.nn.functional.interpolate(pixels, size=SIDE, mode="bilinear", antialias=True)
 
@@ -113,7 +113,7 @@ def largest_difference(path):
 
 
 @torch.inference_mode()
-def test_it_is_the_network_of_the_file():
+def test_it_equals_the_network_in_the_file():
     if not FILE.is_file():
         pytest.skip(f"no weights/{FILE.name}: `make weights` gets it")
     assert all(difference < 1e-4 and largest > 1 for difference, largest in largest_difference(FILE))
@@ -125,7 +125,7 @@ def test_any_weights_in_its_layout_become_the_same_function(written):
     assert all(difference < 1e-5 * largest and 1 < largest < 1000 for difference, largest in found)
 
 
-def test_a_missing_or_other_file_is_told_by_name(tmp_path):
+def test_a_missing_or_other_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"nowhere\.onnx cannot be read: No such file.*make weights"):
         load_sface(tmp_path / "nowhere.onnx")
     path = tmp_path / "other.onnx"

@@ -1,4 +1,4 @@
-"""Two processes that share a batch learn what one learns from the whole of it, with DDP as with FSDP2."""
+"""Two processes that share a batch learn the same as one process with the whole batch, with DDP and FSDP2."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def share(rank: int, strategy: Any, folder: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_two_processes_learn_as_one_does(strategy, tmp_path):
+def test_two_processes_learn_the_same_as_one(strategy, tmp_path):
     alone, losses = learn(None, slice(0, 16))
     mp.spawn(share, args=(strategy, str(tmp_path)), nprocs=2)
     shared = torch.load(tmp_path / "result.pt", weights_only=True)
@@ -58,12 +58,12 @@ def test_two_processes_learn_as_one_does(strategy, tmp_path):
     for kind in ("model", "average"):
         assert set(ours[kind]) == set(theirs[kind])
         apart = torch.cat([(ours[kind][n].double() - theirs[kind][n].double()).abs().flatten() for n in ours[kind]])
-        # Adam divides by the gradient's size: where that is hardly above rounding, a number may go either way, by as
-        # much as the learning rate each step. Which ones and how far depends on the processor.
+        # Adam divides by the gradient's size: if that is hardly above rounding errors, a parameter may move either way,
+        # by up to the learning rate in each step. Which parameters and how far depends on the processor.
         assert (apart > 1e-5).double().mean() < 1e-3
         assert (apart > 1e-3).double().mean() < 1e-5
         assert apart.max() < STEPS * RECIPE["learning_rate"]
-    # A state of two workers is one that a single one can go on from.
+    # A single worker can resume from the state of two workers.
     alone.load(theirs)
     with alone.averaged(), torch.inference_mode():
         assert torch.allclose(alone.estimate(rows(9)["image"]), shared["ages"], atol=1e-3)

@@ -1,4 +1,4 @@
-"""Workers that are not equally fast, where nothing in between makes one wait for the other."""
+"""Workers of unequal speed, when nothing makes one wait for the other."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cilf.cli import main
 from cilf.training import trainer
 
 
-def test_rows_stay_there_for_a_worker_that_falls_behind(ray_session, tmp_path, monkeypatch):
-    """The forest's leaves are learned from rows that each worker reads by itself."""
+def test_rows_remain_available_for_a_slow_worker(ray_session, tmp_path, monkeypatch):
+    """The forest updates its leaves from rows that each worker reads independently."""
 
-    def work(config):  # sent to the workers as it is
+    def work(config):  # sent to the workers by value
         import time
 
         import torch.distributed as dist

@@ -1,4 +1,4 @@
-"""What lies beside labelled photographs, and how their files may be written: nothing vanishes, nothing merges."""
+"""Other files next to labelled photographs, and variants of their files: no row is lost, none are merged."""
 
 import gzip
 import io
@@ -43,7 +43,7 @@ def tar_of(path, *members):
 
 
 def read(path, split="train"):
-    """The ids that have an image, and the reasons of the others."""
+    """The ids of rows with an image, and the errors of the others."""
     rows = list(tar_rows(locate(str(path)), split))
     raw_table(rows, locate(str(path)))
     return [row["id"] for row in rows if row.get("image")], {r["id"]: r["wrong"] for r in rows if "wrong" in r}
@@ -145,7 +145,7 @@ def test_identifiers_are_text(value, text):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "csv.gz"])
-def test_ids_and_subjects_stay_apart_as_they_are_written(kind, tmp_path):
+def test_ids_and_subjects_differ_if_written_differently(kind, tmp_path):
     (tmp_path / "a.png").write_bytes(IMAGE)
     names = ["0001", "1", "1e3", "1000"]
     rows = [{"id": name, "subject": f"0{name}", "age": "30", "path": "a.png", "split": "train"} for name in names]
@@ -195,7 +195,7 @@ def test_a_list_is_relative_to_its_file_wherever_the_folder_is_named(tmp_path):
         ("path,age\na.png,30,1\n", "3 columns, but the first line has 2"),
     ],
 )
-def test_what_is_no_csv_is_refused_by_its_line(text, complaint, tmp_path):
+def test_invalid_csv_is_refused_with_its_line(text, complaint, tmp_path):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UsageError, match=complaint):
         list(open_source(str(tmp_path), None).labels())
@@ -226,7 +226,7 @@ def test_a_uri_that_cannot_be_read_says_why(uri, reason, tmp_path):
     assert "manifest" not in bad
 
 
-def test_a_line_that_is_no_json_costs_itself(tmp_path):
+def test_an_invalid_json_line_makes_only_its_own_row_bad(tmp_path):
     (tmp_path / "labels.jsonl").write_text(
         '{"path": "a.png", "age": 30}\n{"path": \n\n{"path": "b.png", "age": "40"}\n'
     )
@@ -261,7 +261,7 @@ IMAGES = {
 
 
 def faces_file(path, kind, text=None):
-    """Ten faces of ten people, whose images are of a type, texts of another."""
+    """Ten faces of ten people, with given Arrow types for images and texts."""
     images = [face(10 * n, n) for n in range(10)]
     if pa.types.is_fixed_size_binary(kind):
         images = [image.ljust(kind.byte_width, b"\0") for image in images]
@@ -301,7 +301,7 @@ def test_other_images_are_refused_alike(kind, tmp_path):
             attempt()
 
 
-def test_hidden_files_and_those_of_jobs_are_no_data(tmp_path):
+def test_hidden_files_and_files_of_jobs_are_ignored(tmp_path):
     faces_file(tmp_path / "faces.PARQUET", pa.binary())
     for name in ("._faces.parquet", ".hidden.parquet", "_SUCCESS", "_temporary/0/part.parquet", ".tmp/part.parquet"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -374,7 +374,7 @@ def test_a_folder_of_two_kinds_says_which_is_read(tmp_path, caplog):
     assert caplog.text.count("reading 1 Parquet files, and ignoring 1 tar files") == 1
 
 
-def test_a_damaged_row_group_costs_itself(tmp_path):
+def test_a_damaged_row_group_makes_only_its_own_rows_bad(tmp_path):
     rows = labelled(30)
     file = tmp_path / "faces.parquet"
     pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=10, compression="none")

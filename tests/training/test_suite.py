@@ -1,4 +1,4 @@
-"""Suites: what they stand for, whole ones through Ray, going on, and the tables they end in."""
+"""Suites: their runs, complete suites on Ray, resuming, and their tables."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_shipped_suite_is_whole_recipes(path):
 
 @pytest.fixture
 def suite(tmp_path):
-    """Write a suite beside its recipe, with changes; what to name on the command line."""
+    """Write a suite next to its recipe, with changes; return its path for the command line."""
 
     def write(**changes):
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "epochs": 1}))
@@ -102,7 +102,7 @@ def test_a_suite_takes_no_output_and_no_faces(suite, tmp_path, capsys):
         assert option[0] in capsys.readouterr().err
 
 
-def test_what_cannot_be_built_is_said_before_anything_starts(suite, tmp_path, capsys):
+def test_models_that_cannot_be_built_are_reported_before_anything_starts(suite, tmp_path, capsys):
     path = suite(systems={"swinface": {"model": {"system": {"system": "swinface"}}}})
     assert main(["evaluate", "--suite", str(path), str(tmp_path / "out")]) == 2
     assert "levels of a backbone" in capsys.readouterr().err
@@ -126,7 +126,7 @@ def test_a_suite_from_end_to_end_and_the_same_command_again(ray_session, suite, 
         assert (folder / "model.safetensors").stat().st_size > 2 * int(row["parameters"])
     assert f"cilf evaluate --suite {path} {output}" in (output / "faces.md").read_text()
 
-    # What is done is not trained again; what is not is, and another recipe is refused.
+    # Finished runs are not trained again; unfinished ones are, and another recipe is refused.
     trained = []
     monkeypatch.setattr(job, "train_all", lambda runs, *rest: trained.extend(run.place for run in runs) or [])
     assert main(["evaluate", "--suite", str(path), str(output)]) == 0
@@ -155,7 +155,7 @@ def test_a_run_that_fails_says_why_and_is_named(ray_session, suite, tmp_path, mo
     assert len(error.splitlines()) == 1
 
 
-def test_a_run_that_breaks_costs_only_itself(ray_session, suite, tmp_path, monkeypatch, capsys):
+def test_a_run_that_breaks_does_not_affect_the_others(ray_session, suite, tmp_path, monkeypatch, capsys):
     class Trainer:
         def __init__(self, sharing):
             pass
@@ -175,8 +175,8 @@ def test_a_run_that_breaks_costs_only_itself(ray_session, suite, tmp_path, monke
 def measured(
     run: Run, error: float | np.ndarray, scale: Scale = YEARS, people: int = 0, count: int = 80, **more: Any
 ) -> Result:
-    """A finished run whose estimates are all so many years too high, the faces those of so many people if known;
-    more that its record holds. The ages are 1 to 80, the ranks those of the scale in turn."""
+    """A finished run whose estimates are all a given number of years too high, for a given number of people if known;
+    further fields of its record. The ages are 1 to 80, the ranks cycle through the scale."""
     ages_N = np.arange(1, count + 1, dtype=np.float32)
     if scale.ranks:
         ages_N = ages_N % len(scale.bands)
@@ -247,7 +247,7 @@ def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_p
     assert "With equal budgets, one epoch in batches of 32 images of 32 x 32 pixels" in text
     assert all(name in text for name in ("LRA-GNN", "MCGRL", "CILF-CIAE"))
     assert "nan" not in text.lower()
-    assert "Leakage" not in text  # nobody has measured it
+    assert "Leakage" not in text  # not measured yet
     pixels = np.asarray(Image.open(tmp_path / "faces.png").convert("RGB"))
     for half in np.array_split(pixels, 2, axis=0):
         for panel in np.array_split(half, 2, axis=1):
@@ -256,7 +256,7 @@ def test_a_table_has_means_and_deviations_over_seeds_the_best_first(suite, tmp_p
 
 def test_systems_are_told_apart_by_band_and_face_by_face(suite, tmp_path):
     runs = read_suite(suite(seeds=[0, 1]))
-    # The reference is 2 years off; the other one 3 with one seed, and with the other 4 from the 41st face on.
+    # The reference is off by 2 years; the other by 3 with one seed, and by 4 from the 41st face on with the other.
     later_N = np.where(np.arange(80) < 40, 3, 4)
     off = {("dex", 0): 2, ("dex", 1): 2, ("regression", 0): 3, ("regression", 1): later_N}
     write_tables(runs, [measured(run, off[run.system, run.seed]) for run in runs], locate(str(tmp_path)), "the command")
@@ -281,7 +281,7 @@ def test_bands_of_enough_faces_have_their_errors(suite):
     }
     assert all(mae is None for band in bands.values() for mae in band.mae)
 
-    # Three folds together have enough of them.
+    # Three folds together have enough faces.
     runs = read_suite(suite(data={"faces": [{"path": f"fold_{number}"} for number in range(3)]}))
     [systems] = by_data([measured(run, off[run.system]) for run in runs]).values()
     bands = {band.name: band for band in by_band(systems, [faces(system) for system in systems])}
@@ -293,7 +293,7 @@ def test_bands_of_enough_faces_have_their_errors(suite):
 
 def test_a_difference_is_over_people_and_over_the_same_faces(suite):
     runs = read_suite(suite())
-    noise_N = np.repeat(np.random.default_rng(0).uniform(0, 4, 4), 20)  # each of 4 people errs alike
+    noise_N = np.repeat(np.random.default_rng(0).uniform(0, 4, 4), 20)  # all 4 people have the same error
 
     def measured_on(people: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         order_N = np.argsort(np.arange(80) % 4, kind="stable").argsort()
@@ -319,11 +319,11 @@ def test_a_face_counts_once_however_many_are_in_its_photograph_and_folds_it_is_i
     assert len(table) == 80
     assert set(table.error) == {0.5}  # over both seeds
     apart = against(table.assign(error=np.arange(80) % 2), table.assign(error=0.0))
-    assert (apart["low"], apart["high"]) == (0, 1)  # two photographs are two things to draw from
+    assert (apart["low"], apart["high"]) == (0, 1)  # two photographs are two units to draw from
 
 
-def test_what_is_missing_is_said_and_no_table_is_lost_with_small_folds(folds, tmp_path):
-    """The first system's first fold has failed; a fold of five faces has fewer than there are bins."""
+def test_missing_results_are_reported_and_small_folds_still_give_tables(folds, tmp_path):
+    """The first system's first fold has failed; a fold of five faces has fewer faces than there are bins."""
     done = [measured(run, 2, count=5 if run.fold == 1 else 80) for run in folds if run.place != "faces/fold-0/dex-0"]
     write_tables(folds, done, locate(str(tmp_path)), "the command")
     text = (tmp_path / "faces.md").read_text()
@@ -351,7 +351,7 @@ def test_ranks_have_tables_and_a_picture_of_their_own(suite, tmp_path):
     assert (tmp_path / "faces.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_has_its_own_backbone_or_another_budget_is_said_to(suite, tmp_path):
+def test_own_backbones_and_unequal_budgets_are_stated(suite, tmp_path):
     mivolo = {"model": {"system": {"system": "mivolo", "layers": [1, 1, 1, 1], "widths": [8, 16], "heads": [2, 2]}}}
     runs = read_suite(suite(systems={"mivolo": mivolo, "dex": "dex.yaml", "long": {"epochs": 9}}))
     results = [measured(run, 1) for run in runs]
@@ -381,7 +381,7 @@ def folds(suite):
 
 
 def by_group(run: Run, right: int, next_to: int) -> Result:
-    """A finished run that puts so many of 40 faces into their age group, so many into the next, and others far off."""
+    """A finished run that puts given numbers of 40 faces into their age group and the next, and the others far off."""
     groups = [AgeGroup(0, 9), AgeGroup(10, 19), AgeGroup(20, None)]
     age_N = np.array([5] * right + [15] * next_to + [45] * (40 - right - next_to), np.float32)
     nothing = np.zeros(40, np.float32)

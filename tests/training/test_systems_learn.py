@@ -1,4 +1,4 @@
-"""Every system of the field through what training, calibration and labelling do with a network; in one process."""
+"""Training, calibration and labelling with every published system, in one process."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from cilf.training.recipe import Recipe
 from cilf.training.rows import subject_keys
 
 CALIBRATED = ("regression", "coral", "cilf-ciae")
-"""With corrections of their own, as these take seconds to fit: systems of one number, of a posterior, and of several
-opinions. The others get one that has learned nothing."""
+"""Systems with a fitted corrector, which takes seconds to fit: those with one number, with a posterior, and with
+several posteriors. The others get a corrector that has learned nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def rows() -> pa.Table:
 
 
 def examined(rows: pa.Table) -> pa.Table:
-    """With the columns that rows have once they have been looked at."""
+    """Add the columns that rows have after they have been checked."""
     missing = [field for field in ROW if field.name not in rows.column_names]
     return pa.table(
         {**{name: rows[name] for name in rows.column_names}, **{f.name: pa.nulls(len(rows), f.type) for f in missing}}
@@ -57,7 +57,7 @@ def seen(views: Views, rows: pa.Table) -> dict[str, torch.Tensor]:
 
 
 def learned(recipe: Recipe, rows: pa.Table) -> tuple[Learner, list[float]]:
-    """After all epochs on the rows, and its MAE on them before and after."""
+    """The learner after all epochs on the rows, and its MAE on them before and after."""
     weights_K = np.ones(OLDEST + 1, np.float32)
     ages_N = rows["age"].to_numpy().astype(np.float32)
     steps = len(rows) // recipe.batch_size
@@ -86,7 +86,7 @@ def mae(learner: Learner, rows: pa.Table) -> float:
 def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
     recipe = tiny(name)
     images = recipe.model.images
-    if images.body:  # the body alone tells the age
+    if images.body:  # only the body shows the age
         grey = pa.array([face(50, 0)] * len(rows), pa.large_binary())
         rows = rows.set_column(rows.column_names.index("image"), "image", grey)
     learner, (before, after) = learned(recipe, rows.slice(0, 192))
@@ -119,7 +119,7 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
         assert np.isfinite(values).all()
     assert ((said.age_low <= said.age) & (said.age <= said.age_high)).all()
     assert (said.age_high > said.age_low).any()
-    # The folder's network says what the learner's averaged weights say, but for float16.
+    # The network in the folder equals the learner's averaged weights, except for float16 rounding.
     noise = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (4, *images.shape), dtype=np.uint8))
     with learner.averaged(), torch.inference_mode():
         ages = learner.estimate(noise[:, None]).numpy()
@@ -143,7 +143,7 @@ def test_every_system_has_its_file_and_no_two_are_the_same():
         ("mivolo", {"frozen_stages": 1}, "mivolo has no frozen_stages"),
     ],
 )
-def test_what_a_system_cannot_do_is_refused(name, change, complaint):
+def test_options_that_a_system_does_not_support_are_refused(name, change, complaint):
     raw = tiny(name).model_dump(mode="json")
     with pytest.raises(ValueError, match=complaint):
         Recipe.model_validate(raw | change)
@@ -161,7 +161,7 @@ def test_networks_that_cannot_be_built_are_refused():
         build_network(spec.model_copy(update={"images": spec.images.model_copy(update={"size": 40})}))
 
 
-def test_text_learns_first_and_images_second_and_what_rests_stays(rows):
+def test_text_learns_first_images_second_and_idle_parameters_stay(rows):
     recipe = tiny("l2rclip").model_copy(update={"epochs": 1})
     learner = Learner(recipe, torch.device("cpu"), steps=10)
     portion = seen(Views(Images(size=32), np.ones(OLDEST + 1, np.float32), None), rows.slice(0, 32))
@@ -202,9 +202,9 @@ def test_a_tower_gives_four_levels_and_is_the_same_tower(vision):
     assert all(level.shape[2] == level.shape[3] for level in full.levels)
 
 
-def test_a_card_without_a_system_is_as_it_ever_was(model_folder):
+def test_a_card_without_a_system_is_unchanged(model_folder):
     assert "system" not in read_card(model_folder).model.model_dump(mode="json")
     assert tiny("dex").model.model_dump(mode="json")["system"]["system"] == "dex"
-    # Fingerprints are over it: that of the bundled model must not change.
+    # Fingerprints are computed from it: that of the bundled model must not change.
     bundled = model_folder_of("cilf-ciae-mobile")
     assert read_card(bundled).model.model_dump(mode="json") == json.loads((bundled / CARD_FILE).read_text())["model"]

@@ -1,4 +1,4 @@
-"""Two processes that share the rows of a system: whatever rests in a step, they stay alike."""
+"""Two processes that share the rows of a system stay equal, even if parameters get no gradient in a step."""
 
 from __future__ import annotations
 

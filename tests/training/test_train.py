@@ -1,4 +1,4 @@
-"""Whole runs of `cilf train`: alone, on two workers, onto S3, and through the deaths of worker and driver."""
+"""Complete runs of `cilf train`: on one worker, on two, to S3, and with worker and driver killed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def trained(ray_session, faces, tmp_path_factory):
 
 def test_a_run_learns_and_its_folder_tells_all(trained):
     steps, epochs = metrics((trained / "metrics.jsonl").read_text())
-    # 448 good rows to fit, 60 % of them fitted: 269 rows, 8 steps of 32.
+    # 448 good rows of the fit split, 60 % of them not held out: 269 rows, 8 steps of 32.
     assert [line["step"] for line in steps] == list(range(1, 33))
     assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
     assert epochs[-1]["rows"] == 50
@@ -149,7 +149,7 @@ def test_a_run_goes_on_from_a_model(trained, faces, tmp_path, capsys):
     assert (earlier["joint.weight"] != later["joint.weight"]).any()
 
 
-def test_a_share_of_the_start_is_put_back():
+def test_weights_are_mixed_with_the_start():
     spec = Recipe.model_validate({**RECIPE, "data": {"path": "p"}}).model
     start, model = (CILF(spec, deployed=True) for _ in range(2))
     learned = {name: value.clone() for name, value in model.state_dict().items()}
@@ -177,7 +177,7 @@ def test_a_start_that_does_not_fit_is_refused(change, complaint, trained, faces,
     assert complaint in capsys.readouterr().err
 
 
-def test_faces_learned_from_are_known_again_under_another_name(trained, faces, recipe_file, tmp_path, capsys):
+def test_training_faces_are_recognised_under_another_name(trained, faces, recipe_file, tmp_path, capsys):
     (tmp_path / "link.parquet").symlink_to(faces)
     pq.write_table(pq.read_table(faces).slice(1), tmp_path / "copy.parquet")
     for name, complaint in (
@@ -210,7 +210,7 @@ def test_an_interrupt_ends_a_run_soon_and_says_so(number, faces, recipe_file, tm
 
 
 def _descendants(name: str) -> list[int]:
-    """Processes below this one whose title holds `name`."""
+    """Descendants of this process whose title contains `name`."""
     parents, found = {}, []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

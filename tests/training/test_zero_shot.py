@@ -1,4 +1,4 @@
-"""CLIP by itself, measured without a step: its posterior against open_clip's own towers, and what it is refused for."""
+"""Plain CLIP, evaluated without training: its posterior compared with open_clip's own towers, and its errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def openclip() -> open_clip.CLIP:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> str:
-    """A file of CLIP's random weights, such as float16 holds exactly, as a model folder keeps them in it."""
+    """A file of random CLIP weights that float16 represents exactly, because a model folder stores float16."""
     torch.manual_seed(0)
     clip = openclip()
     clip.logit_scale.data.fill_(math.log(60))
@@ -55,7 +55,7 @@ def zero_shot(weights: str | None, **model: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def run(ray_session, faces, weights, tmp_path_factory):
-    """The folder that `cilf train` leaves without a step."""
+    """The folder that `cilf train` writes with no training step."""
     folder = tmp_path_factory.mktemp("zero-shot")
     (folder / "recipe.yaml").write_text(yaml.safe_dump({**zero_shot(weights), "data": {"path": str(faces)}}))
     assert main(["train", str(folder / "recipe.yaml"), str(folder / "run")]) == 0
@@ -86,7 +86,7 @@ def test_the_posterior_is_that_of_open_clips_towers(run, weights):
     np.testing.assert_allclose(Estimator(run)(images).first_age, years_B, atol=0.01)
 
 
-def test_the_run_is_whole_but_for_what_training_notes(run, capsys):
+def test_the_run_folder_is_complete_except_for_training_metrics(run, capsys):
     card = json.loads((run / "model.json").read_text())
     assert card["correction"]["band_quantiles"]
     assert card["training"]["speed"] == {}
@@ -109,14 +109,14 @@ def test_the_run_is_whole_but_for_what_training_notes(run, capsys):
         ({"start": "a-model"}, "goes without start"),
     ],
 )
-def test_what_would_start_from_nothing_is_refused(change, complaint, tmp_path):
+def test_untrained_parts_are_refused(change, complaint, tmp_path):
     raw = changed({**zero_shot("clip.safetensors"), "data": {"path": "p"}}, change)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(UsageError, match=complaint):
         read_recipe(tmp_path / "recipe.yaml")
 
 
-def test_weights_that_are_not_there_stop_the_run_before_it_starts(tmp_path, capsys):
+def test_missing_weights_stop_the_run_before_it_starts(tmp_path, capsys):
     raw = {**zero_shot(str(tmp_path / "gone.safetensors")), "data": {"path": "p"}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw))
     assert main(["train", str(tmp_path / "recipe.yaml"), str(tmp_path / "run")]) == 2
@@ -124,7 +124,7 @@ def test_weights_that_are_not_there_stop_the_run_before_it_starts(tmp_path, caps
     assert not (tmp_path / "run").exists()
 
 
-def test_prompts_that_images_change_are_cilf_ciaes_alone(weights, tmp_path):
+def test_conditioned_prompts_are_refused(weights, tmp_path):
     from cilf.models.systems import build_network
 
     raw = {**zero_shot(weights, prompts={"conditioned": True}), "data": {"path": "p"}}

@@ -1,4 +1,4 @@
-"""Every system of the field as its file in configs/models has it, but small."""
+"""Every published system as in its file in configs/models, but small."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALLER = {
 
 
 def tiny(name: str) -> Recipe:
-    """A recipe for the system as its file in configs/models has it, with everything small."""
+    """A recipe for the system as in its file in configs/models, with everything small."""
     system = yaml.safe_load((MODELS / f"{name}.yaml").read_text())
     small: dict[str, Any] = {"model": {"clip": {"architecture": ARCHITECTURE}, "images": {"size": 32}}}
     if name in SMALLER:
