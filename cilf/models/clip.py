@@ -1,4 +1,4 @@
-"""open_clip towers: uint8-normalised pixels -> dense map and pooled vector; token ids -> text vectors.
+"""open_clip towers: normalised pixels -> dense map and pooled vector; token ids -> text vectors.
 
 All outputs are in CLIP's joint space, so that any location of the map can be compared with any text
 (the pixel-text score maps of DenseCLIP, arXiv 2112.01518).
@@ -330,7 +330,7 @@ class TextTower(nn.Module):
             found = self.whole(tokens_PL)
             return found[0] if isinstance(found, tuple) else found  # CoCa's tower returns its tokens too
         if self.takes_context:
-            # Causal attention never looks past the end of text, so padding beyond the longest prompt is waste.
+            # Causal attention never looks past the end of text, so padding beyond the longest prompt is cut.
             ends = (tokens_PL == self.eos_id) if self.pool_type == "eos" else None
             end_P = tokens_PL.argmax(dim=1) if ends is None else ends.int().argmax(dim=1)
             tokens_PL = tokens_PL[:, : int(end_P.max()) + 1]

@@ -1,6 +1,6 @@
 """Judges age estimates and corrects those that fail: the reversible age estimation of CILF-CIAE.
 
-CILF-CIAE (arXiv 2312.01758) corrects an estimate by gradient descent on a learned error. It follows GEESE, whose
+CILF-CIAE (arXiv 2312.01758) corrects an estimate by minimising a learned error. It follows GEESE, whose
 physical simulator gives the exact error of any state. At labelling time the exact error of an age is unknown, so here
 every judgement is an estimate, and a further evaluation means new evidence: an independent second network.
 

@@ -6,8 +6,8 @@ and interval levels) are too few to overfit single rows.
 
 Every year of an age group is taken as equally likely: one is drawn for each subject, and is used as the true age
 wherever an error is learned or measured. So an interval contains a uniform age of the group as often as it guarantees,
-and tends to be too wide for photographs like those whose labels are groups. An open group, such as 70 and older, is
-learned from by the mass inside it, and is left out of all measurements.
+and tends to be too wide for photographs like those whose labels are groups. For an open group, such as 70 and older,
+the judges learn from the mass inside it; its rows are left out of all measurements.
 """
 
 from __future__ import annotations

@@ -131,7 +131,8 @@ def _shape(probs_BK: Tensor, age_B: Tensor, space: AgeSpace) -> list[Tensor]:
 
 
 def _disagreement(first_BK: Tensor, second_BK: Tensor, age_B: Tensor, space: AgeSpace, decode: Decode) -> list[Tensor]:
-    """Differences of two networks' ages from the joint age and from each other, and the overlap of their posteriors."""
+    """Differences of two networks' ages from the joint age and from each other, the overlap of their posteriors, and
+    the error that each posterior implies."""
     first_B, second_B = (decode_age(p, space, decode) for p in (first_BK, second_BK))
     overlap_B = (first_BK * second_BK).clamp(min=0).sqrt().sum(dim=1)
     widths = [space.expected_error(p, a) for p, a in ((first_BK, first_B), (second_BK, second_B))]

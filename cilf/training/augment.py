@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 MARGIN = 1.15
-"""Faces are stored this factor larger than the model's input, so that a closer view does not need upscaling."""
+"""Faces are stored larger than the model's input by this factor, so that a closer view does not need upscaling."""
 
 CLEAN = 1 / 3
 """Share of the views that are only reframed and slightly relit."""

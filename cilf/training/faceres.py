@@ -18,7 +18,7 @@ from cilf.models.clip import WeightsError
 from cilf.training.tfjs import read_tfjs
 
 CAFFE_MEANS = (123.68, 116.779, 103.939)
-"""Means of red, green and blue that the graph's input is reduced by, 0..255."""
+"""Means of red, green and blue that are subtracted from the graph's input, 0..255."""
 LAYERS = (1, 2, 2, 6, 2)
 """Number of depthwise-separable layers in each of timm's stages."""
 LEAST_VARIANCE = 1e-4
@@ -29,15 +29,15 @@ def load_faceres(trunk: nn.Module, path: Path, mean: Sequence[float], std: Seque
     """Fill timm's `mobilenetv1_100`, or its first stages, with the weights of faceres.
 
     Batch norms get its scales and offsets with statistics of 0 and 1, which are not those of any images: call `settle`
-    on the trunk before training it. At the edges of an image it differs from the graph by the difference of `mean` and
+    on the trunk before training it. At the edges of an image it differs from the graph as far as `mean` differs from
     CAFFE_MEANS, because both pad with zeros. Maps are aligned as in the graph if the side of the image is a multiple
     of 32 plus 1; timm pads other sides evenly, TensorFlow more at the end.
 
     Args:
         trunk: changed in place; may lack the last stages.
         path: path of `faceres-deep.json`, with `faceres-deep.bin` in the same folder.
-        mean: mean that the trunk's input is reduced by, per channel of RGB in 0..1.
-        std: standard deviation that it is divided by, likewise.
+        mean: subtracted from the trunk's input, per channel of RGB in 0..1.
+        std: the trunk's input is then divided by it, per channel.
 
     Raises:
         WeightsError: the file does not exist, or its weights or the trunk are of another network.

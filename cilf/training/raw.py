@@ -43,7 +43,7 @@ RAW = pa.schema(
 
 Row = Mapping[str, Any]
 NOTHING: Row = MappingProxyType({})
-"""Labels from folders whose names contain none."""
+"""The labels of a file whose folders have no labels in their names."""
 
 
 def folder_labels(file: Location, source: str) -> Row:

@@ -18,13 +18,13 @@ _ROWS = 64
 
 
 def check_columns(names: list[str], given: Row, url: str, split: str | None) -> None:
-    """Check that no column is missing, occurs twice, or has a known name in another case.
+    """Refuse a file with a column that is missing, occurs twice, or has a known name in another case.
 
     Args:
         given: labels from the file's folders, for which the file needs no columns.
 
     Raises:
-        UsageError: a column does, and the message names it; or the file is a review file.
+        UsageError: such a column exists, and the message names it; or the file is a review file.
     """
     check_no_review(names, url)
     check_names(names, (*LABELS, *PLACES, "image"), url)

@@ -111,7 +111,7 @@ def _members(opened: IO[bytes]) -> Iterator[_Member]:
     start: int | None = 0
     while start is not None:
         opened.seek(start)
-        tar, behind = tarfile.open(fileobj=opened, mode="r:"), start  # noqa: SIM115  read from until the end
+        tar, behind = tarfile.open(fileobj=opened, mode="r:"), start  # noqa: SIM115  open while it is read
         for info in tar:
             if tar.offset <= behind:
                 raise tarfile.ReadError("an impossible size")  # which would loop forever

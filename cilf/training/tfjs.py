@@ -49,7 +49,7 @@ def _listed(group: dict[str, Any]) -> list[Listed]:
     other = [w["name"] for w in weights if "quantization" in w or w["dtype"] not in _TYPES]
     if other:
         raise WeightsError(
-            f"{other[0]} is quantised or of another type than {' and '.join(_TYPES)}, which alone are supported"
+            f"{other[0]} is quantised or of another type than {' and '.join(_TYPES)}, the only ones supported"
         )
     return [(w["name"], w["dtype"], tuple(w["shape"]), 4 * math.prod(w["shape"])) for w in weights]
 

@@ -51,7 +51,7 @@ def test_groups_of_other_case_are_refused_where_they_are_measured(name, tmp_path
     assert len(list(open_source(str(tmp_path), "val").labels())) == 1
 
 
-def test_a_subject_column_in_another_case_is_refused(tmp_path):
+def test_reading_people_refuses_a_name_in_another_case(tmp_path):
     written(tmp_path / "faces.parquet", ["subject", "Age"])
     with pytest.raises(UsageError, match="'Age', which differs from `age`"):
         read_people(str(tmp_path))
