@@ -136,8 +136,8 @@ class FirstStages(nn.Module):
         channels = [stage["num_chs"] for stage in getattr(self.trunk, "feature_info", [])]
         if not hasattr(self.trunk, "prune_intermediate_layers") or stages > len(channels):
             raise WeightsError(
-                f"clip.stages is {stages}, but this image tower has {len(channels)} that can be used; "
-                "take a convolutional timm trunk with enough stages"
+                f"clip.stages: cannot keep {stages} of {len(channels)} stages; "
+                "use a convolutional timm trunk that has as many"
             )
         self.trunk.prune_intermediate_layers([stages - 1], prune_norm=True, prune_head=True)
         self.stages = list(range(stages))[-4:]
