@@ -263,7 +263,7 @@ class DataCheckOptions:
     """Name of the public data set, or `ranks` for images of your own in a folder per rank."""
 
     folder: str
-    """Local folder of the data set, laid out as its authors distribute it; see README.md."""
+    """Local folder of the data set, laid out as its authors distribute it; see docs/guides/data-sets.md."""
 
     _: KW_ONLY
 
@@ -294,7 +294,7 @@ class DataSplitOptions:
     """Options of `cilf data split`."""
 
     protocol: ProtocolName
-    """Name of the evaluation protocol; see README.md."""
+    """Name of the evaluation protocol; see docs/guides/data-sets.md."""
 
     table: str
     """File or URL of the table that `cilf data check --output` has written."""

@@ -119,7 +119,7 @@ def take_over(output: Location, candidate: Candidate, given: Sequence[Prefix]) -
     if now is not None and missing:
         return (
             f"model {now.model} stays the current one: {candidate.model} has no rows for {missing:,} of its "
-            f"photographs (see {place.url}, and 'Upgrade the model' in README)"
+            f"photographs (see {place.url}, and docs/guides/upgrade-the-model.md)"
         )
     data = candidate.current().data()
     if create(place, data) if before is None else replace_if(place, before, data):

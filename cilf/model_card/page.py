@@ -25,7 +25,7 @@ whose labels readers use; it changes once the new model has a row for every phot
     cilf label PHOTOGRAPHS OUTPUT --model {name} --dry-run    # what it will cost
     cilf label PHOTOGRAPHS OUTPUT --model {name}
 
-Ages of two models differ, so compare trends within one model. README.md, "Upgrade the model", has a query that
+Ages of two models differ, so compare trends within one model. docs/guides/upgrade-the-model.md has a query that
 compares both, and says how to remove the old labels."""
 
 

@@ -67,7 +67,7 @@ class Nights:
         return {str(file): file.read_bytes() for file in Path(self.output.path).glob("labels/*/*.parquet")}
 
     def read(self, name: str) -> list[Any]:
-        """A column in the order of nights and rows, as the readers in README read it."""
+        """A column in the order of nights and rows, as the readers in docs/guides/read-labels.md read it."""
         folder = f"{self.output.path}/labels"
         by_arrow = pq.read_table(folder).sort_by("uri")
         by_pandas = pd.read_parquet(folder, dtype_backend="pyarrow").sort_values("uri")

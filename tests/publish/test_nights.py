@@ -1,4 +1,4 @@
-"""Nights whose manifests differ, labelled and published: every reader in README reads all of them."""
+"""Nights whose manifests differ, labelled and published: every reader in docs/guides reads all of them."""
 
 from __future__ import annotations
 

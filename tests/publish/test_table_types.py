@@ -215,7 +215,7 @@ def test_a_time_that_no_table_can_hold(tmp_path, write_run, table, refused):
 
 
 def test_null_lists_of_structs_and_null_maps_to_structs(tmp_path, write_run, table):
-    """Null in Delta, empty in Iceberg, as README says; other lists and maps stay null in both."""
+    """Null in Delta, empty in Iceberg, as docs/guides/publish.md says; other lists and maps stay null in both."""
     inner = {"leaf": pa.int64(), "struct": pa.struct([("a", pa.int64())])}
     kinds = {f"list of {name}": pa.list_(kind) for name, kind in inner.items()}
     kinds |= {f"map to {name}": pa.map_(pa.string(), kind) for name, kind in inner.items()}

@@ -1,4 +1,4 @@
-"""Readers see one model before, during and after an upgrade, with the queries from README."""
+"""Readers see one model before, during and after an upgrade, with the queries from docs/guides."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from cilf import cli
 from cilf.labelling.current import Candidate, Prefix, name_before, read_current, take_over
 from cilf.storage import locate
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+LABELS, UPGRADE = "docs/guides/read-labels.md", "docs/guides/upgrade-the-model.md"
 NEW = "123456789012"
 """A fingerprint that readers may parse as a number."""
 FIRST, SECOND, THIRD = (f"2026110{day}T010000Z-aaaaaa" for day in (1, 2, 3))
 PHOTOS = range(40)
 
 
-def blocks(language: str, heading: str) -> list[str]:
-    """Code of a section of README."""
-    section = re.split(rf"^## {heading}$", README, flags=re.MULTILINE)[1].partition("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+def blocks(language: str, page: str) -> list[str]:
+    """Code of a page."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
 def rows_of(numbers: range, age: float = 30.0) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def one_left_out(run) -> None:
     ],
 )
 @pytest.mark.parametrize("first", [MODEL, "98765432109"])
-def test_readers_of_readme_count_every_photograph_once(
+def test_readers_of_the_guide_count_every_photograph_once(
     tmp_path, run, monkeypatch, capsys, upgrade, model, photographs, first
 ):
     run(FIRST, PHOTOS, first)
@@ -97,7 +97,7 @@ def test_readers_of_readme_count_every_photograph_once(
     (tmp_path / "OUTPUT").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path)
 
-    statuses, faces = blocks("sql", "What comes out")[0].split(";")[:2]
+    statuses, faces = blocks("sql", LABELS)[0].split(";")[:2]
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         counts, ages = connection.sql(statuses).fetchall(), connection.sql(faces).fetchall()
     ok = sum(1 for n in PHOTOS[:photographs] if n % 4)
@@ -106,10 +106,14 @@ def test_readers_of_readme_count_every_photograph_once(
     assert len(ages) == len({row[0] for row in ages}) == ok
 
     named: dict[str, Any] = {}
-    exec(blocks("python", "What comes out")[0].partition("found = spark")[0], named)
+    exec(blocks("python", LABELS)[0].partition("found = spark")[0], named)
     assert named["labels"].uri.is_unique
     assert len(named["labels"]) == photographs
     assert sorted(named["ages"]) == sorted(row[1] for row in ages)
+
+    exec(blocks("python", "README.md")[0], {})
+    printed = capsys.readouterr().out.splitlines()[1:]
+    assert len(printed) == ok
 
     assert cli.main(["report", "."]) == 0
     assert f"{photographs} objects, {ok} with ages" in capsys.readouterr().out
@@ -118,13 +122,13 @@ def test_readers_of_readme_count_every_photograph_once(
     assert ("not counted" in html) == (upgrade.__name__ != "<lambda>")
 
 
-def test_two_models_are_compared_as_readme_says(tmp_path, run, monkeypatch):
+def test_two_models_are_compared_as_the_guide_says(tmp_path, run, monkeypatch):
     run(FIRST, PHOTOS, MODEL)
     run(SECOND, PHOTOS[:20], NEW)
     (tmp_path / "OUTPUT").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path)
     query = (
-        blocks("sql", "Upgrade the model")[0]
+        blocks("sql", UPGRADE)[0]
         .replace("model=OLD", f"model={MODEL}")
         .replace("model=NEW", f"model={NEW}")
     )
@@ -133,7 +137,7 @@ def test_two_models_are_compared_as_readme_says(tmp_path, run, monkeypatch):
     assert {row[1:] for row in found} == {(30.0, 50.0), (None, None)}
 
 
-def test_tables_are_filtered_as_readme_says(tmp_path, run, monkeypatch):
+def test_tables_are_filtered_as_the_guide_says(tmp_path, run, monkeypatch):
     from pyiceberg.utils.config import Config
 
     run(FIRST, PHOTOS, MODEL)
@@ -144,7 +148,7 @@ def test_tables_are_filtered_as_readme_says(tmp_path, run, monkeypatch):
     monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())  # read once, when it is imported
     assert cli.main(["publish", str(tmp_path), "photos.ages"]) == 0
     assert cli.main(["publish", str(tmp_path), str(tmp_path / "ages"), "--format", "delta"]) == 0
-    code = blocks("python", "Upgrade the model")[0].replace("s3://my-bucket/tables/ages", str(tmp_path / "ages"))
+    code = blocks("python", UPGRADE)[0].replace("s3://my-bucket/tables/ages", str(tmp_path / "ages"))
     *imports, iceberg, delta = code.strip().splitlines()
     named: dict[str, Any] = {"model": current(tmp_path)["model"]}
     exec("\n".join(imports), named)
