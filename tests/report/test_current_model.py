@@ -127,11 +127,7 @@ def test_two_models_are_compared_as_the_guide_says(tmp_path, run, monkeypatch):
     run(SECOND, PHOTOS[:20], NEW)
     (tmp_path / "OUTPUT").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path)
-    query = (
-        blocks("sql", UPGRADE)[0]
-        .replace("model=OLD", f"model={MODEL}")
-        .replace("model=NEW", f"model={NEW}")
-    )
+    query = blocks("sql", UPGRADE)[0].replace("model=OLD", f"model={MODEL}").replace("model=NEW", f"model={NEW}")
     found = duckdb.sql(query).fetchall()
     assert len(found) == 20
     assert {row[1:] for row in found} == {(30.0, 50.0), (None, None)}
