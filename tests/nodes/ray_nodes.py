@@ -125,7 +125,7 @@ class Nodes:
         return self._start(["--address", f"{self._place.address}:{self._port}"], cpus, place)
 
     def submit(self, script: str, *arguments: str) -> Job:
-        """Run `ray job submit --working-dir . -- python jobs/SCRIPT …`, as in docs/guides/label.md, next to the head."""
+        """Run `ray job submit --working-dir . -- python jobs/SCRIPT …`, as in docs/guides/label.md, by the head."""
         log = self.folder / f"job-{len(self._jobs)}.log"
         address = f"http://{self._place.address}:{self._dashboard}"
         command = [RAY, "job", "submit", "--address", address, "--working-dir", ".", "--", "python", script, *arguments]
