@@ -45,7 +45,17 @@ def fingerprint(folder: Path, numbers: Mapping[str, object]) -> str:
         "numbers": dict(numbers),
     }
     digest.update(json.dumps(parts, sort_keys=True).encode())
-    return digest.hexdigest()[:12]
+    return _never_a_number(digest.hexdigest())
+
+
+def _never_a_number(digits: str) -> str:
+    """The first 12 hex digits in a row that no reader takes for a number.
+
+    Labels are in folders named `model=<fingerprint>`, and readers infer the types of such values: pyarrow and DuckDB
+    take 720036901458 for an integer, Spark 72003690145e, 72003690145d and 72003690145f for a double.
+    """
+    rows = (digits[start : start + 12] for start in range(len(digits) - 11))
+    return next((row for row in rows if set(row) & set("abc")), digits[:12])
 
 
 def versions() -> dict[str, str]:

@@ -46,6 +46,12 @@ def test_it_is_twelve_hex_digits(model_folder):
     int(fingerprint(model_folder, NUMBERS), 16)
 
 
+def test_no_reader_takes_it_for_a_number(model_folder):
+    found = {fingerprint(model_folder, NUMBERS | {"decode": number}) for number in range(300)}
+    assert len(found) == 300
+    assert all(len(each) == 12 and set(each) & set("abc") for each in found)
+
+
 def test_no_model_there(tmp_path):
     with pytest.raises(ModelFolderError, match=WEIGHTS_FILE):
         fingerprint(tmp_path, NUMBERS)

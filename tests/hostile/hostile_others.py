@@ -183,7 +183,7 @@ def _heic() -> dict[str, bytes]:
         "ok/grey": saved(picture("L")),
         "ok/alpha": saved(picture("RGBA")),
         "ok/exif orientation 6": saved(picture(), exif=_exif(6).tobytes()),
-        "ok/three images": saved(picture(), picture("L"), picture("RGBA"), primary_index=2),
+        "ok/three images": saved(picture("L"), picture("RGBA"), picture(), primary_index=2),
         "ok/trailing bytes": plain + bytes(1000),
         **{f"unreadable/cut at {where}": data for where, data in cut(plain, 5).items()},
         "unreadable/claims 8 x 8": claiming(plain, 8),

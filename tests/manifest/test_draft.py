@@ -100,7 +100,7 @@ def test_who_was_thought_dead_writes_nothing_more(small, tmp_path, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr(draft.Draft, "save", taken_over)
         assert cli.main(["list", *inputs, str(manifest)]) == 1
-    assert "other does" in capsys.readouterr().err
+    assert "holder: other" in capsys.readouterr().err
     assert not [file.name for file in manifest.iterdir() if "draft" in file.name]
     (manifest / "_lease.json").unlink()
     assert cli.main(["list", *inputs, str(manifest)]) == 0

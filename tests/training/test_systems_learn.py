@@ -93,6 +93,7 @@ def test_a_system_learns_is_calibrated_and_estimates(name, rows, tmp_path):
     assert after < 0.95 * before
     with learner.averaged():
         model = build_network(recipe.model, load_weights=False)
+        model.read_captions(())
         model.load_state_dict(learner.average)
     model.eval().cache_text()
     table = correction_table(model, [examined(rows.slice(192))], subject_keys(rows))
