@@ -34,3 +34,22 @@ def recipe_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Callable[..., Path]:
+    """Write a suite next to its recipe, with changes; return its path for the command line."""
+
+    def write(**changes: Any) -> Path:
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "epochs": 1}))
+        (tmp_path / "dex.yaml").write_text("model: {system: {system: dex}}")
+        said = {
+            "recipe": "recipe.yaml",
+            "systems": {"dex": "dex.yaml", "regression": {"model": {"system": {"system": "regression"}}}},
+            "data": {"faces": {"path": str(tmp_path / "faces.parquet")}},
+            **changes,
+        }
+        (tmp_path / "suite.yaml").write_text(yaml.safe_dump(said))
+        return tmp_path / "suite.yaml"
+
+    return write

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from test_suite import measured
+from test_suite_tables import measured
 from tiny_training import RECIPE
 
 from cilf.card import Prompts
