@@ -7,6 +7,7 @@ network, so the tasks that fetch and decode can find faces without importing tor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ _CELLS = (8, 16, 32)  # side of a cell of each grid, pixels of the image
 _OUTPUTS = [f"{name}_{cell}" for cell in _CELLS for name in ("score", "box", "points")]
 _OVERLAP = 0.3  # IoU above which two boxes count as the same face
 _AGREEING = 0.5  # IoU above which a weaker box contributes to the position of that face
+_MIRRORED = [1, 0, 2, 4, 3]  # landmarks in the order of their mirror images
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,33 @@ class Detections:
         """The detections in coordinates of the image extended by this many pixels to the left and above."""
         by = np.array([right, down], np.float32)
         return Detections(self.boxes_N4 + np.tile(by, 2), self.scores_N, self.points_N52 + by)
+
+    def turned(self, radians: float) -> Detections:
+        """The detections after a clockwise rotation about the origin. Each box keeps its size, to the nearest quarter
+        turn: it is that of an upright face."""
+        cos, sin = math.cos(radians), math.sin(radians)
+        turn_22 = np.array([[cos, sin], [-sin, cos]], np.float32)
+        middles_N2 = (self.boxes_N4[:, :2] + self.boxes_N4[:, 2:]) / 2 @ turn_22
+        halves_N2 = (self.boxes_N4[:, 2:] - self.boxes_N4[:, :2]) / 2
+        if abs(sin) > abs(cos):
+            halves_N2 = halves_N2[:, ::-1]
+        boxes_N4 = np.concatenate([middles_N2 - halves_N2, middles_N2 + halves_N2], axis=1)
+        return Detections(boxes_N4, self.scores_N, self.points_N52 @ turn_22)
+
+    def mirrored(self, width: float) -> Detections:
+        """The detections in the mirror image of an image of this width."""
+        boxes_N4 = self.boxes_N4[:, [2, 1, 0, 3]] * np.float32([-1, 1, -1, 1]) + np.float32([width, 0, width, 0])
+        points_N52 = self.points_N52[:, _MIRRORED] * np.float32([-1, 1]) + np.float32([width, 0])
+        return Detections(boxes_N4, self.scores_N, points_N52)
+
+    @property
+    def rolls_N(self) -> np.ndarray:
+        """Clockwise rotation of each face by its landmarks, radians: the mean of the direction across, from its left to
+        its right side, and of that down, from its eyes to its mouth."""
+        left_eye, right_eye, _, left_mouth, right_mouth = self.points_N52.transpose(1, 0, 2)
+        across_N2 = right_eye - left_eye + right_mouth - left_mouth
+        down_N2 = left_mouth + right_mouth - left_eye - right_eye
+        return np.arctan2(across_N2[:, 1] - down_N2[:, 0], across_N2[:, 0] + down_N2[:, 1])
 
     @property
     def sides_N(self) -> np.ndarray:

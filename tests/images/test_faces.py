@@ -1,6 +1,7 @@
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from skimage import data
 from test_decode import STORED
 
 from cilf.card import Frame, Images
+from cilf.demo import photographs
 from cilf.images import faces
 from cilf.images.body import body_of
 from cilf.images.crop import Square, cut
@@ -29,6 +31,7 @@ from cilf.images.faces import (
 SIZE = 96
 IMAGES = Images(size=SIZE)
 PLENTY = 10**8
+PEOPLE = Path(photographs.__file__).parent / "faces"
 FACE = (169.0, 68.0, 275.0, 174.0)
 """Position of the astronaut's face, measured by eye."""
 
@@ -104,6 +107,68 @@ def test_the_exif_orientation_is_applied(portrait, orientation):
     assert (one.width, one.height) == (300, 400)
     np.testing.assert_allclose(one.boxes_N4, straight.boxes_N4, atol=4)
     assert np.abs(one.crops_NHWC.astype(float) - straight.crops_NHWC).mean() < 4
+
+
+def rotated(picture: Image.Image, degrees: float) -> Image.Image:
+    """A picture turned clockwise in the middle of a grey square that holds all of it."""
+    side = math.ceil(math.hypot(*picture.size))
+    left, top = ((side - length) // 2 for length in picture.size)
+    return on((side, side), (picture, left, top)).rotate(-degrees, Image.Resampling.BICUBIC, fillcolor=(120, 130, 140))
+
+
+def people() -> list[Image.Image]:
+    return [Image.open(file).convert("RGB") for file in sorted(PEOPLE.glob("*.webp"))]
+
+
+def tilts(pictures: list[Image.Image], degrees: float) -> list[float]:
+    """Degrees by which the crop of each picture's face, turned by `degrees`, is turned further; of those found."""
+    squares = [one.squares[0] for one in (found(rotated(picture, degrees)) for picture in pictures) if one.found]
+    return [math.degrees(math.remainder(square.radians - math.radians(degrees), 2 * math.pi)) for square in squares]
+
+
+@pytest.mark.parametrize("degrees", [-30, 30])
+def test_tilted_faces_are_found_and_cut_out_upright(degrees):
+    away = tilts(people(), degrees)
+    assert len(away) == 9
+    assert np.abs(away).max() < 20
+
+
+@pytest.mark.parametrize("degrees", [-60, -45, 45, 60])
+def test_most_faces_are_found_however_far_they_are_tilted(degrees):
+    assert len(tilts(people(), degrees)) >= 8
+
+
+@pytest.mark.parametrize("degrees", [90, 270])
+def test_photographs_that_are_stored_sideways_give_the_same_faces(degrees):
+    assert tilts(people(), degrees) == pytest.approx(tilts(people(), 0), abs=1)
+
+
+def test_most_photographs_that_are_stored_upside_down_give_the_same_faces():
+    straight = np.array(tilts(people(), 0))
+    assert (np.abs(np.array(tilts(people(), 180)) - straight) < 1).sum() >= 7
+
+
+@pytest.mark.parametrize(("darker", "least"), [(2, 8), (4, 7), (8, 5)])
+def test_dark_faces_are_found(darker, least):
+    dark = [Image.fromarray(np.asarray(picture) // darker) for picture in people()]
+    assert sum(found(picture).found > 0 for picture in dark) >= least
+
+
+def test_a_sure_candidate_needs_less_of_the_second_check(portrait, monkeypatch):
+    face = portrait.crop((130, 20, 310, 230))
+    monkeypatch.setattr(faces, "THRESHOLD", 2.0)  # which no score reaches
+    assert found(face).found == 1
+    monkeypatch.setattr(faces, "_SURE_THRESHOLD", 2.0)
+    assert found(face).found == 0
+
+
+def test_a_mirrored_window_gives_the_same_face(portrait):
+    seen = detect(np.asarray(portrait)[50:200, 150:300], 0.5)
+    flipped = detect(np.ascontiguousarray(np.asarray(portrait)[50:200, 150:300][:, ::-1]), 0.5).mirrored(150)
+    box = np.array([19, 18, 125, 124], np.float32)
+    one, other = agreed(seen, box), agreed(flipped, box)
+    np.testing.assert_allclose(other.boxes_N4, one.boxes_N4, atol=4)
+    np.testing.assert_allclose(other.points_N52, one.points_N52, atol=4)
 
 
 def test_a_face_keeps_its_pixels_in_a_large_photograph(portrait):
