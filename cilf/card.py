@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.settings import AGE_CONTEXT, L2rClip, MiVolo, OrdinalClip, PlainClip, SystemSettings
 
 WEIGHTS_FILE = "model.safetensors"
@@ -41,7 +41,7 @@ class _Grown(_Frozen):
 
 
 class Ages(_Grown):
-    """The age classes of the model; see cilf.ages.AgeSpace."""
+    """The age classes of the model; see cilf.age_space.AgeSpace."""
 
     later = ("names",)
 

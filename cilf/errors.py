@@ -18,6 +18,20 @@ class BusyError(UsageError):
     """Another run is doing this right now. Nothing is wrong: try again later. Exit code 75."""
 
 
+class PhotographError(Exception):
+    """One photograph, which was given on its own, cannot be read.
+
+    Attributes:
+        status: as in the labels: unreadable, too_large, missing or unavailable.
+        reason: why, in one line.
+    """
+
+    def __init__(self, name: str, status: str, reason: str) -> None:
+        super().__init__(f"{name} is {status.replace('_', ' ')}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
 class JobError(Exception):
     """A job with a valid plan could not be finished. Exit code 1."""
 

@@ -75,7 +75,7 @@ class Estimator:
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         *,
         device: str | None = None,
         precision: Precision = "float32",
@@ -84,7 +84,7 @@ class Estimator:
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
-        model, corrector, second, self.card = load_model(folder)
+        model, corrector, second, self.card = load_model(Path(folder))
         if corrector is None:
             raise ModelFolderError(f"{folder} has no calibrated correction, so it cannot judge its estimates")
         self.model = model.to(self.device).to(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.correction_table import CorrectionTable
 from cilf.models.evidence import Look
 

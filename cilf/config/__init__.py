@@ -5,7 +5,7 @@ a field.
 """
 
 from cilf.config.data import DataCheckOptions, DataSetName, DataSplitOptions, ProtocolName
-from cilf.config.labelling import CompactOptions, LabelOptions, ListOptions, PublishOptions
+from cilf.config.labelling import CompactOptions, FaceMode, LabelOptions, ListOptions, PublishOptions
 from cilf.config.machine import BenchOptions, DemoOptions
 from cilf.config.models import CardOptions, EvaluateOptions, LopoOptions, SystemName, TrainOptions
 from cilf.config.operations import NightlyOptions, ReportOptions
@@ -21,6 +21,7 @@ __all__ = [
     "DataSplitOptions",
     "DemoOptions",
     "EvaluateOptions",
+    "FaceMode",
     "LabelOptions",
     "ListOptions",
     "LopoOptions",

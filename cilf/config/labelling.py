@@ -9,6 +9,9 @@ from cyclopts import Parameter
 
 from cilf.config.parameters import DEFAULT_MODEL, AtLeastOne, Flag, Positive, Repeatable
 
+FaceMode = Literal["detect", "auto", "none"]
+"""How faces are found; see LabelOptions.faces."""
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class LabelOptions:
     model: str = DEFAULT_MODEL
     """Name of a bundled model, or a path or URL of a model folder."""
 
-    faces: Literal["detect", "auto", "none"] = "detect"
+    faces: FaceMode = "detect"
     """Face detection. detect: every face in the photograph. none: the whole image is one face, for a corpus of crops.
     auto: an image whose only face fills it like a crop is used whole, any other as with detect."""
 

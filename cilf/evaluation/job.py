@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console, RenderableType
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.config import EvaluateOptions
 from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.faces import FaceSet

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.evaluation.metrics import BANDS
 
 _BANDS = 12

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.datasets.age_groups import AgeGroup
 from cilf.evaluation.age_groups import covered, group_of, true_groups
 from cilf.evaluation.scale import scale_of

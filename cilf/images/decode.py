@@ -68,6 +68,10 @@ class Photograph:
         return _upright(self.stored, self.orientation)
 
 
+Source = bytes | np.ndarray
+"""A photograph: the bytes of its file, or its upright pixels, decoded already, uint8 [H, W, 3], RGB."""
+
+
 class DecodeError(Exception):
     """The bytes cannot be decoded to an image."""
 
@@ -77,11 +81,11 @@ class DecodeError(Exception):
         self.reason = reason
 
 
-def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
+def decode(data: Source, size: int, max_pixels: int) -> Decoded:
     """Decode an image, turn it upright and resize all of it to a square.
 
     Args:
-        data: the file's bytes.
+        data: the photograph.
         size: S, side of the crop, pixels.
         max_pixels: as in `read`.
 
@@ -94,8 +98,8 @@ def decode(data: bytes, size: int, max_pixels: int) -> Decoded:
     return Decoded(photograph.width, photograph.height, crop)
 
 
-def read(data: bytes, least: int, max_pixels: int) -> Photograph:
-    """Decode an image of any format in cilf.images.pillow.
+def read(data: Source, least: int, max_pixels: int) -> Photograph:
+    """Decode an image of any format in cilf.images.pillow. Pixels stay as they are.
 
     An animation gives its first frame. If an RGB profile names another colour space, colours are converted to sRGB.
     Transparent parts become white, which viewers and paper show behind an image; a plain conversion would give black,
@@ -103,7 +107,7 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
     middle that still decodes to its end is an image, as in viewers.
 
     Args:
-        data: the file's bytes.
+        data: the photograph.
         least: a JPEG is decoded at the smallest scale at which both sides still have this many pixels.
         max_pixels: an image with more pixels is rejected by its header, before memory is allocated for it; so is an
             image that would take more memory than an RGB image of this many pixels.
@@ -111,6 +115,10 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
     Raises:
         DecodeError: not an image, a damaged one, or one that is too large.
     """
+    if isinstance(data, np.ndarray):
+        height, width, _ = data.shape
+        _check_pixels(width, height, max_pixels)
+        return _photograph(width, height, 1, data)
     if not data:
         raise DecodeError("unreadable", "empty file")
     header = jpeg.read_header(data)
@@ -133,6 +141,21 @@ def read(data: bytes, least: int, max_pixels: int) -> Photograph:
     except Image.DecompressionBombError as error:
         reason = f"{_first_number(error)} pixels, more than PIL.Image.MAX_IMAGE_PIXELS of this process allows"
         raise DecodeError("too_large", reason) from None
+    except Exception as error:  # Pillow's plug-ins may raise any exception for damaged bytes.
+        raise DecodeError("unreadable", _one_line(error)) from error
+
+
+def upright_pixels(image: Image.Image) -> np.ndarray:
+    """The upright pixels of an image that Pillow has opened or made, uint8 [H, W, 3], RGB.
+
+    Orientation, colours and transparency are treated as in `read`.
+
+    Raises:
+        DecodeError: its pixels cannot be read.
+    """
+    try:
+        image.load()
+        return _upright(in_srgb(_rgb(image), profile_of(image)), _orientation(image))
     except Exception as error:  # Pillow's plug-ins may raise any exception for damaged bytes.
         raise DecodeError("unreadable", _one_line(error)) from error
 

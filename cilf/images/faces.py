@@ -11,7 +11,7 @@ from cilf.card import Frame, Images
 from cilf.images.blank import is_blank
 from cilf.images.body import cut_body, with_body
 from cilf.images.crop import Square, cut
-from cilf.images.decode import decode, read
+from cilf.images.decode import Source, decode, read
 from cilf.images.detector import Detections, agreed, detect, distinct, joined, overlaps
 from cilf.images.jpeg import read_header
 from cilf.images.squeeze import average
@@ -114,14 +114,14 @@ class Faces:
         return int(np.hypot(*(middles_N2 - [self.width / 2, self.height / 2]).T).argmin())
 
 
-def find(data: bytes, images: Images, max_pixels: int) -> Faces:
-    """Find and cut out the faces of an encoded image.
+def find(data: Source, images: Images, max_pixels: int) -> Faces:
+    """Find and cut out the faces of a photograph.
 
     The detector searches a small version of the image and then checks each candidate by itself. The crops are cut out
     of a version that is large enough for each face to keep its resolution.
 
     Args:
-        data: the file's bytes.
+        data: the photograph.
         images: the model's input format.
         max_pixels: as in cilf.images.decode.read.
 
@@ -174,17 +174,17 @@ def _scale(longer: int) -> float:
     return min(1.0, max(_LOOK[0], min(_LOOK[1], _SHARE * longer)) / longer)
 
 
-def _least(data: bytes) -> int:
+def _least(data: Source) -> int:
     """Number of pixels the shorter side needs so that most images are decoded only once."""
-    header = read_header(data)
+    header = None if isinstance(data, np.ndarray) else read_header(data)
     if header is None:
         return _LOOK[0]
     longer, shorter = max(header.width, header.height), min(header.width, header.height)
     return shorter if longer * shorter <= _SMALL else math.ceil(_NEAR * _scale(longer) * shorter)
 
 
-def whole(data: bytes, images: Images, max_pixels: int) -> Faces:
-    """Takes an encoded image as a crop of a face already. If the model uses the body, the body counts as hidden.
+def whole(data: Source, images: Images, max_pixels: int) -> Faces:
+    """Takes a whole image as a crop of a face already. If the model uses the body, the body counts as hidden.
 
     Raises:
         DecodeError: not an image, a damaged one, or one with too many pixels.
@@ -195,7 +195,7 @@ def whole(data: bytes, images: Images, max_pixels: int) -> Faces:
     return Faces(image.width, image.height, 1, 0, box_14, np.ones(1, np.float32), [], crop[None])
 
 
-def whole_unless_blank(data: bytes, images: Images, max_pixels: int) -> Faces:
+def whole_unless_blank(data: Source, images: Images, max_pixels: int) -> Faces:
     """Like `whole`, but an image of a single colour or of noise has no face.
 
     Raises:
@@ -208,7 +208,7 @@ def whole_unless_blank(data: bytes, images: Images, max_pixels: int) -> Faces:
     return Faces(faces.width, faces.height, 0, 0, none, none[:, 0], [], faces.crops_NHWC[:0], blank=True)
 
 
-def whole_or_found(data: bytes, images: Images, max_pixels: int) -> Faces:
+def whole_or_found(data: Source, images: Images, max_pixels: int) -> Faces:
     """The whole image if it shows one face framed like a crop; otherwise the faces that `find` finds.
 
     Raises:

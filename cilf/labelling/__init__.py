@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cilf.config import CompactOptions, LabelOptions
+
+if TYPE_CHECKING:
+    from cilf.labelling.summary import LabelSummary
 
 
 def label(options: LabelOptions) -> int:
@@ -10,6 +15,16 @@ def label(options: LabelOptions) -> int:
 
     Returns:
         0: every object has a label row.
+
+    Raises:
+        UsageError, ModelFolderError, JobError: see run_label.
+    """
+    print(run_label(options))
+    return 0
+
+
+def run_label(options: LabelOptions) -> LabelSummary:
+    """Label every object under INPUT that has no label of this model yet.
 
     Raises:
         UsageError, ModelFolderError: raised before any work is done; nothing has been labelled.

@@ -81,12 +81,19 @@ class AgeActor:
             return self._told_until - start
 
     def _faces(self, table: pa.Table) -> pa.ListArray:
-        crops_NHWC = crops(table["crops"], self.estimator.images.shape)
-        judged = [
-            self.estimator(crops_NHWC[start : start + self.batch_size])
-            for start in range(0, len(crops_NHWC), self.batch_size)
-        ]
-        return _faces(table["boxes"].combine_chunks(), judged)
+        return judged_faces(table, self.estimator, self.batch_size)
+
+
+def judged_faces(table: pa.Table, estimator: Estimator, batch_size: int) -> pa.ListArray:
+    """Estimate the ages of all faces of a block: schema.FETCHED -> schema.FACE per image.
+
+    Args:
+        batch_size: crops per model call.
+    """
+    crops_NHWC = crops(table["crops"], estimator.images.shape)
+    starts = range(0, len(crops_NHWC), batch_size)
+    judged = [estimator(crops_NHWC[start : start + batch_size]) for start in starts]
+    return _faces(table["boxes"].combine_chunks(), judged)
 
 
 def _replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:

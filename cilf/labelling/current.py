@@ -65,6 +65,17 @@ def read_current(output: Location) -> Current | None:
     return _parsed(read(output / _NAME))
 
 
+def current_model(output: Location) -> Current | None:
+    """The model whose labels readers should use; None if there are no labels."""
+    return named_or_chosen(output, _models(output), read_records(output, _RECORDS)[0])
+
+
+def named_or_chosen(output: Location, models: Sequence[str], records: Mapping[str, Record]) -> Current | None:
+    """The model of current.json, if it has labels; otherwise the one that `chosen` returns for these arguments."""
+    named = read_current(output)
+    return named if named is not None and named.model in models else chosen(models, records)
+
+
 def name_first(output: Location, current: Current) -> None:
     """Write current.json if it does not exist."""
     create(output / _NAME, current.data())

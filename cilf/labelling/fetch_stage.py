@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,8 @@ from simplejpeg import encode_jpeg
 
 from cilf import schema
 from cilf.card import Images
-from cilf.images.decode import DecodeError
+from cilf.config import FaceMode
+from cilf.images.decode import DecodeError, Source
 from cilf.images.faces import LEAST_SIDE, Faces, find, whole_or_found, whole_unless_blank
 from cilf.images.fetch import FetchError, fetch
 from cilf.own_process import prepare
@@ -29,7 +30,7 @@ class Sight:
 
     images: Images
     """The format of the model's input crops."""
-    faces: Literal["detect", "auto", "none"]
+    faces: FaceMode
     thumbnails: bool
     max_bytes: int
     """Larger objects are not fetched."""
@@ -45,8 +46,24 @@ class _Broken:
     status: str = schema.BROKEN
 
 
-_Failure = DecodeError | FetchError | _Broken
-_Outcome = Faces | _Failure
+Outcome = Faces | DecodeError | FetchError | _Broken
+"""What became of a photograph: its faces, or a status and a reason."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The faces that were cut out of a photograph, or why there are none."""
+
+    outcome: Outcome
+    bytes: int | None
+    """Size of the file; None if it is not known."""
+    decode_s: float
+    """Seconds for decoding, finding and cutting out."""
+    fetch_s: float = 0.0
+
+
+Each = Callable[[Callable[[Source | DecodeError | FetchError], Cut], Iterable[bytes | FetchError]], Iterable[Cut]]
+"""Applies a function to each photograph and keeps their order: `map`, or the `map` of a pool of threads."""
 
 
 def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
@@ -64,32 +81,32 @@ def fetch_decode(table: pa.Table, sight: Sight) -> pa.Table:
         `table`.
     """
     prepare()
-    outcomes: list[_Outcome] = []
-    held: list[int | None] = []
-    seconds: list[tuple[float, float]] = []
-    sizes, guess = table["bytes"].to_pylist(), _GUESS
     try:
-        while len(outcomes) < len(table):
-            part = table.slice(len(outcomes), _fitting(sizes[len(outcomes) :], guess, sight.max_bytes))
-            start = time.perf_counter()
-            uris, told, etags = (part[name].to_pylist() for name in ("uri", "bytes", "etag"))
-            answers = fetch(uris, told, sight.max_bytes, etags)
-            fetching = (time.perf_counter() - start) / len(answers)
-            # If nothing came, the store may be down; then each call waits until it gives up, so fewer calls are better.
-            guess = max((len(answer) for answer in answers if isinstance(answer, bytes)), default=guess // 8)
-            held += [size if isinstance(a, FetchError) else len(a) for a, size in zip(answers, told, strict=True)]
-            for answer in answers:
-                start = time.perf_counter()
-                outcomes.append(answer if isinstance(answer, FetchError) else _faces(answer, sight))
-                seconds.append((fetching, time.perf_counter() - start))
-        # Without etags, the manifest may have the size of another version of the object; it may also have no sizes.
-        table = table.set_column(
-            table.column_names.index("bytes"), schema.MANIFEST.field("bytes"), pa.array(held, pa.int64())
-        )
-        return _fetched(table, outcomes, seconds, sight.thumbnails)
+        return fetch_and_cut(table, sight)
     except Exception:
-        broken = _Broken(traceback.format_exc())
-        return _fetched(table, [broken] * len(table), [(0.0, 0.0)] * len(table), sight.thumbnails)
+        broken = Cut(_Broken(traceback.format_exc()), None, 0.0)
+        return fetched(table, [broken] * len(table), sight)
+
+
+def fetch_and_cut(table: pa.Table, sight: Sight, each: Each = map) -> pa.Table:
+    """Fetch every object of a manifest block, decode it and cut out its faces; arguments and result as in fetch_decode.
+
+    Args:
+        each: applies the function that decodes and cuts out.
+    """
+    cuts: list[Cut] = []
+    sizes, guess = table["bytes"].to_pylist(), _GUESS
+    while len(cuts) < len(table):
+        part = table.slice(len(cuts), _fitting(sizes[len(cuts) :], guess, sight.max_bytes))
+        start = time.perf_counter()
+        uris, told, etags = (part[name].to_pylist() for name in ("uri", "bytes", "etag"))
+        answers = fetch(uris, told, sight.max_bytes, etags)
+        fetching = (time.perf_counter() - start) / len(answers)
+        # If nothing came, the store may be down; then each call waits until it gives up, so fewer calls are better.
+        guess = max((len(answer) for answer in answers if isinstance(answer, bytes)), default=guess // 8)
+        for one, size in zip(each(partial(cut_out, sight=sight), answers), told, strict=True):
+            cuts.append(replace(one, bytes=size if one.bytes is None else one.bytes, fetch_s=fetching))
+    return fetched(table, cuts, sight)
 
 
 def _fitting(sizes: list[int | None], guess: int, max_bytes: int) -> int:
@@ -102,23 +119,35 @@ def _fitting(sizes: list[int | None], guess: int, max_bytes: int) -> int:
     return len(sizes)
 
 
-def _faces(data: bytes, sight: Sight) -> Faces | DecodeError:
+def cut_out(photograph: Source | DecodeError | FetchError, sight: Sight) -> Cut:
+    """Decode one photograph and cut out its faces; a failure that took its place is the outcome."""
+    if isinstance(photograph, DecodeError | FetchError):
+        return Cut(photograph, None, 0.0)
+    start = time.perf_counter()
+    outcome = _faces(photograph, sight)
+    size = len(photograph) if isinstance(photograph, bytes) else None
+    return Cut(outcome, size, time.perf_counter() - start)
+
+
+def _faces(photograph: Source, sight: Sight) -> Faces | DecodeError:
     try:
         if sight.faces == "none":
-            return whole_unless_blank(data, sight.images, sight.max_pixels)
-        cut_out = find if sight.faces == "detect" else whole_or_found
-        return cut_out(data, sight.images, sight.max_pixels)
+            return whole_unless_blank(photograph, sight.images, sight.max_pixels)
+        cut = find if sight.faces == "detect" else whole_or_found
+        return cut(photograph, sight.images, sight.max_pixels)
     except DecodeError as error:
         return error
 
 
-def _fetched(
-    table: pa.Table, outcomes: Sequence[_Outcome], seconds: list[tuple[float, float]], thumbnails: bool
-) -> pa.Table:
+def fetched(table: pa.Table, cuts: Sequence[Cut], sight: Sight) -> pa.Table:
+    """schema.MANIFEST and what became of each object -> the result of fetch_decode."""
     wanted = schema.extend(schema.FETCHED, schema.carried(table.schema))
+    outcomes = [cut.outcome for cut in cuts]
     images = [outcome if isinstance(outcome, Faces) else None for outcome in outcomes]
     crops = [image.crops_NHWC if image else np.empty(0, np.uint8) for image in images]
     columns = {
+        # Without etags, the manifest may have the size of another version of the object; it may also have no sizes.
+        "bytes": [cut.bytes for cut in cuts],
         "status": [_status(outcome) for outcome in outcomes],
         "reason": [_reason(outcome) for outcome in outcomes],
         "width": [image.width if image else None for image in images],
@@ -126,14 +155,14 @@ def _fetched(
         "face_count": [image.found if image else None for image in images],
         "boxes": [_boxes(image) if image else [] for image in images],
         "crops": _binary(crops),
-        "fetch_s": [fetching for fetching, _ in seconds],
-        "decode_s": [decoding for _, decoding in seconds],
+        "fetch_s": [cut.fetch_s for cut in cuts],
+        "decode_s": [cut.decode_s for cut in cuts],
     }
     arrays = [
         pa.array(columns[field.name], field.type) if field.name in columns else table[field.name] for field in wanted
     ]
     out = pa.table(arrays, schema=wanted)
-    if thumbnails:
+    if sight.thumbnails:
         files = [[_thumbnail(crop) for crop in image.crops_NHWC] if image else [] for image in images]
         out = out.append_column(schema.THUMBNAILS, pa.array(files, schema.THUMBNAILS.type))
     return out
@@ -144,13 +173,13 @@ def _thumbnail(crop_HWC: np.ndarray) -> bytes:
     return encode_jpeg(np.ascontiguousarray(crop_HWC[..., :3]), quality=85)
 
 
-def _status(outcome: _Outcome) -> str:
+def _status(outcome: Outcome) -> str:
     if isinstance(outcome, Faces):
         return "ok" if outcome.found else "no_face"
     return outcome.status
 
 
-def _reason(outcome: _Outcome) -> str | None:
+def _reason(outcome: Outcome) -> str | None:
     if not isinstance(outcome, Faces):
         return outcome.reason
     if outcome.found:

@@ -26,7 +26,7 @@ from cilf.labelling.pipeline import Work
 from cilf.labelling.progress import Progress
 from cilf.labelling.raised_bounds import Raised
 from cilf.labelling.runtime import plan
-from cilf.labelling.summary import Summary
+from cilf.labelling.summary import LabelSummary, Summary
 from cilf.manifest.failures import under_way
 from cilf.manifest.keys import Include
 from cilf.manifest.listing import check_input, is_manifest, objects, write_manifest
@@ -40,13 +40,12 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 """Exists if the machine has NVIDIA GPUs. Ray counts them when it starts, so the plan cannot be checked before."""
 
 
-def run(options: LabelOptions) -> int:
-    """See cilf.labelling.label."""
+def run(options: LabelOptions) -> LabelSummary:
+    """See cilf.labelling.run_label."""
     if options.dry_run:
-        work, _ = _checked(options)
-        return _dry_run(work, options)
-    print(label_new(options).closing())
-    return 0
+        return _dry_run(*_checked(options), options)
+    summary = label_new(options)
+    return summary.outcome(summary.closing())
 
 
 def label_new(options: LabelOptions, given: Sequence[Prefix] | None = None) -> Summary:
@@ -56,7 +55,7 @@ def label_new(options: LabelOptions, given: Sequence[Prefix] | None = None) -> S
         given: the places all of whose objects INPUT lists. Default: INPUT itself, unless it is a manifest.
 
     Raises:
-        UsageError, ModelFolderError, JobError: see cilf.labelling.label.
+        UsageError, ModelFolderError, JobError: see cilf.labelling.run_label.
     """
     work, card = _checked(options)
     summary = Summary(work.run, options, work.labels.url, card.name)
@@ -109,7 +108,8 @@ def _checked(options: LabelOptions) -> tuple[Work, Card]:
     return _work(options, folder, card), card
 
 
-def _dry_run(work: Work, options: LabelOptions) -> int:
+def _dry_run(work: Work, card: Card, options: LabelOptions) -> LabelSummary:
+    summary = Summary(work.run, options, work.labels.url, card.name)
     with Progress() as progress:
         done = np.empty(0, np.int64) if options.relabel else labelled(work.labels, Raised(options)).done
         include = Include(options.include)
@@ -118,8 +118,7 @@ def _dry_run(work: Work, options: LabelOptions) -> int:
             found = objects(locate(options.input), include, progress.say, locate(options.output))
             drawn = sample(without(found, done), options.limit or SAMPLE)
         if not drawn.of:
-            print(f"dry run: {include.remark() or 'nothing new to label'}")
-            return 0
+            return summary.outcome(f"dry run: {include.remark() or 'nothing new to label'}")
         progress.total = len(drawn.rows)
         progress.doing = "starting Ray"
         with running(options.cluster) as cluster, _stages_named("the dry run", progress):
@@ -128,8 +127,8 @@ def _dry_run(work: Work, options: LabelOptions) -> int:
                 shares = try_out(drawn, work, options, cluster, progress)
     if not progress.counts:
         raise JobError("all processes that worked on the sample died: nothing can be estimated")
-    print(forecast(drawn.of, progress, cluster, shares, options.price))
-    return 0
+    summary.take(progress)
+    return summary.outcome(forecast(drawn.of, progress, cluster, shares, options.price))
 
 
 def _check(options: LabelOptions) -> None:

@@ -16,6 +16,36 @@ from cilf.storage import Location, locate, write
 from cilf.words import counted
 
 
+@dataclass(frozen=True)
+class LabelSummary:
+    """What a call of `cilf.label` did; its text is what `cilf label` prints."""
+
+    run: str
+    """Run id. The run's record is OUTPUT/runs/<run>.json; a dry run leaves none."""
+    model: str
+    """Fingerprint of the model and its settings."""
+    model_name: str
+    labels: str
+    """Folder of the label files of this model."""
+    objects: int
+    """Number of objects to label in this run; of a dry run, in its sample."""
+    counts: Mapping[str, int]
+    """Labelled objects by status."""
+    bytes: int
+    """Stored size of these objects."""
+    seconds: float
+    """Seconds from the start to the end of the run."""
+    images_per_second: float | None
+    """Steady rate, from the first rows to the last; None if the run is too short to measure it."""
+    warnings: tuple[str, ...]
+    """Warnings that were shown during the run."""
+    text: str
+    """What `cilf label` prints at the end: the totals, or the forecast of a dry run."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass
 class Summary:
     """The summary of one run, written once, when the run succeeds or fails."""
@@ -84,6 +114,22 @@ class Summary:
             "error": self.error,
             "traceback": self.traceback,
         }
+
+    def outcome(self, text: str) -> LabelSummary:
+        """The summary as callers from Python get it, with the text for the user."""
+        return LabelSummary(
+            run=self.run,
+            model=self.labels.rpartition("=")[2],
+            model_name=self.model_name,
+            labels=self.labels,
+            objects=self.objects,
+            counts=dict(sorted(self.counts.items())),
+            bytes=self.bytes,
+            seconds=self.seconds,
+            images_per_second=self.pace,
+            warnings=tuple(self.warnings),
+            text=text,
+        )
 
     def closing(self) -> str:
         """The line that the user gets at the end."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.lopo.choice import out_of_fold
 from cilf.lopo.fitting import Said
 from cilf.lopo.heads import CIAE

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.cilf import L1_WEIGHT, LABEL_SIGMA, MATCH_WEIGHT, Output
 from cilf.models.coral import CoralHead
 from cilf.models.corn import CornHead

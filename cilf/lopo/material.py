@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.lopo.heads import Given
 
 

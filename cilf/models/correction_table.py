@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.evidence import Look
 
 

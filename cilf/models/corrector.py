@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.conformal import widen
 from cilf.models.error_ensemble import expected_error, residual_quantile, residuals
 from cilf.models.evidence import Decode, Look, decode_age, joint_posterior

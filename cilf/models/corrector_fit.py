@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.conformal import MIN_SUBJECTS, ClusteredMean, band_quantiles, check_alpha, clustered_mean
 from cilf.models.correction_table import CorrectionTable
 from cilf.models.corrector import Ask, Constants, Corrector, Judged, Opinion

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.error_ensemble import ErrorEnsemble, around, expected_error, out_of_fold, residuals
 from cilf.models.evidence import Decode, EvidenceScaler, Look, evidence
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.settings import MeanResidue
 from cilf.models.system import Channels, Decoded, Features, Step, System, expectation, summed
 

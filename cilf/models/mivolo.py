@@ -16,7 +16,7 @@ from timm.models.volo import VOLO, PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Images
 from cilf.errors import UsageError
 from cilf.models.settings import MiVolo

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor, nn
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Model
 from cilf.models.clip import TextTower
 from cilf.models.evidence import Decode

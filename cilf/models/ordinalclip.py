@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Clip
 from cilf.models.clip import TextTower
 from cilf.models.prototypes import PrototypeHead, PrototypeOutput, RankPrompts

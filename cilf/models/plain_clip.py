@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Clip, Prompts
 from cilf.errors import UsageError
 from cilf.models.clip import TextTower

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.settings import Regression
 from cilf.models.system import Channels, Decoded, Features, Step, System, summed
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Images
 from cilf.models.sface import FEATURES, SIDE, SFace
 

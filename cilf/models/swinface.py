@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.errors import UsageError
 from cilf.models.settings import SwinFace
 from cilf.models.system import Channels, Decoded, Features, Step, System, summed

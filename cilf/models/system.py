@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.evidence import Decode
 
 

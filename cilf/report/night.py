@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from cilf.config import ReportOptions
 from cilf.errors import UsageError
-from cilf.labelling.current import Current, chosen, read_current
+from cilf.labelling.current import Current, named_or_chosen
 from cilf.labelling.database import Row
 from cilf.labelling.records import Record, read_records
 from cilf.report.answers import answered
@@ -144,8 +144,7 @@ def look(labels: Labels, output: Location, options: ReportOptions) -> Night:
 
 
 def _current(output: Location, models: Sequence[str], records: Mapping[str, Record]) -> Current:
-    named = read_current(output)
-    current = named if named is not None and named.model in models else chosen(models, records)
+    current = named_or_chosen(output, models, records)
     assert current is not None, "there are labels"
     return current
 

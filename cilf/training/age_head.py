@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.cilf import LABEL_SIGMA, RANK_SIGMA
 
 _EPOCHS = 12

@@ -20,7 +20,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Images
 from cilf.models.pixels import Normalise
 from cilf.models.second import SecondNetwork, age_head

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from cilf import cli
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.config import DEFAULT_MODEL
 from cilf.datasets.age_groups import AgeGroup
 from cilf.datasets.face_sample import sampled

@@ -12,7 +12,7 @@ import torch
 from synthetic_rows import rows
 
 from cilf import cli
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Images
 from cilf.evaluation.epsilon_sweep import SHARES, sweep
 from cilf.models.corrector_fit import Plan, fit_corrector

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Ages, Model, Prompts
 from cilf.datasets.faces import FaceSet
 from cilf.evaluation.job import evaluate_model

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Clip, Prompts
 from cilf.models.clip import ImageTower, TextTower, WeightsError, build_clip, tokenizer
 from cilf.models.matching import score_map

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.coral import CoralHead, posterior_of
 from cilf.models.corn import CornHead
 from cilf.models.settings import Coral, Corn

@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic_rows import mae, rows
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.conformal import bands_of, clustered_mean
 from cilf.models.correction_table import CorrectionTable
 from cilf.models.corrector import REASONS, Corrector

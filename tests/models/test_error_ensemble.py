@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.error_ensemble import (
     FOLDS,
     MEMBERS,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.evidence import EvidenceScaler, Look, evidence, joint_posterior
 
 SPACE = AgeSpace(16, 77)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from timm.models.volo import VOLO
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Images, Model
 from cilf.errors import UsageError
 from cilf.models import mivolo

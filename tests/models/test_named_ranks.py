@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 from toy_systems import CHANNELS, CLIP
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Ages, Fourier, Images, Model, Prompts
 from cilf.models.cilf import CILF
 from cilf.models.clip import TextTower, build_clip, tokenizer

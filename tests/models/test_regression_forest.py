@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models.regression_forest import RegressionForestHead, em_step
 from cilf.models.settings import RegressionForest
 from cilf.models.system import Channels, Features, Step

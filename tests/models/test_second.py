@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Frame, Images
 from cilf.models.second import SecondNetwork, arcface_borders
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_systems import CHANNELS, CLIP
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.models import settings
 from cilf.models.clip import TextTower, build_clip
 from cilf.models.dex import DexHead

@@ -5,7 +5,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from toy_systems import CHANNELS, CLIP, NAMES, WITH_TEXT, ToyBackbone, build, toy_rows
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.errors import UsageError
 from cilf.models import settings
 from cilf.models.clip import TextTower, build_clip

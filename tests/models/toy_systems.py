@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Clip, Prompts
 from cilf.models.clip import TextTower, build_clip
 from cilf.models.coral import CoralHead

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Images
 from cilf.models.second import SecondNetwork
 from cilf.models.sface import FEATURES

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.cli import main
 from cilf.datasets.age_groups import AgeGroup
 from cilf.errors import UsageError

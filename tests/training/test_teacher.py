@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_training import RECIPE
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 from cilf.card import Model
 from cilf.training.epochs import TAUGHT, Views
 from cilf.training.recipe import Recipe, Source

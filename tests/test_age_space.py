@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cilf.ages import AgeSpace
+from cilf.age_space import AgeSpace
 
 spaces = st.tuples(st.integers(0, 60), st.integers(1, 100)).map(lambda pair: AgeSpace(pair[0], pair[0] + pair[1]))
 
