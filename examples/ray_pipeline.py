@@ -20,9 +20,10 @@ def accepted(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main(photographs: str, output: str) -> None:
     """Read, label, select and write."""
-    ds = ray.data.read_images(photographs, mode="RGB", include_paths=True)
+    # CILF decodes more formats than Ray does, and applies the EXIF orientation.
+    ds = ray.data.read_binary_files(photographs, include_paths=True)
     ds = ds.map_batches(cilf.AgeLabeller, batch_size=64, concurrency=1, num_cpus=0.5)  # num_gpus=1 on a GPU
-    ds.drop_columns(["image"]).flat_map(accepted, num_cpus=0.25).write_parquet(output)
+    ds.drop_columns(["bytes"]).flat_map(accepted, num_cpus=0.25).write_parquet(output)
 
 
 if __name__ == "__main__":
