@@ -67,9 +67,9 @@ class Detections:
 
     def mirrored(self, width: float) -> Detections:
         """The detections in the mirror image of an image of this width."""
-        boxes_N4 = self.boxes_N4[:, [2, 1, 0, 3]] * np.float32([-1, 1, -1, 1]) + np.float32([width, 0, width, 0])
-        points_N52 = self.points_N52[:, _MIRRORED] * np.float32([-1, 1]) + np.float32([width, 0])
-        return Detections(boxes_N4, self.scores_N, points_N52)
+        flipped, by = np.array([-1, 1], np.float32), np.array([width, 0], np.float32)
+        boxes_N4 = self.boxes_N4[:, [2, 1, 0, 3]] * np.tile(flipped, 2) + np.tile(by, 2)
+        return Detections(boxes_N4, self.scores_N, self.points_N52[:, _MIRRORED] * flipped + by)
 
     @property
     def rolls_N(self) -> np.ndarray:

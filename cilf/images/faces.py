@@ -277,7 +277,7 @@ def _meant(image_HWC: np.ndarray, box_4: np.ndarray, scale: float, frame: Frame)
     overlap_N = overlaps(box_4[None], seen.boxes_N4)[0]
     if overlap_N.max(initial=0.0) < _MEANT:
         return None
-    one = seen.at(overlap_N.argmax()[None])
+    one = agreed(seen, seen.boxes_N4[overlap_N.argmax()])
     roll = float(one.rolls_N[0])
     again = agreed(_around(image_HWC, one.boxes_N4[0], scale, _CANDIDATE, roll), one.boxes_N4[0])
     one = again if len(again) else one
@@ -322,7 +322,7 @@ def look_turned(image_HWC: np.ndarray, width: int, height: int) -> Detections:
     seen = []
     for quarters, corner in enumerate(corners, start=1):
         turned = np.ascontiguousarray(np.rot90(small, quarters))
-        found = detect(turned, _CANDIDATE).scaled(width / small.shape[1], height / small.shape[0])
+        found = _steadied(detect(turned, _CANDIDATE)).scaled(width / small.shape[1], height / small.shape[0])
         seen.append(found.turned(quarters * math.pi / 2).moved(*corner))
     return distinct(joined(*seen))
 
