@@ -40,7 +40,7 @@ for, both in pixels."""
 _CANDIDATE = 0.3
 """Minimum score of a candidate, which the detector then checks a second time."""
 
-_WINDOW = (96, 1.78)
+_WINDOW, _AROUND = 96, 1.78
 """Side of the window of the second check, pixels, and its ratio to the candidate's side: faces are 54 pixels high
 there, where the detector is most reliable. A dog may pass as a face at 200 pixels but does not at 54."""
 
@@ -53,8 +53,9 @@ THRESHOLD = 0.8
 
 _SURE, _SURE_THRESHOLD = 0.83, 0.6
 """Minimum score of a candidate for which a lower mean score of the second check, of the window and of its mirror image,
-is enough. The small window alone loses faces that are dark, in profile or covered in part. Of animals' faces, none has
-passed both."""
+is enough. The small window alone loses faces that are dark, in profile or covered in part: it refused 123 of 1,669
+faces of FairFace's split=train, most of them with a sure candidate. None of 42 hard candidates in pictures without
+people passed; in 522 other views of such pictures, one dog did."""
 
 _NEAR = 0.9
 """Share of the wanted pixels along a side above which decoding again at a finer scale is not worth it."""
@@ -271,8 +272,8 @@ def nearest_the_middle(data: bytes, images: Images, max_pixels: int) -> np.ndarr
 def _meant(image_HWC: np.ndarray, box_4: np.ndarray, scale: float, frame: Frame) -> Square | None:
     """The crop's part of the photograph for the face that a box refers to; None if no face is detected there."""
     # As `find` sees it: how far landmarks follow a face's tilt depends on its size.
-    side, longer = _WINDOW[1] * (box_4[2:] - box_4[:2]).mean(), max(image_HWC.shape[:2]) / scale
-    pixels = int(np.clip(side * _scale(round(longer)), _WINDOW[0], _LARGEST_WINDOW))
+    side, longer = _AROUND * (box_4[2:] - box_4[:2]).mean(), max(image_HWC.shape[:2]) / scale
+    pixels = int(np.clip(side * _scale(round(longer)), _WINDOW, _LARGEST_WINDOW))
     seen = _around(image_HWC, box_4, scale, _CANDIDATE, pixels=pixels)
     overlap_N = overlaps(box_4[None], seen.boxes_N4)[0]
     if overlap_N.max(initial=0.0) < _MEANT:
@@ -356,7 +357,7 @@ def _around(
     threshold: float,
     roll: float = 0.0,
     mirrored: bool = False,
-    pixels: int = _WINDOW[0],
+    pixels: int = _WINDOW,
 ) -> Detections:
     """The detections in a window around a box of the photograph, by default that of the second check.
 
@@ -368,7 +369,7 @@ def _around(
         mirrored: whether to look at the window's mirror image.
         pixels: side of the window as the detector sees it.
     """
-    (x, y), side = (box_4[:2] + box_4[2:]) / 2, float(_WINDOW[1] * (box_4[2:] - box_4[:2]).mean())
+    (x, y), side = (box_4[:2] + box_4[2:]) / 2, float(_AROUND * (box_4[2:] - box_4[:2]).mean())
     window = cut(image_HWC, Square(float(x), float(y), side, roll).scaled(scale), pixels)
     seen = detect(np.ascontiguousarray(window[:, ::-1]) if mirrored else window, threshold)
     seen = seen.mirrored(pixels) if mirrored else seen
